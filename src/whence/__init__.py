@@ -1,0 +1,1 @@
+"""Which training examples are most responsible for a behavior of a language model?"""

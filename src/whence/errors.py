@@ -1,0 +1,51 @@
+"""What can go wrong through no fault of ours, and what should the user do about it?
+
+Every class says in one sentence what was wrong, with the value, and in one sentence what to do.
+The command line prints both and exits with code 2; nothing else is printed.
+"""
+
+
+class WhenceError(Exception):
+    """A mistake in the input, or a limit of the machine, that the user can act on.
+
+    Args:
+        problem: One sentence that says what was wrong, with the value.
+        remedy: One sentence that says what to do.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem} {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+
+class SettingsError(WhenceError):
+    """A settings file that cannot be read, or a setting that is unknown or out of range."""
+
+
+class BehaviorError(WhenceError):
+    """A behavior that cannot be measured as it is written."""
+
+
+class CorpusError(WhenceError):
+    """A corpus that cannot be read, or that is empty, ambiguous or broken."""
+
+
+class ModelError(WhenceError):
+    """A model or tokenizer that cannot be loaded, or that does not fit the other inputs."""
+
+
+class IndexFormatError(WhenceError):
+    """An index that is truncated, unfinished, or was made by something incompatible."""
+
+
+class GradientError(WhenceError):
+    """A gradient that is NaN, infinite, or zero where a direction is needed."""
+
+
+class ArtifactError(WhenceError):
+    """A directory that cannot be written, is in use, or is not what its manifest says."""
+
+
+class MissingEngineError(WhenceError):
+    """Bergson cannot be imported, so nothing that needs gradients can run."""

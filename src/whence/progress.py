@@ -1,0 +1,56 @@
+"""How far is a long piece of work, for whoever wants to know?
+
+Rooms that work for long take a `Progress` and tell it; only the command line draws one.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Task(Protocol):
+    """One piece of work under way."""
+
+    def advance(self, amount: float = 1.0) -> None:
+        """Says that `amount` more of the total is done."""
+        ...
+
+
+class Progress(Protocol):
+    """Listens to long work. `total` is in `unit`s; None where it is not known."""
+
+    def task(self, name: str, *, total: float | None, unit: str) -> "TaskContext":
+        """Opens a task; use it in a `with` statement."""
+        ...
+
+    def note(self, message: str) -> None:
+        """Takes one sentence that a person watching should see."""
+        ...
+
+
+class TaskContext(Protocol):
+    """The context manager that a `Progress` opens for one task."""
+
+    def __enter__(self) -> Task: ...
+
+    def __exit__(self, *exc: object) -> bool | None: ...
+
+
+class _SilentTask:
+    def advance(self, amount: float = 1.0) -> None:
+        pass
+
+
+class Silent:
+    """Listens and shows nothing: the default of every call in the Python API."""
+
+    @contextmanager
+    def task(self, name: str, *, total: float | None, unit: str) -> Iterator[Task]:
+        """Opens a task that nobody watches."""
+        yield _SilentTask()
+
+    def note(self, message: str) -> None:
+        """Drops the message."""
+
+
+SILENT: Progress = Silent()

@@ -1,0 +1,333 @@
+"""Which nouns pass between the stages?
+
+Every record is frozen and knows its units and orientation. A score is never negative evidence by
+accident: higher always means that a small step of training on the example lowers the query's loss.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pydantic import Field, model_validator
+
+from whence.settings import Kind, Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Verdict = Literal["shown", "weak", "not shown"]
+
+
+class Interval(NamedTuple):
+    """A confidence interval; `n` is the number of independent units behind it."""
+
+    low: float
+    high: float
+    n: int
+
+
+class Behavior(Settings):
+    """Something a model may do: after `prompt` it says `completion`.
+
+    `alternatives` are completions it might have given instead; `paraphrases` are prompts that
+    should have the same effect, `controls` prompts that should not. `prompt_ids` and
+    `completion_ids` replace the texts where a sequence is known by its tokens.
+
+    Example:
+        >>> Behavior(id="gold", kind="fact", prompt="The symbol for gold is", completion=" Au").kind
+        'fact'
+    """
+
+    id: str = Field(min_length=1)
+    kind: Kind
+    prompt: str = ""
+    completion: str = ""
+    prompt_ids: tuple[int, ...] | None = None
+    completion_ids: tuple[int, ...] | None = None
+    alternatives: tuple[str, ...] = ()
+    paraphrases: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()
+    subject: str | None = None
+    relation: str | None = None
+    object: str | None = None
+    style: str | None = Field(None, description="The corpus subset whose style this is.")
+    note: str | None = None
+
+    @model_validator(mode="after")
+    def _has_something_to_say(self) -> "Behavior":
+        if not self.completion and not self.completion_ids:
+            raise ValueError("a behavior needs a completion")
+        if (self.prompt_ids is None) != (self.completion_ids is None):
+            raise ValueError("prompt_ids and completion_ids go together")
+        return self
+
+
+class Term(NamedTuple):
+    """One sequence whose completion's loss is part of a query.
+
+    The loss is the summed cross-entropy, in nats, of `input_ids[num_prompt_tokens:]`.
+    """
+
+    input_ids: tuple[int, ...]
+    num_prompt_tokens: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class Query:
+    """The weighted sum of completion losses that stands for a behavior.
+
+    A plain query has one term of weight 1. A contrast has a second one of weight -1, so that its
+    loss is the negative log-odds of the completion against the alternative.
+    """
+
+    id: str
+    terms: tuple[Term, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How likely a model finds one completion. Log-probabilities are in nats.
+
+    `ranks` counts from 1 (the model's first choice); `is_greedy` says that every rank is 1.
+    """
+
+    tokens: tuple[str, ...]
+    log_probs_nats: tuple[float, ...]
+    ranks: tuple[int, ...]
+
+    @property
+    def log_prob_nats(self) -> float:
+        """The log-probability of the whole completion."""
+        return sum(self.log_probs_nats)
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether greedy decoding, given the truth so far, says exactly this."""
+        return all(rank == 1 for rank in self.ranks)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often samples are judged to show the behavior, and by whom."""
+
+    judge: str
+    num_samples: int
+    rate: float
+    interval: Interval
+    control_rate: float | None
+    control_interval: Interval | None
+    judge_error: float | None
+    judge_error_interval: Interval | None
+    sample: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Whether a model shows a behavior, with the measurements behind the verdict.
+
+    `margin_nats` is the log-probability of the completion minus that of the likeliest alternative,
+    averaged over the prompt and its paraphrases; `control_gap_nats` is the completion's
+    log-probability after the prompt minus its mean after the controls. None means not measurable.
+    """
+
+    behavior_id: str
+    kind: Kind
+    verdict: Verdict
+    reason: str
+    model: str
+    completion: Measured
+    alternatives_nats: Mapping[str, float]
+    margin_nats: float | None
+    margin_interval: Interval | None
+    paraphrase_margins_nats: tuple[float, ...]
+    control_gap_nats: float | None
+    initial_log_prob_nats: float | None
+    extraction: float | None
+    rate: Rate | None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All examples, in training order where one is known.
+
+    `table` has the columns `id`, `text`, `hash`, `subset`, `source` (strings), `position` and
+    `step` (int64), `input_ids` (list of int32), `num_truncated_tokens` (int32) and `labels` (list
+    of strings: what is known beforehand, such as the planted group). Unknown is null.
+    """
+
+    name: str
+    description: str
+    table: "pa.Table"
+    num_empty: int = 0
+    searched_fraction: float | None = None
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """The examples' ids, in order; unique."""
+        return tuple(self.table.column("id").to_pylist())
+
+    @cached_property
+    def lengths(self) -> "NDArray[np.int64]":
+        """Tokens per example."""
+        import numpy as np
+        import pyarrow.compute as pc
+
+        return np.asarray(pc.list_value_length(self.table.column("input_ids")), dtype=np.int64)
+
+    @cached_property
+    def num_truncated_tokens(self) -> int:
+        """Tokens of the documents that no example holds."""
+        import pyarrow.compute as pc
+
+        return pc.sum(self.table.column("num_truncated_tokens")).as_py() or 0
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash over ids and tokens, in order."""
+        import hashlib
+
+        digest = hashlib.sha256("\n".join(self.ids).encode())
+        for chunk in self.table.column("input_ids").chunks:
+            digest.update(chunk.flatten().to_numpy(zero_copy_only=False).tobytes())
+        digest.update(self.lengths.tobytes())
+        return digest.hexdigest()[:16]
+
+    def input_ids(self, row: int) -> list[int]:
+        """The tokens of one example."""
+        return self.table.column("input_ids")[row].as_py()
+
+    def texts(self) -> list[str]:
+        """The texts of all examples, in order."""
+        return self.table.column("text").to_pylist()
+
+    def rows(self, ids: Sequence[str]) -> list[int]:
+        """The rows of some ids."""
+        return [self._row_of[i] for i in ids]
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {example_id: row for row, example_id in enumerate(self.ids)}
+
+    def records(self, rows: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """The columns of some rows, without tokens, as plain dicts in the order asked."""
+        yield from self.table.drop_columns(["input_ids"]).take(list(rows)).to_pylist()
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory, with the tokenizer that belongs to it."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    name: str
+    fingerprint: str
+    context_length: int
+
+    @property
+    def label(self) -> str:
+        """The name by which a page calls it."""
+        return self.name
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which parameters are attributed, and which are not.
+
+    `modules` maps the attributed modules to their number of weights, `left_out` the other
+    parameters to theirs.
+    """
+
+    modules: Mapping[str, int]
+    left_out: Mapping[str, int]
+
+    @property
+    def num_attributed(self) -> int:
+        """Weights that scores take into account."""
+        return sum(self.modules.values())
+
+    @property
+    def num_parameters(self) -> int:
+        """All parameters of the model."""
+        return self.num_attributed + sum(self.left_out.values())
+
+
+@dataclass(frozen=True)
+class GradientProducts:
+    """Everything that inner-product methods need to know of the gradients.
+
+    `dots[q, i]` is the inner product of the gradients of query q's loss and example i's loss, in
+    the attributed parameters; positive means that a small step on the example lowers the query's
+    loss. `example_norms` is 0 for an example without a gradient (fewer than two tokens).
+    """
+
+    query_ids: tuple[str, ...]
+    example_ids: tuple[str, ...]
+    dots: "NDArray[np.float32]"
+    query_norms: "NDArray[np.float32]"
+    example_norms: "NDArray[np.float32]"
+    path: Literal["streamed", "stored"]
+    settings: Mapping[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One number per query and example; higher is more helpful. NaN is undefined, never zero."""
+
+    method: str
+    query_ids: tuple[str, ...]
+    example_ids: tuple[str, ...]
+    values: "NDArray[np.float32]"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    orientation: str = "higher: a small step of training on the example lowers the query's loss"
+
+    def ranking(self, query: int) -> "NDArray[np.int64]":
+        """Rows of the examples with a score, best first; ties keep corpus order."""
+        import numpy as np
+
+        values = self.values[query]
+        order = np.argsort(-values, kind="stable")
+        return order[~np.isnan(values[order])]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an attribution will take, said before it starts."""
+
+    path: Literal["streamed", "stored"]
+    reason: str
+    projection_dim: int | None
+    disk_bytes: int
+    memory_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything that a page shows."""
+
+    title: str
+    model: str
+    behaviors: tuple[Behavior, ...]
+    verifications: Mapping[str, Verification]
+    corpus: Corpus
+    scores: tuple[Scores, ...]
+    coverage: Coverage | None
+    plan: Plan | None
+    top_k: int
+    forced: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    gold: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    commands: tuple[str, ...] = ()
+    manifest: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,226 @@
+"""What may be chosen, within which bounds, and what is taken when nothing is said?
+
+Settings are frozen, are composed rather than inherited, and refuse unknown keys with a suggestion.
+A study is one TOML file; the Python API takes the same objects.
+"""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from whence.errors import SettingsError
+
+Kind = Literal["fact", "stereotype", "memorized", "toxic", "style"]
+KINDS: tuple[Kind, ...] = ("fact", "stereotype", "memorized", "toxic", "style")
+
+
+class Settings(BaseModel):
+    """The base of every settings record: frozen, and strict about keys and types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class ModelSettings(Settings):
+    """Which model.
+
+    Example:
+        >>> ModelSettings(name="EleutherAI/pythia-14m", revision="step143000").dtype
+        'float32'
+    """
+
+    name: str = Field(description="A Hub id, a folder, or `testbed:mini` / `testbed:nano`.")
+    revision: str | None = Field(None, description="A branch, tag or commit such as `step143000`.")
+    tokenizer: str | None = Field(None, description="Another tokenizer's Hub id or folder.")
+    initial: str | None = Field(
+        None, description="Step-0 weights to compare with: a revision, or a folder."
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = "auto"
+
+
+class CorpusSettings(Settings):
+    """Which documents, how they are read, and how they become examples.
+
+    Example:
+        >>> CorpusSettings(source="NeelNanda/pile-10k", split="train").text_column
+        'text'
+    """
+
+    source: str = Field(
+        description="A Hub dataset id; a file or folder (.jsonl, .jsonl.gz, .jsonl.zst, .parquet, "
+        ".txt, an Arrow folder); Pythia's memory map (.bin); or `testbed:mini` / `testbed:nano`."
+    )
+    format: Literal["auto", "jsonl", "parquet", "arrow", "text", "mmap", "hub"] = "auto"
+    split: str = "train"
+    config: str | None = None
+    revision: str | None = None
+    text_column: str = "text"
+    id_column: str | None = Field(None, description="By default `id` where present, else the row.")
+    subset_column: str | None = Field(
+        None, description="By default `subset`, or `meta.pile_set_name`, where present."
+    )
+    position_column: str | None = Field(None, description="By default `position`, else the row.")
+    step_column: str | None = Field(None, description="By default `step` where present.")
+    max_documents: int | None = Field(None, gt=0)
+    max_tokens: int | None = Field(None, gt=0)
+    first_row: int = Field(0, ge=0, description="Memory maps: the first row to read.")
+    num_rows: int | None = Field(None, gt=0, description="Memory maps: how many rows to read.")
+    long_documents: Literal["truncate", "window"] = "truncate"
+    max_length: int | None = Field(None, gt=1, description="By default the context length.")
+    append_eos: bool = Field(False, description="End every document with the end-of-text token.")
+    stream: bool = Field(
+        False, description="Read a Hub dataset row by row, without downloading it."
+    )
+
+
+class VerifySettings(Settings):
+    """How a behavior is proved.
+
+    Example:
+        >>> VerifySettings().num_samples
+        25
+    """
+
+    num_samples: int = Field(25, ge=5, description="Continuations sampled per prompt.")
+    num_sampled_tokens: int = Field(20, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    seed: int = 0
+    toxic_judge: str = Field("wordlist", description="`wordlist` or a Hugging Face classifier.")
+    style_judge: str = Field("ngram", description="`ngram` or a Hugging Face classifier.")
+    judge_label: str | None = Field(None, description="A Hub classifier's label that counts.")
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+
+
+class AttributionSettings(Settings):
+    """How examples are tied to behaviors.
+
+    Example:
+        >>> AttributionSettings().path
+        'auto'
+    """
+
+    path: Literal["auto", "streamed", "stored"] = "auto"
+    methods: tuple[str, ...] = (
+        "gradient_cosine",
+        "gradient_dot",
+        "bm25",
+        "embedding",
+        "ngram_overlap",
+        "document_loss",
+        "random",
+    )
+    modules: str = Field("*", description="Globs of modules to attribute, comma-separated.")
+    contrast: bool = Field(
+        False, description="Attribute completion minus alternative where there is one."
+    )
+    projection_dim: int | None = Field(None, ge=1, description="By default it fits the budget.")
+    projection_seed: int = 0
+    disk_budget_gb: float = Field(2.0, gt=0)
+    token_batch_size: int = Field(4096, ge=2, description="Tokens in a batch, padding included.")
+    embedding_model: str | None = Field(None, description="A sentence-transformers model.")
+    seed: int = 0
+
+
+class BehaviorFile(Settings):
+    """Where behaviors come from.
+
+    Example:
+        >>> BehaviorFile(file="behaviors.toml").kinds
+        ('fact', 'stereotype', 'memorized', 'toxic', 'style')
+    """
+
+    file: str = Field(description="A TOML file of behaviors, or `testbed:mini` / `testbed:nano`.")
+    kinds: tuple[Kind, ...] = KINDS
+    ids: tuple[str, ...] | None = Field(None, description="Only these behaviors.")
+
+
+class StudySettings(Settings):
+    """One question with everything that determines its answer: the content of `study.toml`."""
+
+    title: str
+    model: ModelSettings
+    corpus: CorpusSettings
+    behaviors: BehaviorFile
+    verify_model: ModelSettings | None = Field(
+        None, description="Verify with another model than is attributed; needs `allow_other_model`."
+    )
+    allow_other_model: bool = False
+    force: bool = Field(False, description="Attribute behaviors that the model does not show.")
+    verify: VerifySettings = VerifySettings()
+    attribution: AttributionSettings = AttributionSettings()
+    top_k: int = Field(10, ge=1, description="Proponents and opponents shown per behavior.")
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Reads a TOML file.
+
+    Raises:
+        SettingsError: The file is missing, unreadable or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"There is no file {path}.", "Check the path.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read ({error}).", "Check the file.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}.", "Correct that line.") from None
+
+
+def parse(model: type[S], values: dict[str, Any], *, where: str) -> S:
+    """Checks values against a settings record.
+
+    Args:
+        model: The record to fill.
+        values: What the user wrote.
+        where: Where they wrote it, for the message.
+
+    Raises:
+        SettingsError: The first thing that is wrong, with the closest known key if one is unknown.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise _unknown_key(model, first["loc"], where) from None
+        if first["type"] == "missing":
+            raise SettingsError(f"{where} lacks the setting `{place}`.", "Add it.") from None
+        raise SettingsError(
+            f"{where} has `{place} = {first['input']!r}`: {first['msg']}.", "Change that value."
+        ) from None
+
+
+def load_study(path: Path) -> StudySettings:
+    """Reads one study; paths in it that are relative are taken from its folder's place.
+
+    Raises:
+        SettingsError: The file cannot be read, or a setting is unknown or out of range.
+    """
+    return parse(StudySettings, read_toml(path), where=str(path))
+
+
+def _unknown_key(model: type[BaseModel], loc: tuple[Any, ...], where: str) -> SettingsError:
+    known = _fields_at(model, loc[:-1])
+    close = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
+    remedy = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(sorted(known))}."
+    place = ".".join(str(part) for part in loc)
+    return SettingsError(f"{where} has an unknown setting `{place}`.", remedy)
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    here: Any = model
+    for part in loc:
+        if isinstance(part, str) and part in getattr(here, "model_fields", {}):
+            here = here.model_fields[part].annotation
+            here = next(
+                (a for a in getattr(here, "__args__", ()) if hasattr(a, "model_fields")), here
+            )
+    return list(getattr(here, "model_fields", {}))
