@@ -1,0 +1,1 @@
+"""What kind of tie is there between a behavior and the examples that a method names?"""

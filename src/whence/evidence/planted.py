@@ -1,0 +1,121 @@
+"""Where the truth is planted, how often does a method find it?"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from whence.evidence.proponents import proponents
+from whence.records import Behavior, Interval, Scores, Verdict, Verification
+from whence.settings import KINDS, Kind
+
+
+@dataclass(frozen=True)
+class GoldRate:
+    """How often a method's first proponent is gold, over behaviors of one kind.
+
+    `mean_reciprocal_rank` is over the first gold proponent of each behavior, 0 where the method
+    names none. `chance` is the rate that a random order would reach. With `num_behaviors` = 0
+    these are None. `num_without_gold` behaviors have no gold in the corpus and do not count.
+    """
+
+    method: str
+    kind: Kind
+    num_behaviors: int
+    num_without_gold: int
+    num_hits: int
+    rate: float | None
+    interval: Interval | None
+    mean_reciprocal_rank: float | None
+    chance: float | None
+
+
+def wilson(num_hits: int, n: int, *, confidence: float = 0.95) -> Interval | None:
+    """Computes a confidence interval of a proportion.
+
+    Args:
+        num_hits: Successes.
+        n: Independent trials.
+        confidence: The coverage that is aimed at.
+
+    Returns:
+        Bounds in [0, 1], or None where there was no trial.
+
+    Source:
+        Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 1927;
+        without continuity correction.
+    """
+    if n == 0:
+        return None
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    p = num_hits / n
+    center = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    # At 0 and n hits the bound is exact; rounding must not push it past.
+    low = 0.0 if num_hits == 0 else max(0.0, center - half)
+    high = 1.0 if num_hits == n else min(1.0, center + half)
+    return Interval(low, high, n)
+
+
+def gold_rate(
+    scores: Scores,
+    gold: Mapping[str, frozenset[str]],
+    behaviors: Iterable[Behavior],
+    verifications: Mapping[str, Verification],
+    *,
+    verdicts: tuple[Verdict, ...] = ("shown",),
+) -> tuple[GoldRate, ...]:
+    """Computes per kind how often the first proponent of a behavior is one planted for it.
+
+    Finding it is retrieval, not proof: an untrained model's gradients find planted copies too.
+
+    Args:
+        scores: One method's scores.
+        gold: From behavior id to the ids of the examples planted for it.
+        behaviors: The behaviors asked about.
+        verifications: From behavior id to its measured verdict.
+        verdicts: Which verdicts count.
+
+    Returns:
+        One rate per kind that occurs among the behaviors, in the order of `KINDS`.
+    """
+    behaviors = tuple(behaviors)
+    rows = {query_id: row for row, query_id in enumerate(scores.query_ids)}
+    present = set(scores.example_ids)
+    results = []
+    for kind in KINDS:
+        asked = [b.id for b in behaviors if b.kind == kind]
+        if not asked:
+            continue
+        counted = [
+            i
+            for i in asked
+            if i in rows and i in verifications and verifications[i].verdict in verdicts
+        ]
+        with_gold = [i for i in counted if gold.get(i, frozenset()) & present]
+        first = [_first_gold(scores, rows[i], gold[i]) for i in with_gold]
+        results.append(
+            GoldRate(
+                method=scores.method,
+                kind=kind,
+                num_behaviors=len(with_gold),
+                num_without_gold=len(counted) - len(with_gold),
+                num_hits=first.count(1),
+                rate=first.count(1) / len(first) if first else None,
+                interval=wilson(first.count(1), len(first)),
+                mean_reciprocal_rank=_mean([1 / r if r else 0.0 for r in first]),
+                chance=_mean([len(gold[i] & present) / len(present) for i in with_gold]),
+            )
+        )
+    return tuple(results)
+
+
+def _first_gold(scores: Scores, query: int, gold: frozenset[str]) -> int | None:
+    for place, row in enumerate(proponents(scores, query).tolist(), start=1):
+        if scores.example_ids[row] in gold:
+            return place
+    return None
+
+
+def _mean(values: list[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None

@@ -1,0 +1,89 @@
+"""What methods name, how far they agree, and which examples everything points to."""
+
+import math
+
+import numpy as np
+import pytest
+
+from whence.evidence.agreement import hubs, jaccard_at_k, overlap_matrix
+from whence.evidence.proponents import opponents, proponents, ranks
+from whence.records import Scores
+
+NAN = float("nan")
+
+
+def scores(*rows: list[float], method: str = "m", ids: str | None = None) -> Scores:
+    ids = ids or "abcdefghij"[: len(rows[0])]
+    return Scores(
+        method=method,
+        query_ids=tuple(f"q{i}" for i in range(len(rows))),
+        example_ids=tuple(ids),
+        values=np.array(rows, dtype=np.float32),
+    )
+
+
+def named(s: Scores, query: int = 0, k: int | None = None) -> str:
+    return "".join(s.example_ids[row] for row in proponents(s, query, k=k))
+
+
+def test_proponents_are_the_highest_and_leave_out_the_undefined():
+    assert named(scores([0.1, NAN, 3.0, -2.0, 3.0]), k=3) == "cea"
+
+
+def test_zero_names_nothing_where_no_score_is_negative():
+    assert named(scores([0.0, 2.0, 0.0, 1.0])) == "bd"
+    assert named(scores([0.0, 0.0])) == ""
+    assert named(scores([0.0, -1.0])) == "ab"
+    assert named(scores([NAN, NAN])) == ""
+
+
+def test_opponents_are_negative_and_most_negative_first():
+    s = scores([-1.0, 2.0, -3.0, NAN, 0.0])
+    assert [s.example_ids[row] for row in opponents(s, 0)] == ["c", "a"]
+    assert len(opponents(s, 0, k=1)) == 1
+    assert len(opponents(scores([0.0, 1.0]), 0)) == 0
+
+
+def test_ranks_agree_with_counting():
+    rng = np.random.default_rng(0)
+    values = rng.integers(-3, 4, size=50).astype(np.float32)
+    values[::7] = NAN
+    expected = [0 if math.isnan(v) else 1 + int(np.sum(values > v)) for v in values]
+    assert ranks(scores(values.tolist(), ids="x" * 50), 0).tolist() == expected
+
+
+def test_jaccard_counts_ids_and_not_rows():
+    a, b = scores([3, 2, 1, -1.0], ids="abcd"), scores([-1.0, 3, 2, 1], ids="dcba")
+    assert jaccard_at_k(a, b, query=0, k=3) == 1.0
+    assert jaccard_at_k(a, b, query=0, k=1) == 0.0
+    assert jaccard_at_k(a, b, query=0, k=2) == pytest.approx(1 / 3)
+
+
+def test_agreement_on_nothing_is_undefined():
+    silent, loud = scores([0.0, 0.0]), scores([1.0, 2.0])
+    assert math.isnan(jaccard_at_k(silent, silent, query=0, k=2))
+    assert jaccard_at_k(silent, loud, query=0, k=2) == 0.0
+
+
+def test_overlap_matrix_holds_every_pair():
+    rng = np.random.default_rng(1)
+    methods = [scores(rng.normal(size=10).tolist(), method=str(i)) for i in range(3)]
+    matrix = overlap_matrix(methods, 0, 4)
+    assert matrix.shape == (3, 3)
+    for i, a in enumerate(methods):
+        for j, b in enumerate(methods):
+            assert matrix[i, j] == jaccard_at_k(a, b, query=0, k=4)
+    assert np.array_equal(np.diag(matrix), np.ones(3))
+
+
+def test_hubs_count_queries_and_groups():
+    s = scores([3, 2, -1.0], [3, -1.0, 2], [-1.0, 3, 2.5])
+    found = hubs(s, 2, groups={"q0": "fact", "q1": "fact", "q2": "style"})
+    assert [(h.example_id, h.num_queries, h.num_groups) for h in found] == [
+        ("b", 2, 2),
+        ("c", 2, 2),
+        ("a", 2, 1),
+    ]
+    assert {h.num_asked for h in found} == {3}
+    assert hubs(s, 2, at_least=3) == ()
+    assert [h.num_groups for h in hubs(s, 2)] == [2, 2, 2]
