@@ -1,1 +1,49 @@
-"""Which training examples are most responsible for a behavior of a language model?"""
+"""Which training examples are most responsible for a behavior of a language model?
+
+The names below are the Python API; see `whence.api`. Importing `whence` loads none of them.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from whence.api import (
+        Answer,
+        AttributionSettings,
+        Behavior,
+        CorpusSettings,
+        ModelSettings,
+        build_index,
+        load_behaviors,
+        load_corpus,
+        load_model,
+        open_index,
+        query,
+        run,
+        run_study,
+        verify,
+    )
+
+__all__ = [
+    "Answer",
+    "AttributionSettings",
+    "Behavior",
+    "CorpusSettings",
+    "ModelSettings",
+    "build_index",
+    "load_behaviors",
+    "load_corpus",
+    "load_model",
+    "open_index",
+    "query",
+    "run",
+    "run_study",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'whence' has no attribute {name!r}")
+    from whence import api
+
+    return getattr(api, name)

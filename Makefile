@@ -1,0 +1,43 @@
+# Every target does its own set-up; a machine with Python 3.11 and make is enough.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-slow check package-check setup clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt Makefile
+	$(PYTHON) -c 'import sys; sys.exit("whence needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
+	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable . --group dev
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/whence demo --out runs/demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m "not gpu" --timeout 1800
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/docs
+
+package-check: $(STAMP)
+	rm -rf build/package && mkdir -p build/package
+	$(BIN)/uv build --wheel --out-dir build/package .
+	$(PYTHON) -m venv build/package/venv
+	$(BIN)/uv pip install --quiet --python build/package/venv/bin/python --constraint constraints.txt build/package/*.whl
+	cd build/package && venv/bin/whence --help
+	cd build/package && venv/bin/whence doctor
+
+clean:
+	rm -rf build dist runs .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,201 @@
+"""Which calls does a notebook need? Everything that the commands do, in a few names.
+
+`import whence` gives these names and loads nothing heavy until one of them is used.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from whence.progress import SILENT, Progress
+from whence.records import Behavior, Corpus, LoadedModel, Verification
+from whence.settings import AttributionSettings, CorpusSettings, ModelSettings, VerifySettings
+from whence.study import inputs as sources
+from whence.study.index import Hit, query_index
+from whence.study.run import RunResult, run_study
+
+if TYPE_CHECKING:
+    from whence.gradients import Index
+
+__all__ = [
+    "Answer",
+    "AttributionSettings",
+    "Behavior",
+    "CorpusSettings",
+    "ModelSettings",
+    "build_index",
+    "load_behaviors",
+    "load_corpus",
+    "load_model",
+    "open_index",
+    "query",
+    "run",
+    "run_study",
+    "verify",
+]
+
+
+class Answer(NamedTuple):
+    """What an index says about one behavior: the best first, and the worst first."""
+
+    proponents: list[Hit]
+    opponents: list[Hit]
+
+
+def load_model(name: str, *, revision: str | None = None) -> LoadedModel:
+    """Loads a causal language model with its tokenizer.
+
+    Args:
+        name: A Hub id, a folder, or `testbed:mini`.
+        revision: A checkpoint, such as `step143000`.
+
+    Raises:
+        ModelError: It cannot be loaded, or its tokenizer does not fit.
+
+    Example:
+        >>> load_model("testbed:mini").context_length
+        1024
+    """
+    return sources.open_model(ModelSettings(name=name, revision=revision))
+
+
+def load_corpus(
+    source: str,
+    model: LoadedModel,
+    *,
+    settings: CorpusSettings | None = None,
+    progress: Progress = SILENT,
+) -> Corpus:
+    """Reads training documents in the model's tokens.
+
+    Args:
+        source: A Hub dataset, a file or folder, or `testbed:mini`.
+        model: The model whose tokenizer and context length apply.
+        settings: Columns, split, caps; `source` in them is overruled.
+        progress: Is told how far the work is.
+
+    Raises:
+        CorpusError: It cannot be read, or is empty, ambiguous or broken.
+    """
+    chosen = (settings or CorpusSettings(source=source)).model_copy(update={"source": source})
+    return sources.open_corpus(chosen, model, progress=progress)
+
+
+def load_behaviors(source: str | Path) -> tuple[Behavior, ...]:
+    """Reads behaviors from a TOML file or from `testbed:mini`.
+
+    Raises:
+        WhenceError: The file cannot be read, or a behavior in it is wrong.
+    """
+    from whence.settings import BehaviorFile
+
+    return sources.open_behaviors(BehaviorFile(file=str(source)))
+
+
+def verify(
+    behaviors: Sequence[Behavior],
+    model: LoadedModel,
+    *,
+    initial: LoadedModel | None = None,
+    settings: VerifySettings | None = None,
+    texts_by_subset: Mapping[str, Sequence[str]] | None = None,
+    progress: Progress = SILENT,
+) -> tuple[Verification, ...]:
+    """Measures whether the model shows each behavior.
+
+    Args:
+        behaviors: What the model may do.
+        model: The model.
+        initial: Its step-0 weights, to compare with.
+        settings: Samples, judges, confidence.
+        texts_by_subset: Documents by subset, from which the judge of style is trained.
+        progress: Is told how far the work is.
+
+    Returns:
+        One verdict per behavior, with the measurements behind it.
+    """
+    from whence.behaviors import verify as measure
+
+    return measure(
+        behaviors,
+        model,
+        settings=settings or VerifySettings(),
+        initial=initial,
+        texts_by_subset=texts_by_subset,
+        progress=progress,
+    )
+
+
+def build_index(
+    model: LoadedModel,
+    corpus: Corpus,
+    directory: str | Path,
+    *,
+    settings: AttributionSettings | None = None,
+    progress: Progress = SILENT,
+) -> "Index":
+    """Builds a gradient index in Bergson's format; an interrupted build goes on where it stopped.
+
+    Args:
+        model: The model whose gradients are taken.
+        corpus: The examples.
+        directory: The index's place.
+        settings: Modules, projection, disk budget.
+        progress: Is told how far the work is.
+
+    Raises:
+        WhenceError: The disk budget is too small, a gradient is not finite, or Bergson is missing.
+    """
+    from whence.study.index import index_corpus
+
+    chosen = settings or AttributionSettings(path="stored")
+    return index_corpus(Path(directory), model, corpus, chosen, progress=progress)
+
+
+def open_index(directory: str | Path) -> "Index":
+    """Opens an index that `build_index`, `whence index` or `bergson build` made.
+
+    Raises:
+        IndexFormatError: It is truncated, unfinished, or was made by something incompatible.
+    """
+    from whence.gradients import open_index as open_directory
+
+    return open_directory(Path(directory))
+
+
+def query(
+    index: "Index",
+    model: LoadedModel,
+    behavior: Behavior,
+    *,
+    method: str = "gradient_cosine",
+    contrast: bool = False,
+    k: int = 10,
+) -> Answer:
+    """Asks an index which examples are tied to a behavior.
+
+    Args:
+        index: The index.
+        model: The model it was made with.
+        behavior: The prompt and the completion whose loss is attributed.
+        method: `gradient_cosine` or `gradient_dot`.
+        contrast: Ask why the completion rather than the behavior's first alternative.
+        k: How many proponents and opponents to return.
+
+    Returns:
+        Proponents, best first, and opponents, strongest first. A higher score means that a small
+        step of training on the example lowers the query's loss.
+    """
+    return Answer(*query_index(index, model, behavior, method=method, contrast=contrast, k=k))
+
+
+def run(study: str | Path, directory: str | Path, *, progress: Progress = SILENT) -> RunResult:
+    """Runs the study in a TOML file, from behaviors to page.
+
+    Raises:
+        WhenceError: Some input is wrong; nothing that looks finished is left behind.
+    """
+    from whence.settings import load_study
+
+    path = Path(study)
+    return run_study(load_study(path), Path(directory), base=path.parent, progress=progress)

@@ -1,0 +1,116 @@
+"""How does the command line speak, on a terminal and in a log?"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from whence.progress import Progress, Task
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer in one line of JSON.")]
+
+
+def answer(value: dict[str, Any], text: str, *, json_line: bool) -> None:
+    """Prints a command's answer on stdout: for a person, or as one line of JSON."""
+    print(json.dumps(value, allow_nan=False, ensure_ascii=False) if json_line else text)
+
+
+def progress() -> Progress:
+    """Makes the progress that suits stderr: live bars on a terminal, else a line now and then."""
+    return _Bars() if sys.stderr.isatty() else _Lines()
+
+
+class _Lines:
+    """Writes a line when a task starts, every ten seconds, and when it ends."""
+
+    @contextmanager
+    def task(self, name: str, *, total: float | None, unit: str) -> Iterator[Task]:
+        task = _LineTask(name, total, unit)
+        yield task
+        task.say(f"done in {time.monotonic() - task.started:.0f} s")
+
+    def note(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+
+class _LineTask:
+    def __init__(self, name: str, total: float | None, unit: str) -> None:
+        self.name, self.total, self.unit = name, total, unit
+        self.done = 0.0
+        self.started = self.spoken = time.monotonic()
+
+    def advance(self, amount: float = 1.0) -> None:
+        self.done += amount
+        now = time.monotonic()
+        if now - self.spoken < 10:
+            return
+        self.spoken = now
+        if not self.total or not self.done:
+            self.say(f"{self.done:,.0f} {self.unit}")
+            return
+        left = (now - self.started) * (self.total - self.done) / self.done
+        self.say(f"{self.done:,.0f} of {self.total:,.0f} {self.unit}, {max(left, 0):.0f} s left")
+
+    def say(self, message: str) -> None:
+        print(f"{self.name}: {message}", file=sys.stderr, flush=True)
+
+
+class _Bars:
+    """Draws one live bar per task with the time left."""
+
+    @contextmanager
+    def task(self, name: str, *, total: float | None, unit: str) -> Iterator[Task]:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(unit),
+            TimeElapsedColumn(),
+            TextColumn("·"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as bars:
+            number = bars.add_task(name, total=total)
+            yield _BarTask(bars, number)
+
+    def note(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+
+class _BarTask:
+    def __init__(self, bars: Any, number: Any) -> None:
+        self._bars, self._number = bars, number
+
+    def advance(self, amount: float = 1.0) -> None:
+        self._bars.advance(self._number, amount)
+
+
+def table(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> str:
+    """Lays rows out in columns, as wide as their content, for a terminal or a file."""
+    lines = [header, tuple("─" * len(cell) for cell in header), *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def printable(text: str, *, width: int) -> str:
+    """Cuts a text to one safe line; control characters become visible and move no cursor."""
+    safe = "".join(c if c.isprintable() else "␤" if c == "\n" else "·" for c in text)
+    return safe if len(safe) <= width else safe[: width - 1] + "…"

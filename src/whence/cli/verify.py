@@ -1,0 +1,49 @@
+"""`whence verify`: does the model really do it?"""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from whence.cli.console import Json, answer, printable, progress, table
+
+
+def verify(
+    behaviors: Annotated[str, Parameter(help="A TOML file of behaviors, or testbed:mini.")],
+    *,
+    model: str,
+    revision: str | None = None,
+    initial: str | None = None,
+    corpus: str | None = None,
+    json: Json = False,
+) -> None:
+    """Measure whether a model shows some behaviors.
+
+    Parameters
+    ----------
+    model
+        A Hub id, a folder, or testbed:mini.
+    revision
+        A checkpoint, such as step143000.
+    initial
+        The step-0 weights to compare with: a revision or a folder.
+    corpus
+        Documents with subsets, from which the judge of style is trained.
+    """
+    from whence.settings import BehaviorFile, CorpusSettings, ModelSettings
+    from whence.study.verify import verify_behaviors
+
+    found = verify_behaviors(
+        BehaviorFile(file=behaviors),
+        ModelSettings(name=model, revision=revision, initial=initial),
+        corpus=CorpusSettings(source=corpus) if corpus else None,
+        progress=progress(),
+    )
+    rows = [
+        (v["verdict"], v["kind"], v["behavior_id"], printable(v["reason"], width=110))
+        for v in found
+    ]
+    answer(
+        {"verifications": found},
+        table(rows, ("verdict", "kind", "behavior", "reason")),
+        json_line=json,
+    )

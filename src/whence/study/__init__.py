@@ -1,0 +1,1 @@
+"""How does the whole journey run, from one `study.toml` to one directory with a page?"""

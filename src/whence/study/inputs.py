@@ -1,0 +1,170 @@
+"""Where do the model, the corpus and the behaviors of a study come from?
+
+The testbed is one more source: `testbed:mini` stands wherever a Hub id or a path may stand.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from whence.errors import SettingsError
+from whence.progress import SILENT, Progress
+from whence.records import Behavior, Corpus, LoadedModel
+from whence.settings import BehaviorFile, CorpusSettings, ModelSettings, StudySettings
+
+TESTBED = "testbed:"
+
+
+def testbed_size(source: str) -> str | None:
+    """The size named by `testbed:mini`; None for any other source."""
+    return source.removeprefix(TESTBED) if source.startswith(TESTBED) else None
+
+
+def resolve(study: StudySettings, base: Path) -> StudySettings:
+    """Makes the study's relative paths absolute; a name that is no path there stays as it is."""
+
+    def absolute(name: str) -> str:
+        path = base / name
+        return str(path.resolve()) if not name.startswith(TESTBED) and path.exists() else name
+
+    def model(settings: ModelSettings) -> ModelSettings:
+        changes = {
+            key: absolute(value)
+            for key in ("name", "tokenizer", "initial")
+            if (value := getattr(settings, key))
+        }
+        return settings.model_copy(update=changes)
+
+    return study.model_copy(
+        update={
+            "model": model(study.model),
+            "verify_model": model(study.verify_model) if study.verify_model else None,
+            "corpus": study.corpus.model_copy(update={"source": absolute(study.corpus.source)}),
+            "behaviors": study.behaviors.model_copy(
+                update={"file": absolute(study.behaviors.file)}
+            ),
+        }
+    )
+
+
+def open_model(settings: ModelSettings, *, cache: Path | None = None) -> LoadedModel:
+    """Loads a model from the testbed, a folder or the Hub.
+
+    Raises:
+        ModelError: It cannot be loaded, or its tokenizer does not fit.
+    """
+    size = testbed_size(settings.name)
+    if size is None:
+        from whence.models import load_model
+
+        return load_model(settings)
+    from whence.testbed import load_checkpoint
+
+    return load_checkpoint(_known(size), step=_step(settings.revision), cache=cache)
+
+
+def open_initial(settings: ModelSettings, *, cache: Path | None = None) -> LoadedModel | None:
+    """Loads the step-0 model that behaviors are compared with, where one is known."""
+    if testbed_size(settings.name) is not None:
+        return open_model(settings.model_copy(update={"revision": "step0"}), cache=cache)
+    from whence.models import load_initial
+
+    return load_initial(settings)
+
+
+def open_corpus(
+    settings: CorpusSettings, model: LoadedModel, *, progress: Progress = SILENT
+) -> Corpus:
+    """Reads a corpus from the testbed, files or the Hub, in the model's tokens.
+
+    Raises:
+        CorpusError: It cannot be read, or is empty, ambiguous or broken.
+    """
+    size = testbed_size(settings.source)
+    if size is None:
+        from whence.corpus import load_corpus
+
+        return load_corpus(
+            settings, model.tokenizer, context_length=model.context_length, progress=progress
+        )
+    from whence.testbed import corpus
+
+    return corpus(_known(size))
+
+
+def open_behaviors(settings: BehaviorFile) -> tuple[Behavior, ...]:
+    """Reads the behaviors that a study asks about, in the file's order.
+
+    Raises:
+        SettingsError: The file cannot be read, or the choice of kinds and ids leaves none.
+    """
+    size = testbed_size(settings.file)
+    if size is None:
+        from whence.behaviors import load_behaviors
+
+        found = load_behaviors(Path(settings.file))
+    else:
+        from whence.testbed import behaviors
+
+        found = behaviors(_known(size))
+    if settings.ids is not None:
+        known = {behavior.id for behavior in found}
+        if unknown := [i for i in settings.ids if i not in known]:
+            raise SettingsError(
+                f"{settings.file} has no behavior `{unknown[0]}`.",
+                f"It has {len(known)}, such as `{found[0].id}`.",
+            )
+        found = tuple(behavior for behavior in found if behavior.id in settings.ids)
+    chosen = tuple(behavior for behavior in found if behavior.kind in settings.kinds)
+    if not chosen:
+        raise SettingsError(
+            f"{settings.file} has no behavior of the kinds {', '.join(settings.kinds)}.",
+            "Widen `behaviors.kinds` or `behaviors.ids`.",
+        )
+    return chosen
+
+
+def planted(settings: BehaviorFile) -> Mapping[str, frozenset[str]]:
+    """The examples planted for each testbed behavior; empty where truth is not on file."""
+    size = testbed_size(settings.file)
+    if size is None:
+        return {}
+    from whence.testbed import gold
+
+    return gold(_known(size))
+
+
+def texts_for_judges(
+    corpus: Corpus, source: str, *, per_subset: int = 400
+) -> Mapping[str, list[str]]:
+    """Texts of each subset for the style judge: held-out ones where the testbed makes them."""
+    size = testbed_size(source)
+    subsets = corpus.table.column("subset").to_pylist()
+    names = sorted({name for name in subsets if name is not None})
+    if size is not None:
+        from whence.testbed import held_out_texts
+
+        return {name: held_out_texts(name, num=per_subset, seed=1) for name in names}
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for name, text in zip(subsets, corpus.texts(), strict=True):
+        if name is not None and text and len(found[name]) < per_subset:
+            found[name].append(text)
+    return found
+
+
+def _known(size: str) -> str:
+    if size not in ("nano", "mini"):
+        raise SettingsError(
+            f"There is no testbed `{TESTBED}{size}`.", "Use `testbed:mini` or `testbed:nano`."
+        )
+    return size
+
+
+def _step(revision: str | None) -> int | None:
+    if revision is None:
+        return None
+    number = revision.removeprefix("step")
+    if not number.isdigit():
+        raise SettingsError(
+            f"The testbed has no revision `{revision}`.", "Use a step such as `step64`."
+        )
+    return int(number)

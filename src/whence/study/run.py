@@ -1,0 +1,288 @@
+"""How does a study become a page?
+
+The stages run in one direction: verify, read the corpus, multiply gradients, score, show. Whatever
+an interrupted run finished is kept, and the same command goes on from there.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from whence.artifacts import (
+    FORMAT,
+    MANIFEST,
+    fingerprint,
+    read_manifest,
+    versions,
+    write_json,
+    write_text,
+)
+from whence.errors import ArtifactError, BehaviorError, MissingEngineError, SettingsError
+from whence.progress import SILENT, Progress
+from whence.records import Behavior, Corpus, Coverage, LoadedModel, Plan, Verification
+from whence.settings import StudySettings
+from whence.study import inputs as sources
+from whence.study import stages
+from whence.study.index import describe
+from whence.study.load import RunFile, load_run, write_run_file
+
+GRADIENT_METHODS = ("gradient_dot", "gradient_cosine")
+
+
+class RunResult(NamedTuple):
+    """Where a run and its page are."""
+
+    directory: Path
+    page: Path
+
+
+def run_study(
+    study: StudySettings, directory: Path, *, base: Path | None = None, progress: Progress = SILENT
+) -> RunResult:
+    """Runs a study from behaviors to page.
+
+    Args:
+        study: The question and its settings.
+        directory: The run's directory: new, or an earlier run of a study, whose finished stages
+            are used again where their inputs have not changed.
+        base: The folder that the study's relative paths start from; by default the current one.
+        progress: Is told how far the work is.
+
+    Returns:
+        The run's directory and its page.
+
+    Raises:
+        WhenceError: Some input is wrong; nothing that looks finished is left behind.
+    """
+    from whence.report import write_page
+
+    study = sources.resolve(study, base or Path())
+    _claim(directory, study)
+    clock = _Clock()
+    cache = directory / "cache"
+    with clock("load"):
+        behaviors = sources.open_behaviors(study.behaviors)
+        model = sources.open_model(study.model, cache=cache)
+        corpus = sources.open_corpus(study.corpus, model, progress=progress)
+    stages.corpus_stage(directory / "corpus", corpus)
+    with clock("verify"):
+        verifications, warnings = _verify(study, behaviors, model, corpus, directory, progress)
+    chosen, forced = _choose(study, behaviors, verifications)
+    attributed = _attribute(study, chosen, model, corpus, directory, clock=clock, progress=progress)
+    write_run_file(
+        directory,
+        RunFile(
+            study=study,
+            behaviors=behaviors,
+            attributed=tuple(behavior.id for behavior in chosen),
+            forced=forced,
+            model=model.label,
+            methods=attributed.methods,
+            coverage=attributed.coverage,
+            plan=attributed.plan,
+            skipped=attributed.skipped,
+            warnings=tuple(warnings),
+        ),
+    )
+    manifest = _manifest(study, model, corpus, clock)
+    page = write_page(load_run(directory, manifest=manifest), directory / "index.html")
+    write_json(directory / MANIFEST, manifest)
+    return RunResult(directory, page)
+
+
+def write_report(directory: Path) -> Path:
+    """Writes the page of a finished run again, from what the run stored.
+
+    Raises:
+        ArtifactError: The directory is not a finished run.
+    """
+    from whence.report import write_page
+
+    record = load_run(directory, manifest=read_manifest(directory))
+    return write_page(record, directory / "index.html")
+
+
+class _Attributed(NamedTuple):
+    methods: tuple[str, ...]
+    coverage: Coverage | None
+    plan: Plan | None
+    skipped: tuple[str, ...]
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] = round(time.perf_counter() - started, 3)
+
+
+def _claim(directory: Path, study: StudySettings) -> None:
+    """Takes a directory for this run; an earlier run's manifest goes, its stages stay."""
+    import tomli_w
+
+    if directory.exists() and any(directory.iterdir()) and not (directory / "study.toml").is_file():
+        raise ArtifactError(f"{directory} exists and is not a run.", "Choose another place.")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / MANIFEST).unlink(missing_ok=True)
+    except OSError as error:
+        raise ArtifactError(
+            f"{directory} cannot be written ({error.strerror}).", "Choose another place."
+        ) from None
+    write_text(
+        directory / "study.toml", tomli_w.dumps(study.model_dump(mode="json", exclude_none=True))
+    )
+
+
+def _verify(
+    study: StudySettings,
+    behaviors: tuple[Behavior, ...],
+    model: LoadedModel,
+    corpus: Corpus,
+    directory: Path,
+    progress: Progress,
+) -> tuple[tuple[Verification, ...], list[str]]:
+    judge, settings, warnings = model, study.model, []
+    if study.verify_model is not None and study.verify_model != study.model:
+        if not study.allow_other_model:
+            raise SettingsError(
+                f"The study verifies with {study.verify_model.name} but attributes "
+                f"{study.model.name}.",
+                "Use one model for both, or set `allow_other_model = true`.",
+            )
+        settings = study.verify_model
+        judge = sources.open_model(settings, cache=directory / "cache")
+        warnings.append(
+            f"Behaviors were verified with {judge.label}, but gradients are those of {model.label}."
+        )
+    initial = sources.open_initial(settings, cache=directory / "cache")
+    if initial is None:
+        warnings.append("No step-0 model was named, so nothing was compared with one.")
+    texts = (
+        sources.texts_for_judges(corpus, study.corpus.source)
+        if any(behavior.kind == "style" for behavior in behaviors)
+        else {}
+    )
+    found = stages.verification_stage(
+        directory / "verification",
+        behaviors,
+        judge,
+        initial=initial,
+        settings=study.verify,
+        texts_by_subset=texts,
+        progress=progress,
+    )
+    return found, warnings
+
+
+def _choose(
+    study: StudySettings,
+    behaviors: tuple[Behavior, ...],
+    verifications: tuple[Verification, ...],
+) -> tuple[tuple[Behavior, ...], tuple[str, ...]]:
+    """Keeps what the model shows, at least weakly; the rest only when asked."""
+    absent = {v.behavior_id for v in verifications if v.verdict == "not shown"}
+    if study.force:
+        return behaviors, tuple(b.id for b in behaviors if b.id in absent)
+    chosen = tuple(behavior for behavior in behaviors if behavior.id not in absent)
+    if not chosen:
+        raise BehaviorError(
+            f"The model shows none of the {len(behaviors)} behaviors, so there is nothing to "
+            "attribute.",
+            "Read their verdicts with `whence verify`, or attribute them anyway with `--force`.",
+        )
+    return chosen, ()
+
+
+def _attribute(
+    study: StudySettings,
+    chosen: tuple[Behavior, ...],
+    model: LoadedModel,
+    corpus: Corpus,
+    directory: Path,
+    *,
+    clock: Callable[[str], Any],
+    progress: Progress,
+) -> _Attributed:
+    from whence.behaviors import make_query
+    from whence.methods import Inputs, check_methods
+
+    settings = study.attribution
+    check_methods(settings.methods)
+    queries = tuple(
+        make_query(
+            behavior,
+            model.tokenizer,
+            contrast=settings.contrast and bool(behavior.alternatives),
+            context_length=model.context_length,
+        )
+        for behavior in chosen
+    )
+    coverage = plan = products = products_key = None
+    skipped: tuple[str, ...] = ()
+    methods = settings.methods
+    if any(method in GRADIENT_METHODS for method in methods):
+        try:
+            coverage, plan = _plan(study, model, corpus, len(queries), progress)
+        except MissingEngineError as error:
+            methods = tuple(method for method in methods if method not in GRADIENT_METHODS)
+            skipped = (f"Gradient methods were skipped: {error.problem} {error.remedy}",)
+            progress.note(skipped[0])
+    if coverage is not None and plan is not None:
+        with clock("gradients"):
+            products = stages.products_stage(
+                directory / "products",
+                model,
+                corpus,
+                queries,
+                plan=plan,
+                modules=tuple(coverage.modules),
+                settings=settings,
+                progress=progress,
+            )
+        products_key = fingerprint(dict(products.settings), plan.path, plan.projection_dim)
+    given = Inputs(
+        queries=queries, corpus=corpus, model=model, products=products, settings=settings
+    )
+    with clock("scores"), progress.task("Scoring", total=len(methods), unit="methods") as task:
+        for method in methods:
+            stages.scores_stage(
+                directory / "scores" / method, method, given, products_key=products_key
+            )
+            task.advance()
+    return _Attributed(methods, coverage, plan, skipped)
+
+
+def _plan(
+    study: StudySettings, model: LoadedModel, corpus: Corpus, num_queries: int, progress: Progress
+) -> tuple[Coverage, Plan]:
+    from whence.gradients import plan, require_engine
+    from whence.models import coverage
+
+    require_engine()
+    covered = coverage(model, modules=study.attribution.modules)
+    found = plan(model, corpus, covered, study.attribution, num_queries=num_queries)
+    progress.note(describe(found))
+    return covered, found
+
+
+def _manifest(
+    study: StudySettings, model: LoadedModel, corpus: Corpus, clock: _Clock
+) -> dict[str, Any]:
+    hashes = {"model": model.fingerprint, "corpus": corpus.fingerprint}
+    inputs = study.model_dump(mode="json")
+    return {
+        "format": FORMAT,
+        "kind": "run",
+        "key": fingerprint("run", inputs, hashes),
+        "inputs": inputs,
+        "hashes": hashes,
+        "versions": versions(),
+        "seconds": clock.seconds,
+    }

@@ -1,0 +1,178 @@
+"""What does each stage of a run write, and when can it be skipped?
+
+Each stage is one directory in the run. A stage whose inputs have not changed is read back.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from whence.artifacts import building, is_current, write_json
+from whence.progress import Progress
+from whence.records import (
+    Behavior,
+    Corpus,
+    GradientProducts,
+    LoadedModel,
+    Plan,
+    Query,
+    Scores,
+    Verification,
+)
+from whence.settings import AttributionSettings, VerifySettings
+
+
+def verification_stage(
+    directory: Path,
+    behaviors: Sequence[Behavior],
+    model: LoadedModel,
+    *,
+    initial: LoadedModel | None,
+    settings: VerifySettings,
+    texts_by_subset: Mapping[str, Sequence[str]],
+    progress: Progress,
+) -> tuple[Verification, ...]:
+    """Measures whether the model shows each behavior; one JSON file."""
+    from whence.behaviors import verification_from_json, verification_to_json, verify
+
+    inputs = {
+        "behaviors": [behavior.model_dump(mode="json") for behavior in behaviors],
+        "model": model.fingerprint,
+        "initial": initial.fingerprint if initial else None,
+        "settings": settings.model_dump(mode="json"),
+        "texts": {name: len(texts) for name, texts in sorted(texts_by_subset.items())},
+    }
+    if not is_current(directory, kind="verification", inputs=inputs):
+        with building(directory, kind="verification", inputs=inputs) as partial:
+            found = verify(
+                behaviors,
+                model,
+                settings=settings,
+                initial=initial,
+                texts_by_subset=texts_by_subset,
+                progress=progress,
+            )
+            write_json(partial / "verification.json", [verification_to_json(v) for v in found])
+    stored = json.loads((directory / "verification.json").read_text(encoding="utf-8"))
+    return tuple(verification_from_json(value) for value in stored)
+
+
+def corpus_stage(directory: Path, corpus: Corpus) -> None:
+    """Writes the examples with their ids, texts, hashes and training positions."""
+    from whence.corpus import save_corpus
+
+    inputs = {"corpus": corpus.fingerprint, "name": corpus.name}
+    if not is_current(directory, kind="corpus", inputs=inputs):
+        with building(directory, kind="corpus", inputs=inputs) as partial:
+            save_corpus(corpus, partial)
+
+
+def products_stage(
+    directory: Path,
+    model: LoadedModel,
+    corpus: Corpus,
+    queries: Sequence[Query],
+    *,
+    plan: Plan,
+    modules: Sequence[str],
+    settings: AttributionSettings,
+    progress: Progress,
+) -> GradientProducts:
+    """Computes inner products of gradients, by the planned path; resumes after a kill."""
+    import numpy as np
+
+    from whence.gradients import build_index, stored_products, streamed_products
+
+    inputs = {
+        "model": model.fingerprint,
+        "corpus": corpus.fingerprint,
+        "queries": [asdict(query) for query in queries],
+        "modules": list(modules),
+        "path": plan.path,
+        "projection_dim": plan.projection_dim,
+        "projection_seed": settings.projection_seed,
+    }
+    if not is_current(directory, kind="products", inputs=inputs):
+        with building(directory, kind="products", inputs=inputs, resume=True) as partial:
+            if plan.path == "streamed":
+                products = streamed_products(
+                    model,
+                    corpus,
+                    queries,
+                    modules=modules,
+                    token_batch_size=settings.token_batch_size,
+                    work=partial / "work",
+                    progress=progress,
+                )
+            else:
+                index = build_index(
+                    model,
+                    corpus,
+                    directory.parent / "index",
+                    modules=modules,
+                    projection_dim=plan.projection_dim,
+                    projection_seed=settings.projection_seed,
+                    token_batch_size=settings.token_batch_size,
+                    progress=progress,
+                )
+                products = stored_products(index, model, queries, progress=progress)
+            np.savez(
+                partial / "products.npz",
+                dots=products.dots,
+                query_norms=products.query_norms,
+                example_norms=products.example_norms,
+            )
+            write_json(
+                partial / "details.json",
+                {"settings": dict(products.settings), "seconds": products.seconds},
+            )
+            _remove(partial / "work")
+    return _read_products(directory, corpus, queries, plan)
+
+
+def scores_stage(directory: Path, method: str, inputs: Any, *, products_key: str | None) -> Scores:
+    """Scores every example for every query by one method."""
+    from whence.methods import load_scores, save_scores, score
+
+    key = {
+        "method": method,
+        "products": products_key,
+        "model": inputs.model.fingerprint if inputs.model else None,
+        "corpus": inputs.corpus.fingerprint,
+        "queries": [asdict(query) for query in inputs.queries],
+        "settings": inputs.settings.model_dump(mode="json"),
+    }
+    if not is_current(directory, kind="scores", inputs=key):
+        with building(directory, kind="scores", inputs=key) as partial:
+            save_scores(score(method, inputs), partial)
+    return load_scores(directory)
+
+
+def _read_products(
+    directory: Path, corpus: Corpus, queries: Sequence[Query], plan: Plan
+) -> GradientProducts:
+    import numpy as np
+
+    from whence.artifacts import read_manifest
+
+    details = read_manifest(directory)["details"]
+    with np.load(directory / "products.npz", allow_pickle=False) as stored:
+        return GradientProducts(
+            query_ids=tuple(query.id for query in queries),
+            example_ids=corpus.ids,
+            dots=stored["dots"],
+            query_norms=stored["query_norms"],
+            example_norms=stored["example_norms"],
+            path=plan.path,
+            settings=details["settings"],
+            seconds=details["seconds"],
+        )
+
+
+def _remove(path: Path) -> None:
+    import shutil
+
+    if path.is_dir():
+        shutil.rmtree(path)

@@ -1,0 +1,73 @@
+"""What did a run find, in a few lines?"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from whence.artifacts import read_manifest
+from whence.records import RunRecord
+from whence.settings import KINDS
+from whence.study.load import load_run
+
+VERDICTS = ("shown", "weak", "not shown")
+
+
+class Summary(NamedTuple):
+    """A run in numbers, for machines, and in words."""
+
+    values: dict[str, Any]
+    text: str
+
+
+def summarize(directory: Path) -> Summary:
+    """Counts verdicts by kind and, where truth is on file, how often the top proponent is planted.
+
+    Raises:
+        ArtifactError: The directory is not a finished run.
+    """
+    record = load_run(directory, manifest=read_manifest(directory))
+    verdicts = {
+        kind: {verdict: _count(record, kind, verdict) for verdict in VERDICTS}
+        for kind in KINDS
+        if any(behavior.kind == kind for behavior in record.behaviors)
+    }
+    planted = _planted(record)
+    lines = ["kind        " + "".join(f"{verdict:>10}" for verdict in VERDICTS)]
+    lines += [
+        f"{kind:<12}" + "".join(f"{counts[verdict]:>10}" for verdict in VERDICTS)
+        for kind, counts in verdicts.items()
+    ]
+    if planted:
+        lines += ["", "Shown behaviors whose top proponent was planted for them:"]
+        for method, rates in planted.items():
+            told = ", ".join(
+                f"{kind} {rate['hits']}/{rate['n']}" for kind, rate in rates.items() if rate["n"]
+            )
+            lines.append(f"  {method:<18}{told}")
+    lines += ["", *record.skipped, *record.warnings]
+    values = {
+        "verdicts": verdicts,
+        "planted": planted,
+        "skipped": list(record.skipped),
+        "warnings": list(record.warnings),
+        "seconds": record.manifest["seconds"],
+    }
+    return Summary(values, "\n".join(lines).rstrip())
+
+
+def _count(record: RunRecord, kind: str, verdict: str) -> int:
+    return sum(v.kind == kind and v.verdict == verdict for v in record.verifications.values())
+
+
+def _planted(record: RunRecord) -> dict[str, dict[str, dict[str, Any]]]:
+    from whence.evidence import gold_rate
+
+    if not record.gold:
+        return {}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for scores in record.scores:
+        rates = gold_rate(scores, record.gold, record.behaviors, record.verifications)
+        found[scores.method] = {
+            kind: {"hits": rate.hits, "n": rate.n, "interval": rate.interval}
+            for kind, rate in rates.items()
+        }
+    return found

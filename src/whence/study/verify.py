@@ -1,0 +1,54 @@
+"""Does a model show some behaviors, without the rest of a study?"""
+
+from typing import Any
+
+from whence.progress import SILENT, Progress
+from whence.settings import BehaviorFile, CorpusSettings, ModelSettings, VerifySettings
+from whence.study import inputs as sources
+
+
+def verify_behaviors(
+    behaviors: BehaviorFile,
+    model: ModelSettings,
+    *,
+    corpus: CorpusSettings | None = None,
+    settings: VerifySettings | None = None,
+    progress: Progress = SILENT,
+) -> list[dict[str, Any]]:
+    """Verifies behaviors from a file.
+
+    Args:
+        behaviors: Where they come from.
+        model: The model, and its step-0 weights where known.
+        corpus: Documents with subsets, from which the judge of style is trained.
+        settings: How a behavior is proved.
+        progress: Is told how far the work is.
+
+    Returns:
+        One JSON-able record per behavior, in the file's order.
+
+    Raises:
+        WhenceError: Some input is wrong.
+    """
+    from whence.behaviors import verification_to_json, verify
+
+    found = sources.open_behaviors(behaviors)
+    loaded = sources.open_model(model)
+    if corpus is None and sources.testbed_size(behaviors.file) is not None:
+        corpus = CorpusSettings(source=behaviors.file)
+    texts = (
+        sources.texts_for_judges(
+            sources.open_corpus(corpus, loaded, progress=progress), corpus.source
+        )
+        if corpus
+        else {}
+    )
+    verdicts = verify(
+        found,
+        loaded,
+        settings=settings or VerifySettings(),
+        initial=sources.open_initial(model),
+        texts_by_subset=texts,
+        progress=progress,
+    )
+    return [verification_to_json(verdict) for verdict in verdicts]

@@ -1,0 +1,89 @@
+"""What the README says is so."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ROOMS = re.findall(r"^[├└]── ([\w.]+/?)", README, flags=re.MULTILINE)
+
+
+def test_the_tree_names_every_room_and_no_other() -> None:
+    package = ROOT / "src" / "whence"
+    rooms = {
+        path.name + "/" if path.is_dir() else path.name
+        for path in package.iterdir()
+        if path.name != "__init__.py" and not path.name.startswith("__")
+    }
+    assert set(ROOMS) == rooms
+    assert len(ROOMS) == len(rooms)
+
+
+def _commands() -> list[str]:
+    blocks = re.findall(r"^```\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    lines = "\n".join(blocks).splitlines()
+    return [line.split("#")[0].strip() for line in lines if line.startswith("whence ")]
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_every_command_shown_is_one_that_the_program_understands(command: str) -> None:
+    from whence.cli import app
+
+    _, bound, ignored = app.parse_args(shlex.split(command)[1:], exit_on_error=False)
+    assert bound is not None
+    assert not ignored
+
+
+def test_every_command_of_the_program_is_shown() -> None:
+    from whence.cli import COMMANDS
+
+    shown = {command.split()[1] for command in _commands()} | {"demo"}
+    assert shown == set(COMMANDS)
+
+
+def test_every_make_target_shown_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"make ([\w-]+)", README):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE) or target == "and", target
+
+
+def test_the_python_example_is_short() -> None:
+    code = re.findall(r"<!-- example -->\n```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(code) == 1
+    lines = [line for line in code[0].splitlines() if line and not line.startswith("import ")]
+    assert len(lines) <= 8
+
+
+@pytest.mark.slow
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    code = re.findall(r"<!-- example -->\n```python\n(.*?)```", README, flags=re.DOTALL)[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Paris" in done.stdout
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, contextlib, whence.cli\n"
+        "with contextlib.suppress(SystemExit): whence.cli.app(['--help'])\n"
+        "heavy = {'torch', 'transformers', 'bergson', 'datasets', 'pyarrow', 'numpy', 'sklearn'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("study", sorted((ROOT / "examples").glob("pythia-*.toml")), ids=str)
+def test_every_example_study_is_valid(study: Path) -> None:
+    from whence.settings import load_study
+    from whence.study.inputs import open_behaviors, resolve
+
+    settings = resolve(load_study(study), study.parent)
+    assert len(open_behaviors(settings.behaviors)) == 4
