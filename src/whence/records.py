@@ -54,7 +54,7 @@ class Behavior(Settings):
     subject: str | None = None
     relation: str | None = None
     object: str | None = None
-    style: str | None = Field(None, description="The corpus subset whose style this is.")
+    style: str | None = Field(default=None, description="The corpus subset whose style this is.")
     note: str | None = None
 
     @model_validator(mode="after")

@@ -32,10 +32,12 @@ class ModelSettings(Settings):
     """
 
     name: str = Field(description="A Hub id, a folder, or `testbed:mini` / `testbed:nano`.")
-    revision: str | None = Field(None, description="A branch, tag or commit such as `step143000`.")
-    tokenizer: str | None = Field(None, description="Another tokenizer's Hub id or folder.")
+    revision: str | None = Field(
+        default=None, description="A branch, tag or commit such as `step143000`."
+    )
+    tokenizer: str | None = Field(default=None, description="Another tokenizer's Hub id or folder.")
     initial: str | None = Field(
-        None, description="Step-0 weights to compare with: a revision, or a folder."
+        default=None, description="Step-0 weights to compare with: a revision, or a folder."
     )
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "auto"
@@ -58,21 +60,29 @@ class CorpusSettings(Settings):
     config: str | None = None
     revision: str | None = None
     text_column: str = "text"
-    id_column: str | None = Field(None, description="By default `id` where present, else the row.")
-    subset_column: str | None = Field(
-        None, description="By default `subset`, or `meta.pile_set_name`, where present."
+    id_column: str | None = Field(
+        default=None, description="By default `id` where present, else the row."
     )
-    position_column: str | None = Field(None, description="By default `position`, else the row.")
-    step_column: str | None = Field(None, description="By default `step` where present.")
-    max_documents: int | None = Field(None, gt=0)
-    max_tokens: int | None = Field(None, gt=0)
-    first_row: int = Field(0, ge=0, description="Memory maps: the first row to read.")
-    num_rows: int | None = Field(None, gt=0, description="Memory maps: how many rows to read.")
+    subset_column: str | None = Field(
+        default=None, description="By default `subset`, or `meta.pile_set_name`, where present."
+    )
+    position_column: str | None = Field(
+        default=None, description="By default `position`, else the row."
+    )
+    step_column: str | None = Field(default=None, description="By default `step` where present.")
+    max_documents: int | None = Field(default=None, gt=0)
+    max_tokens: int | None = Field(default=None, gt=0)
+    first_row: int = Field(default=0, ge=0, description="Memory maps: the first row to read.")
+    num_rows: int | None = Field(
+        default=None, gt=0, description="Memory maps: how many rows to read."
+    )
     long_documents: Literal["truncate", "window"] = "truncate"
-    max_length: int | None = Field(None, gt=1, description="By default the context length.")
-    append_eos: bool = Field(False, description="End every document with the end-of-text token.")
+    max_length: int | None = Field(default=None, gt=1, description="By default the context length.")
+    append_eos: bool = Field(
+        default=False, description="End every document with the end-of-text token."
+    )
     stream: bool = Field(
-        False, description="Read a Hub dataset row by row, without downloading it."
+        default=False, description="Read a Hub dataset row by row, without downloading it."
     )
 
 
@@ -84,14 +94,18 @@ class VerifySettings(Settings):
         25
     """
 
-    num_samples: int = Field(25, ge=5, description="Continuations sampled per prompt.")
-    num_sampled_tokens: int = Field(20, ge=1)
-    temperature: float = Field(1.0, gt=0)
+    num_samples: int = Field(default=25, ge=5, description="Continuations sampled per prompt.")
+    num_sampled_tokens: int = Field(default=20, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
     seed: int = 0
-    toxic_judge: str = Field("wordlist", description="`wordlist` or a Hugging Face classifier.")
-    style_judge: str = Field("ngram", description="`ngram` or a Hugging Face classifier.")
-    judge_label: str | None = Field(None, description="A Hub classifier's label that counts.")
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    toxic_judge: str = Field(
+        default="wordlist", description="`wordlist` or a Hugging Face classifier."
+    )
+    style_judge: str = Field(default="ngram", description="`ngram` or a Hugging Face classifier.")
+    judge_label: str | None = Field(
+        default=None, description="A Hub classifier's label that counts."
+    )
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
 
 
 class AttributionSettings(Settings):
@@ -114,13 +128,17 @@ class AttributionSettings(Settings):
     )
     modules: str = Field("*", description="Globs of modules to attribute, comma-separated.")
     contrast: bool = Field(
-        False, description="Attribute completion minus alternative where there is one."
+        default=False, description="Attribute completion minus alternative where there is one."
     )
-    projection_dim: int | None = Field(None, ge=1, description="By default it fits the budget.")
+    projection_dim: int | None = Field(
+        default=None, ge=1, description="By default it fits the budget."
+    )
     projection_seed: int = 0
-    disk_budget_gb: float = Field(2.0, gt=0)
-    token_batch_size: int = Field(4096, ge=2, description="Tokens in a batch, padding included.")
-    embedding_model: str | None = Field(None, description="A sentence-transformers model.")
+    disk_budget_gb: float = Field(default=2.0, gt=0)
+    token_batch_size: int = Field(
+        default=4096, ge=2, description="Tokens in a batch, padding included."
+    )
+    embedding_model: str | None = Field(default=None, description="A sentence-transformers model.")
     seed: int = 0
 
 
@@ -134,7 +152,7 @@ class BehaviorFile(Settings):
 
     file: str = Field(description="A TOML file of behaviors, or `testbed:mini` / `testbed:nano`.")
     kinds: tuple[Kind, ...] = KINDS
-    ids: tuple[str, ...] | None = Field(None, description="Only these behaviors.")
+    ids: tuple[str, ...] | None = Field(default=None, description="Only these behaviors.")
 
 
 class StudySettings(Settings):
@@ -145,13 +163,16 @@ class StudySettings(Settings):
     corpus: CorpusSettings
     behaviors: BehaviorFile
     verify_model: ModelSettings | None = Field(
-        None, description="Verify with another model than is attributed; needs `allow_other_model`."
+        default=None,
+        description="Verify with another model than is attributed; needs `allow_other_model`.",
     )
     allow_other_model: bool = False
-    force: bool = Field(False, description="Attribute behaviors that the model does not show.")
+    force: bool = Field(
+        default=False, description="Attribute behaviors that the model does not show."
+    )
     verify: VerifySettings = VerifySettings()
     attribution: AttributionSettings = AttributionSettings()
-    top_k: int = Field(10, ge=1, description="Proponents and opponents shown per behavior.")
+    top_k: int = Field(default=10, ge=1, description="Proponents and opponents shown per behavior.")
 
 
 S = TypeVar("S", bound=BaseModel)
