@@ -179,16 +179,15 @@ class Corpus:
     def lengths(self) -> "NDArray[np.int64]":
         """Tokens per example."""
         import numpy as np
-        import pyarrow.compute as pc
 
-        return np.asarray(pc.list_value_length(self.table.column("input_ids")), dtype=np.int64)
+        chunks = self.table.column("input_ids").chunks
+        lengths = [np.asarray(chunk.value_lengths(), dtype=np.int64) for chunk in chunks]
+        return np.concatenate(lengths) if lengths else np.zeros(0, dtype=np.int64)
 
     @cached_property
     def num_truncated_tokens(self) -> int:
         """Tokens of the documents that no example holds."""
-        import pyarrow.compute as pc
-
-        return pc.sum(self.table.column("num_truncated_tokens")).as_py() or 0
+        return int(self.table.column("num_truncated_tokens").to_numpy().sum())
 
     @cached_property
     def fingerprint(self) -> str:

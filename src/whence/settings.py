@@ -126,7 +126,7 @@ class AttributionSettings(Settings):
         "document_loss",
         "random",
     )
-    modules: str = Field("*", description="Globs of modules to attribute, comma-separated.")
+    modules: str = Field(default="*", description="Globs of modules to attribute, comma-separated.")
     contrast: bool = Field(
         default=False, description="Attribute completion minus alternative where there is one."
     )

@@ -56,7 +56,7 @@ def _engine() -> Check:
         require_engine()
     except MissingEngineError as error:
         return Check("Bergson", False, error.problem, error.remedy)
-    return Check("Bergson", True, engine_version(), "")
+    return Check("Bergson", True, engine_version() or "unknown version", "")
 
 
 def _device() -> Check:
