@@ -60,9 +60,14 @@ def versions() -> dict[str, str]:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file so that a reader sees the old content or the new, never a part."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file so that a reader sees the old content or the new, never a part."""
     partial = path.with_name(f".{path.name}.partial")
     with _clear_disk_errors(path):
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(data)
         partial.replace(path)
 
 

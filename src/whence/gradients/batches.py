@@ -1,0 +1,147 @@
+"""Which sequences are run together, and how are they padded?
+
+Sequences of about the same length share a batch, so that little of it is padding. Padding stands on
+the right: under causal attention no real position sees it, and its own loss is masked.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from whence.errors import BehaviorError, CorpusError
+from whence.records import Corpus, LoadedModel, Query
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Int
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+IGNORED = -100
+MAX_LOGITS_BYTES = 512 * 2**20
+
+
+class Padded(NamedTuple):
+    """A batch of sequences; `labels` is `IGNORED` where no loss is taken."""
+
+    input_ids: "Int[Tensor, 'batch positions']"
+    labels: "Int[Tensor, 'batch positions']"
+
+
+class Distinct(NamedTuple):
+    """The examples that differ in their tokens.
+
+    `rows` holds the first row of each distinct sequence, `of_example` each example's place in it.
+    """
+
+    rows: "NDArray[np.int64]"
+    of_example: "NDArray[np.int64]"
+
+
+def distinct_examples(corpus: Corpus) -> Distinct:
+    """Finds exact copies: the same tokens have the same gradient, and it is computed once."""
+    first: dict[bytes, int] = {}
+    rows: list[int] = []
+    of_example = np.empty(len(corpus), dtype=np.int64)
+    row = 0
+    for chunk in corpus.table.column("input_ids").chunks:
+        tokens = chunk.flatten().to_numpy(zero_copy_only=False)
+        ends = np.cumsum(corpus.lengths[row : row + len(chunk)])
+        for start, end in zip(np.r_[0, ends[:-1]], ends, strict=True):
+            place = first.setdefault(tokens[start:end].tobytes(), len(rows))
+            if place == len(rows):
+                rows.append(row)
+            of_example[row] = place
+            row += 1
+    return Distinct(np.asarray(rows, dtype=np.int64), of_example)
+
+
+def length_batches(
+    lengths: "Sequence[int] | NDArray[np.int64]", *, token_batch_size: int
+) -> "list[NDArray[np.int64]]":
+    """Groups sequences by length, longest first, so that a batch that does not fit fails at once.
+
+    Args:
+        lengths: Tokens per sequence.
+        token_batch_size: The most tokens of a batch, padding included. A sequence that is longer
+            runs alone.
+
+    Returns:
+        The rows of each batch. A sequence of fewer than two tokens has nothing to predict and is
+        in none.
+    """
+    lengths = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    order = order[lengths[order] >= 2]
+    batches, start = [], 0
+    while start < len(order):
+        size = max(1, token_batch_size // int(lengths[order[start]]))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+def affordable_tokens(model: LoadedModel, token_batch_size: int) -> int:
+    """Limits a batch so that its logits in float32 take no more than `MAX_LOGITS_BYTES`."""
+    vocabulary = int(model.model.config.vocab_size)
+    return min(token_batch_size, max(2, MAX_LOGITS_BYTES // (4 * vocabulary)))
+
+
+def pad(
+    sequences: Sequence[Sequence[int]],
+    *,
+    num_unlabelled: Sequence[int] | None = None,
+    device: "torch.device",
+) -> Padded:
+    """Pads sequences on the right.
+
+    Args:
+        sequences: Token ids.
+        num_unlabelled: How many tokens at the start of each sequence bear no loss; none by default.
+        device: Where the tensors go.
+    """
+    import torch
+
+    longest = max(len(sequence) for sequence in sequences)
+    input_ids = np.zeros((len(sequences), longest), dtype=np.int64)
+    labels = np.full_like(input_ids, IGNORED)
+    for row, sequence in enumerate(sequences):
+        first = num_unlabelled[row] if num_unlabelled is not None else 0
+        input_ids[row, : len(sequence)] = sequence
+        labels[row, first : len(sequence)] = sequence[first:]
+    return Padded(torch.from_numpy(input_ids).to(device), torch.from_numpy(labels).to(device))
+
+
+def check_fits(model: LoadedModel, corpus: Corpus, queries: Sequence[Query] = ()) -> None:
+    """Refuses sequences that the model cannot read.
+
+    Raises:
+        CorpusError: An example is longer than the context, or has a token that the model lacks.
+        BehaviorError: A query is longer than the context.
+    """
+    lengths, context = corpus.lengths, model.context_length
+    if len(lengths) and (longest := int(lengths.max())) > context:
+        raise CorpusError(
+            f"Example `{corpus.ids[int(lengths.argmax())]}` has {longest} tokens, and {model.label}"
+            f" reads at most {context}.",
+            "Read the corpus with that model's context length.",
+        )
+    chunks = [
+        chunk.flatten().to_numpy(zero_copy_only=False)
+        for chunk in corpus.table.column("input_ids").chunks
+    ]
+    largest = max((int(tokens.max()) for tokens in chunks if len(tokens)), default=0)
+    vocabulary = int(model.model.config.vocab_size)
+    if largest >= vocabulary:
+        raise CorpusError(
+            f"The corpus has the token {largest}, and {model.label} knows {vocabulary} tokens.",
+            "Read the corpus with that model's tokenizer.",
+        )
+    for query in queries:
+        if (longest := max((len(term.input_ids) for term in query.terms), default=0)) > context:
+            raise BehaviorError(
+                f"Query `{query.id}` has {longest} tokens, and {model.label} reads at most "
+                f"{context}.",
+                "Shorten its prompt.",
+            )

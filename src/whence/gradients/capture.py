@@ -1,0 +1,167 @@
+"""What does each example of a batch ask of each layer's weights?
+
+For a linear layer y = W x the gradient of example n's loss is the sum of outer products over its
+positions t,
+
+    dL_n / dW = Σ_t g_nt a_ntᵀ,      g_nt = dL_n / dy_nt,   a_nt = x_nt,
+
+so one forward and one backward pass of a whole batch give the gradients of all its examples, if
+the layers' inputs and output gradients are caught on the way. Gradients of the weights themselves,
+which autograd would sum over the batch, are never computed.
+
+Source: Goodfellow, "Efficient Per-Example Gradient Computations", arXiv 1510.01799. The orientation
+(outputs × inputs, also for `Conv1D`) and the loss (summed over tokens) are Bergson's.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from whence.errors import ModelError
+from whence.gradients.batches import IGNORED, Padded
+from whence.records import LoadedModel
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Float
+    from torch import Tensor, nn
+
+LOSS_REDUCTION = "sum"
+
+Sink = Callable[[str, "Float[Tensor, 'batch weights']"], None]
+"""Takes a module's name and its flattened gradients, one row per example."""
+
+
+def gradient_dtype(model: LoadedModel) -> "torch.dtype":
+    """Chooses the precision of gradients: the model's own, but at least float32."""
+    import torch
+
+    return torch.promote_types(next(model.model.parameters()).dtype, torch.float32)
+
+
+def model_device(model: LoadedModel) -> "torch.device":
+    """Tells where the model's inputs belong."""
+    return next(model.model.get_input_embeddings().parameters()).device
+
+
+@contextmanager
+def frozen(model: LoadedModel) -> Iterator[None]:
+    """Puts the model in evaluation mode, without weight gradients, and restores it afterwards."""
+    import torch
+
+    network = model.model
+    was_training = {module: module.training for module in network.modules()}
+    needed_grad = [parameter.requires_grad for parameter in network.parameters()]
+    # With frozen weights autograd would record nothing; the embedding's output is where the part
+    # of the graph that we want begins.
+    start = network.get_input_embeddings().register_forward_hook(
+        lambda _module, _inputs, output: output.requires_grad_()
+    )
+    network.eval().requires_grad_(False)
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        start.remove()
+        for parameter, needed in zip(network.parameters(), needed_grad, strict=True):
+            parameter.requires_grad_(needed)
+        for module, training in was_training.items():
+            module.training = training
+
+
+@contextmanager
+def capturing(model: LoadedModel, modules: Sequence[str], sink: Sink) -> Iterator[None]:
+    """Hands every batch's gradients to a sink while the context is open.
+
+    Args:
+        model: The model.
+        modules: Names of linear layers in the base model.
+        sink: Called once per module and backward pass, last layer first.
+
+    Raises:
+        ModelError: A module does not exist, or is not used once on a batch of sequences.
+    """
+    dtype = gradient_dtype(model)
+    seen: set[str] = set()
+    handles = [model.model.register_forward_pre_hook(lambda *_: seen.clear())]
+    with frozen(model):
+        try:
+            for name in modules:
+                hook = _forward_hook(name, sink, dtype, seen)
+                handles.append(layer(model, name).register_forward_hook(hook))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def backward(
+    model: LoadedModel, batch: Padded, *, weights: "Float[Tensor, ' batch'] | None" = None
+) -> "Float[Tensor, ' batch']":
+    """Runs one batch forward and backward.
+
+    Args:
+        model: The model, frozen.
+        batch: Sequences with their labels.
+        weights: A factor for each sequence's loss in the backward pass; 1 by default.
+
+    Returns:
+        Each sequence's loss in nats, summed over its labelled tokens and not weighted.
+    """
+    import torch.nn.functional as F  # noqa: N812
+
+    logits = model.model(batch.input_ids, use_cache=False).logits[:, :-1]
+    labels = batch.labels[:, 1:]
+    losses = F.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]).to(gradient_dtype(model)),
+        labels.flatten(),
+        ignore_index=IGNORED,
+        reduction="none",
+    )
+    losses = losses.view_as(labels).sum(dim=1)
+    (losses if weights is None else losses * weights).sum().backward()
+    return losses.detach()
+
+
+def layer(model: LoadedModel, name: str) -> "nn.Module":
+    """Finds a layer of the base model by its name.
+
+    Raises:
+        ModelError: There is none.
+    """
+    try:
+        return model.model.base_model.get_submodule(name)
+    except AttributeError:
+        raise ModelError(
+            f"{model.label} has no module `{name}`.",
+            "Choose modules by their names in the base model, such as `layers.0.*`.",
+        ) from None
+
+
+def _forward_hook(
+    name: str, sink: Sink, dtype: "torch.dtype", seen: set[str]
+) -> Callable[..., None]:
+    import torch
+
+    def caught(_module: "nn.Module", inputs: tuple["Tensor", ...], output: "Tensor") -> None:
+        activations = inputs[0].detach()
+        if activations.dim() != 3:
+            raise ModelError(
+                f"Module `{name}` takes inputs of shape {tuple(activations.shape)}, not "
+                "(batch, positions, features).",
+                "Leave it out of the modules to attribute.",
+            )
+        if name in seen:
+            raise ModelError(
+                f"Module `{name}` is used more than once in a pass.",
+                "Leave it out of the modules to attribute.",
+            )
+        seen.add(name)
+
+        def form(output_gradient: "Tensor") -> None:
+            gradients = torch.bmm(output_gradient.mT.to(dtype), activations.to(dtype))
+            sink(name, gradients.flatten(1))
+
+        output.register_hook(form)
+
+    return caught

@@ -1,0 +1,91 @@
+"""What gradient stands for a query, and does it have a direction?"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from whence.errors import GradientError
+from whence.gradients.batches import length_batches, pad
+from whence.gradients.capture import backward, capturing, gradient_dtype, layer, model_device
+from whence.records import LoadedModel, Query
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+
+def query_gradients(
+    model: LoadedModel, queries: Sequence[Query], *, modules: Sequence[str], token_batch_size: int
+) -> "dict[str, Float[Tensor, 'queries weights']]":
+    """Computes the gradient of every query's loss: Σ weight · (summed loss of the completion).
+
+    Args:
+        model: The model, whose state is restored afterwards.
+        queries: What to differentiate.
+        modules: Names of the attributed layers in the base model.
+        token_batch_size: The most tokens in a batch, padding included.
+
+    Returns:
+        For each module one flattened row per query, in nats per unit of weight; queries ·
+        attributed weights numbers in all. A query without a token to predict has zeros.
+    """
+    import torch
+
+    device, dtype = model_device(model), gradient_dtype(model)
+    gradients = {
+        name: torch.zeros(len(queries), size, dtype=dtype, device=device)
+        for name, size in _sizes(model, modules).items()
+    }
+    terms = [(row, term) for row, query in enumerate(queries) for term in query.terms]
+    owners = torch.zeros(0, dtype=torch.long, device=device)
+
+    def add(name: str, found: "Tensor") -> None:
+        gradients[name].index_add_(0, owners, found)
+
+    lengths = [len(term.input_ids) for _, term in terms]
+    with capturing(model, modules, add):
+        for rows in length_batches(lengths, token_batch_size=token_batch_size):
+            batch = [terms[row] for row in rows]
+            owners = torch.tensor([row for row, _ in batch], device=device)
+            padded = pad(
+                [term.input_ids for _, term in batch],
+                num_unlabelled=[term.num_prompt_tokens for _, term in batch],
+                device=device,
+            )
+            weights = torch.tensor([t.weight for _, t in batch], dtype=dtype, device=device)
+            backward(model, padded, weights=weights)
+    return gradients
+
+
+def query_norms(
+    gradients: "Mapping[str, Float[Tensor, 'queries weights']]", queries: Sequence[Query]
+) -> "NDArray[np.float32]":
+    """Measures the queries' gradients, and refuses those that have no direction.
+
+    Returns:
+        Euclidean norms over all modules, above zero.
+
+    Raises:
+        GradientError: A gradient is NaN, infinite or zero.
+    """
+    squares = np.zeros(len(queries))
+    for rows in gradients.values():
+        squares += rows.double().norm(dim=1).square().cpu().numpy()
+    for query, square in zip(queries, squares, strict=True):
+        if not np.isfinite(square):
+            raise GradientError(
+                f"The gradient of query `{query.id}` is NaN or infinite.",
+                "Check the model's weights, or use float32.",
+            )
+        if square == 0:
+            raise GradientError(
+                f"The gradient of query `{query.id}` is zero, so it points nowhere.",
+                "Give it a completion that the model has to predict after a prompt.",
+            )
+    return np.sqrt(squares).astype(np.float32)
+
+
+def _sizes(model: LoadedModel, modules: Sequence[str]) -> dict[str, int]:
+    return {name: layer(model, name).get_parameter("weight").numel() for name in modules}

@@ -1,0 +1,178 @@
+"""How are all inner products of gradients found exactly, without storing a gradient?
+
+The queries' gradients are held in memory (queries × attributed weights). The corpus passes once,
+batch by batch; each module's gradients are multiplied with the queries' as soon as they appear, and
+are then forgotten. Nothing is projected.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from whence.artifacts import fingerprint
+from whence.errors import GradientError
+from whence.gradients.batches import (
+    affordable_tokens,
+    check_fits,
+    distinct_examples,
+    length_batches,
+    pad,
+)
+from whence.gradients.blocks import BLOCK_TOKENS, BlockStore, Products, group_batches
+from whence.gradients.capture import (
+    LOSS_REDUCTION,
+    backward,
+    capturing,
+    gradient_dtype,
+    model_device,
+)
+from whence.gradients.queries import query_gradients, query_norms
+from whence.progress import SILENT, Progress
+from whence.records import Corpus, GradientProducts, LoadedModel, Query
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+
+def streamed_products(
+    model: LoadedModel,
+    corpus: Corpus,
+    queries: Sequence[Query],
+    *,
+    modules: Sequence[str],
+    token_batch_size: int,
+    work: Path | None = None,
+    progress: Progress = SILENT,
+) -> GradientProducts:
+    """Computes the inner products of every query's and every example's gradient.
+
+    An example's loss is the sum of its tokens' cross-entropies in nats, a query's the weighted sum
+    over its terms' completion tokens. Examples with the same tokens have the same gradient, which
+    is computed once.
+
+    Args:
+        model: The model, whose state is restored afterwards.
+        corpus: The examples.
+        queries: What the gradients are compared with; all of them in one pass over the corpus.
+        modules: Names of the attributed layers in the base model.
+        token_batch_size: The most tokens in a batch, padding included; fewer are taken where the
+            vocabulary is large. It changes the speed, and the result only by rounding.
+        work: A directory for finished blocks. A run that was cut short continues from there and
+            ends with the same numbers; the caller deletes it.
+        progress: Who watches.
+
+    Returns:
+        Products in float32, `path="streamed"`. An example of fewer than two tokens has norm 0 and
+        inner products 0, which say nothing about it: methods make them NaN.
+
+    Raises:
+        GradientError: A gradient is NaN or infinite, or a query's gradient is zero.
+        CorpusError: An example does not fit the model.
+        BehaviorError: A query does not fit the model.
+
+    Cost:
+        One forward and backward pass over the distinct examples, and 2 · weights operations per
+        pair of query and example. Memory: queries · attributed weights · 4 bytes, and a batch.
+    """
+    started = time.perf_counter()
+    check_fits(model, corpus, queries)
+    tokens = affordable_tokens(model, token_batch_size)
+    settings = {
+        "loss_reduction": LOSS_REDUCTION,
+        "loss_unit": "nats",
+        "projection_dim": None,
+        "modules": list(modules),
+        "dtype": str(gradient_dtype(model)).removeprefix("torch."),
+        "token_batch_size": tokens,
+        "model": model.fingerprint,
+        "corpus": corpus.fingerprint,
+    }
+    gradients = query_gradients(model, queries, modules=modules, token_batch_size=tokens)
+    norms = query_norms(gradients, queries)
+    distinct = distinct_examples(corpus)
+    lengths = corpus.lengths[distinct.rows]
+    blocks = group_batches(
+        length_batches(lengths, token_batch_size=tokens), lengths, block_tokens=BLOCK_TOKENS
+    )
+    store = BlockStore(work, fingerprint(settings, [[query.id, query.terms] for query in queries]))
+    dots = np.zeros((len(queries), len(lengths)), dtype=np.float32)
+    example_norms = np.zeros(len(lengths), dtype=np.float32)
+
+    finished = store.finished(len(blocks))
+    if finished:
+        progress.note(f"{len(finished)} of {len(blocks)} blocks of examples were computed before.")
+    left = sum(
+        int(lengths[np.concatenate(block)].sum())
+        for number, block in enumerate(blocks)
+        if number not in finished
+    )
+    with (
+        progress.task("Gradients of the examples", total=left, unit="tokens") as task,
+        _multiplying(model, gradients, num_queries=len(queries)) as multiply,
+    ):
+        for number, block in enumerate(blocks):
+            rows = np.concatenate(block)
+            found = store.load(number) if number in finished else None
+            if found is None:
+                parts = []
+                for batch in block:
+                    parts.append(multiply(corpus, distinct.rows[batch]))
+                    task.advance(int(lengths[batch].sum()))
+                found = Products(
+                    np.concatenate([part.dots for part in parts], axis=1),
+                    np.concatenate([part.norms for part in parts]),
+                )
+                store.save(number, found)
+            dots[:, rows], example_norms[rows] = found
+    return GradientProducts(
+        query_ids=tuple(query.id for query in queries),
+        example_ids=corpus.ids,
+        dots=dots[:, distinct.of_example],
+        query_norms=norms,
+        example_norms=example_norms[distinct.of_example],
+        path="streamed",
+        settings=settings,
+        seconds=time.perf_counter() - started,
+    )
+
+
+@contextmanager
+def _multiplying(
+    model: LoadedModel,
+    gradients: "Mapping[str, Float[Tensor, 'queries weights']]",
+    *,
+    num_queries: int,
+) -> "Iterator[Callable[[Corpus, NDArray[np.int64]], Products]]":
+    """Opens a function that multiplies the gradients of one batch's examples with the queries'."""
+    import torch
+
+    device, dtype = model_device(model), gradient_dtype(model)
+    dots = squares = torch.empty(0)
+
+    def take(name: str, found: "Tensor") -> None:
+        dots.addmm_(found, gradients[name].mT)
+        # Squares of large gradients overflow float32; their sum is kept in float64.
+        squares.add_(torch.linalg.vector_norm(found, dim=1).double().square())
+
+    def multiply(corpus: Corpus, rows: "NDArray[np.int64]") -> Products:
+        nonlocal dots, squares
+        dots = torch.zeros(len(rows), num_queries, dtype=dtype, device=device)
+        squares = torch.zeros(len(rows), dtype=torch.float64, device=device)
+        backward(model, pad([corpus.input_ids(int(row)) for row in rows], device=device))
+        finite = dots.isfinite().all(dim=1) & squares.isfinite()
+        if not finite.all():
+            bad = int(rows[int((~finite).nonzero()[0])])
+            raise GradientError(
+                f"The gradient of example `{corpus.ids[bad]}` is NaN or infinite.",
+                "Check that example and the model's weights, or use float32.",
+            )
+        return Products(dots.mT.float().cpu().numpy().copy(), squares.sqrt().float().cpu().numpy())
+
+    with capturing(model, list(gradients), take):
+        yield multiply
