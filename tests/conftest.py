@@ -1,6 +1,7 @@
 """What every test may rely on: no network beyond loopback, type-checked shapes, the data folder."""
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -32,3 +33,19 @@ def data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("WHENCE_DATA does not name the folder of public test data")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a fitted tiny model, its corpus, behaviors and study; read only."""
+    from tests.tiny import write_tiny
+
+    folder = tmp_path_factory.mktemp("tiny")
+    write_tiny(folder)
+    return folder
+
+
+@pytest.fixture
+def tiny(tiny_files: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny study's folder that a test may break."""
+    return Path(shutil.copytree(tiny_files, tmp_path / "tiny"))

@@ -1,0 +1,194 @@
+"""A study becomes a page; what is finished is kept, and what is wrong is one sentence."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from whence.errors import ArtifactError, BehaviorError, SettingsError, WhenceError
+from whence.settings import StudySettings, load_study
+from whence.study import stages
+from whence.study.load import load_run
+from whence.study.run import run_study, write_report
+from whence.study.show import show_behavior, show_verdicts
+from whence.study.summary import summarize
+
+
+def _run(folder: Path, *, name: str = "run", **changes: object) -> Path:
+    study = load_study(folder / "study.toml")
+    study = StudySettings.model_validate(study.model_dump() | changes)
+    return run_study(study, folder / name, base=folder).directory
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_files: Path) -> Path:
+    return _run(tiny_files, name="finished")
+
+
+def test_a_study_becomes_a_page_with_a_manifest(finished: Path) -> None:
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["kind"] == "run"
+    assert set(manifest["hashes"]) == {"model", "corpus"}
+    page = (finished / "index.html").read_text(encoding="utf-8")
+    assert "fact/france" in page
+    assert "memorized/herons" in page
+
+
+def test_only_what_the_model_shows_is_attributed(finished: Path) -> None:
+    verdicts = {row["behavior"]: row["verdict"] for row in show_verdicts(finished)}
+    assert verdicts["fact/france"] == "shown"
+    assert verdicts["fact/false"] == "not shown"
+    record = load_run(finished, manifest={})
+    assert all("fact/false" not in scores.query_ids for scores in record.scores)
+    with pytest.raises(SettingsError, match="it is not shown"):
+        show_behavior(finished, "fact/false", method="bm25", k=3)
+
+
+def test_the_top_proponent_of_a_memorized_passage_is_the_passage(finished: Path) -> None:
+    found = show_behavior(finished, "memorized/herons", method="gradient_cosine", k=3)
+    assert found["proponents"][0]["subset"] == "passage"
+    assert found["proponents"][0]["rank"] == 1
+    ranks = [hit["rank"] for hit in found["opponents"]]
+    assert ranks == sorted(ranks, reverse=True)
+
+
+def test_every_method_scores_every_example(finished: Path) -> None:
+    record = load_run(finished, manifest={})
+    assert [scores.method for scores in record.scores] == list(
+        StudySettings.model_validate(
+            json.loads((finished / "run.json").read_text())["study"]
+        ).attribution.methods
+    )
+    for scores in record.scores:
+        assert scores.values.shape == (len(scores.query_ids), len(record.corpus))
+        assert scores.example_ids == record.corpus.ids
+
+
+def test_a_second_run_makes_nothing_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("a finished stage was made again")
+
+    monkeypatch.setattr("whence.study.stages.building", fail)
+    study = load_study(finished / "study.toml")
+    run_study(study, finished)
+
+
+def test_a_killed_run_goes_on_where_it_stopped(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = stages.scores_stage
+
+    def interrupt(directory: Path, method: str, *args: object, **kwargs: object):
+        if method == "bm25":
+            raise KeyboardInterrupt
+        return original(directory, method, *args, **kwargs)  # pyright: ignore[reportArgumentType]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "scores_stage", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            _run(tiny)
+    run = tiny / "run"
+    assert not (run / "manifest.json").exists()
+    assert not (run / "index.html").exists()
+    before = (run / "products" / "manifest.json").read_text()
+    _run(tiny)
+    assert (run / "products" / "manifest.json").read_text() == before
+    assert (run / "manifest.json").exists()
+
+
+def test_the_stored_path_ranks_like_the_streamed_one(tiny: Path) -> None:
+    attribution = {"methods": ("gradient_cosine",)}
+    streamed = load_run(_run(tiny, name="a", attribution=attribution), manifest={})
+    stored = load_run(
+        _run(tiny, name="b", attribution={**attribution, "path": "stored", "projection_dim": 16}),
+        manifest={},
+    )
+    assert stored.plan is not None
+    assert stored.plan.path == "stored"
+    for a, b in zip(streamed.scores[0].values, stored.scores[0].values, strict=True):
+        assert np.corrcoef(a, b)[0, 1] > 0.8
+
+
+def test_an_unshown_behavior_is_attributed_when_asked_and_the_page_says_so(tiny: Path) -> None:
+    run = _run(tiny, force=True)
+    record = load_run(run, manifest={})
+    assert record.forced == ("fact/false",)
+    assert all("fact/false" in scores.query_ids for scores in record.scores)
+
+
+def test_no_behavior_shown_is_one_sentence(tiny: Path) -> None:
+    study = load_study(tiny / "study.toml")
+    behaviors = study.behaviors.model_copy(update={"ids": ("fact/false",)})
+    with pytest.raises(BehaviorError, match="shows none of the 1 behaviors"):
+        run_study(study.model_copy(update={"behaviors": behaviors}), tiny / "run", base=tiny)
+    assert not (tiny / "run" / "manifest.json").exists()
+
+
+def test_verifying_with_another_model_is_refused_unless_asked(tiny: Path) -> None:
+    with pytest.raises(SettingsError, match=r"verifies with .* but attributes"):
+        _run(tiny, verify_model={"name": "initial"})
+    run = _run(
+        tiny, name="other", verify_model={"name": "initial"}, allow_other_model=True, force=True
+    )
+    assert "were verified with" in " ".join(load_run(run, manifest={}).warnings)
+
+
+def test_without_bergson_everything_else_still_runs(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "bergson", None)
+    run = _run(tiny)
+    record = load_run(run, manifest={})
+    methods = [scores.method for scores in record.scores]
+    assert "bm25" in methods
+    assert not {"gradient_cosine", "gradient_dot"} & set(methods)
+    assert "skipped" in record.skipped[0]
+
+
+def test_a_directory_that_is_no_run_is_left_alone(tiny: Path) -> None:
+    (tiny / "run").mkdir()
+    (tiny / "run" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ArtifactError, match="is not a run"):
+        _run(tiny)
+    assert (tiny / "run" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_page_is_not_written_for_an_unfinished_run(tiny: Path) -> None:
+    (tiny / "run").mkdir()
+    with pytest.raises(ArtifactError):
+        write_report(tiny / "run")
+
+
+def test_the_summary_counts_what_the_verdicts_say(finished: Path) -> None:
+    verdicts = summarize(finished).values["verdicts"]
+    assert verdicts["fact"] == {"shown": 1, "weak": 0, "not shown": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": {"name": "no-such-model"}}, "no-such-model"),
+        ({"corpus": {"source": "no-such.jsonl"}}, "no-such.jsonl"),
+        ({"corpus": {"source": "corpus.jsonl", "text_column": "txt"}}, "txt"),
+        ({"behaviors": {"file": "none.toml"}}, "none.toml"),
+        ({"behaviors": {"file": "behaviors.toml", "ids": ("x",)}}, "no behavior `x`"),
+        (
+            {"behaviors": {"file": "behaviors.toml", "kinds": ("toxic",)}},
+            "no behavior of the kinds",
+        ),
+        ({"attribution": {"methods": ("bm52",)}}, "bm25"),
+        ({"attribution": {"modules": "nothing.*"}}, "nothing"),
+        ({"model": {"name": "testbed:huge"}}, "testbed:huge"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_leaves_nothing_that_looks_finished(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], said: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(WhenceError, match=said) as caught:
+        _run(tiny, **changes)
+    assert "\n" not in caught.value.problem
+    assert caught.value.remedy
+    assert not (tiny / "run" / "manifest.json").exists()
+    assert not (tiny / "run" / "index.html").exists()
