@@ -1,0 +1,104 @@
+"""Which examples are in this corpus, and in what words does a page describe the pool?"""
+
+from typing import TYPE_CHECKING
+
+from whence.corpus.examples import Examples, make_examples
+from whence.corpus.mmap import ROW_TOKENS
+from whence.corpus.sources import Source, open_source
+from whence.errors import CorpusError
+from whence.progress import SILENT, Progress
+from whence.records import Corpus
+from whence.remote import quiet
+from whence.settings import CorpusSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def load_corpus(
+    settings: CorpusSettings,
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    context_length: int,
+    progress: Progress = SILENT,
+) -> Corpus:
+    """Reads a corpus and cuts it to what the model reads.
+
+    A folder is read file by file in the order of names; where the names of some files begin with
+    the split, as in `train-00000-of-00002.parquet`, only those are read. A text file holds one
+    document per paragraph. Rows of Pythia's memory map keep all 2,049 tokens where the context is
+    2,048 (`whence.corpus.mmap` says why).
+
+    Args:
+        settings: Which documents, and how they become examples.
+        tokenizer: The model's.
+        context_length: Tokens that the model can read; the default of `max_length`.
+        progress: Told about every document.
+
+    Returns:
+        The corpus in the order of its source. `searched_fraction` is known for a memory map only:
+        of another source nobody says what it is a part of.
+
+    Raises:
+        CorpusError: The source does not exist or cannot be read, a column is missing, two ids are
+            the same, or no document has two tokens.
+    """
+    with quiet():
+        source = open_source(settings)
+        max_length = settings.max_length or context_length
+        if source.map_rows and settings.max_length is None and context_length == ROW_TOKENS - 1:
+            max_length = ROW_TOKENS
+        examples = make_examples(
+            source.documents,
+            tokenizer,
+            settings=settings,
+            max_length=max_length,
+            total=_expected(source, settings),
+            progress=progress,
+        )
+    _refuse_empty(examples, source, settings)
+    return Corpus(
+        name=source.name,
+        description=_describe(examples, source, settings=settings, max_length=max_length),
+        table=examples.table,
+        num_empty=examples.num_empty,
+        searched_fraction=examples.num_documents / source.map_rows if source.map_rows else None,
+    )
+
+
+def _expected(source: Source, settings: CorpusSettings) -> int | None:
+    if source.num_documents is None:
+        return settings.max_documents
+    return min(source.num_documents, settings.max_documents or source.num_documents)
+
+
+def _refuse_empty(examples: Examples, source: Source, settings: CorpusSettings) -> None:
+    if examples.table.num_rows == 0 and not examples.is_complete:
+        raise CorpusError(
+            f"The first document of {source.name} has more than the {settings.max_tokens} tokens "
+            "that `max_tokens` allows.",
+            "Raise `max_tokens`, or lower `max_length`.",
+        )
+    if examples.table.num_rows == 0:
+        raise CorpusError(f"{source.name} holds no documents.", "Check the source and the split.")
+    if examples.num_empty == examples.table.num_rows:
+        raise CorpusError(
+            f"None of the {examples.num_documents:,} documents of {source.name} has two tokens, "
+            "so there is nothing to learn from.",
+            f"Check that {settings.text_column!r} is the column that holds the text.",
+        )
+
+
+def _describe(
+    examples: Examples, source: Source, *, settings: CorpusSettings, max_length: int
+) -> str:
+    count = f"{examples.num_documents:,} document{'s' if examples.num_documents != 1 else ''}"
+    if source.map_rows:
+        last = settings.first_row + examples.num_documents - 1
+        pool = f"rows {settings.first_row:,} to {last:,} of the {source.map_rows:,} rows"
+    elif examples.is_complete:
+        pool = f"all {count}"
+    else:
+        pool = f"the first {count}"
+    cut = "in windows of" if settings.long_documents == "window" else "each cut at"
+    return f"{pool} of {source.name}, {cut} {max_length:,} tokens"
