@@ -23,6 +23,10 @@ COMMANDS = {
         "Measure whether a model shows some behaviors.",
         "whence verify behaviors.toml --model EleutherAI/pythia-14m --initial step0",
     ),
+    "discover": (
+        "Look for memorized passages and styles in a model's training documents.",
+        "whence discover behaviors.toml --model testbed:mini --corpus testbed:mini",
+    ),
     "index": (
         "Build a gradient index of a corpus, in Bergson's format.",
         "whence index runs/index --model EleutherAI/pythia-14m --corpus NeelNanda/pile-10k",

@@ -3,6 +3,7 @@
 The testbed is one more source: `testbed:mini` stands wherever a Hub id or a path may stand.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,9 +21,19 @@ def testbed_size(source: str) -> str | None:
 
 
 def resolve(study: StudySettings, base: Path) -> StudySettings:
-    """Makes the study's relative paths absolute; a name that is no path there stays as it is."""
+    """Makes the study's relative paths absolute; a name that is no path there stays as it is.
+
+    Raises:
+        SettingsError: A path names an environment variable that is not set.
+    """
 
     def absolute(name: str) -> str:
+        name = os.path.expandvars(name)
+        if "$" in name:
+            raise SettingsError(
+                f"The study names `{name}`, but that environment variable is not set.",
+                "Set it, or write the path out.",
+            )
         path = base / name
         return str(path.resolve()) if not name.startswith(TESTBED) and path.exists() else name
 

@@ -1,0 +1,50 @@
+"""`whence discover`: what might the model have learned by heart, and which styles does it know?"""
+
+from pathlib import Path
+from typing import Literal
+
+from whence.cli.console import Json, answer, progress
+
+
+def discover(
+    out: Path,
+    *,
+    model: str,
+    corpus: str,
+    revision: str | None = None,
+    kinds: tuple[Literal["memorized", "style"], ...] = ("memorized", "style"),
+    num: int = 24,
+    max_documents: int | None = None,
+    json: Json = False,
+) -> None:
+    """Look for memorized passages and styles in a model's training documents.
+
+    Parameters
+    ----------
+    out
+        The TOML file of behaviors to write.
+    model
+        A Hub id, a folder, or testbed:mini.
+    corpus
+        A Hub dataset, a file or folder, or testbed:mini.
+    revision
+        A checkpoint, such as step143000.
+    kinds
+        What to look for.
+    num
+        How many behaviors of each kind at most.
+    """
+    from whence.settings import CorpusSettings, ModelSettings
+    from whence.study.discover import discover_behaviors
+
+    found = discover_behaviors(
+        ModelSettings(name=model, revision=revision),
+        CorpusSettings(source=corpus, max_documents=max_documents),
+        out,
+        kinds=kinds,
+        num=num,
+        progress=progress(),
+    )
+    counts = {kind: sum(behavior.kind == kind for behavior in found) for kind in kinds}
+    told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    answer({"behaviors": str(out), "found": counts}, f"{out}: {told}", json_line=json)
