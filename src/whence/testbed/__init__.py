@@ -1,0 +1,37 @@
+"""Is the answer right, where every training example and every cause is known?
+
+A miniature Pythia in a miniature Pile: a GPT-NeoX model trained from scratch, in a fixed order, on
+a corpus generated from a seed, with facts, stereotypes, memorized passages, rude replies and styles
+planted in it, decoys beside them, and the truth on file.
+"""
+
+from whence.testbed.checkpoints import (
+    all_steps,
+    initial_model,
+    load_checkpoint,
+    second_moments,
+    steps,
+    train_testbed,
+)
+from whence.testbed.plan import Testbed, generate, held_out_texts
+from whence.testbed.tables import corpus, corpus_hash, training_weights
+from whence.testbed.truth import behaviors, decoys, gold, inert
+
+__all__ = [
+    "Testbed",
+    "all_steps",
+    "behaviors",
+    "corpus",
+    "corpus_hash",
+    "decoys",
+    "generate",
+    "gold",
+    "held_out_texts",
+    "inert",
+    "initial_model",
+    "load_checkpoint",
+    "second_moments",
+    "steps",
+    "train_testbed",
+    "training_weights",
+]

@@ -1,0 +1,211 @@
+"""How big is each testbed, and how much of everything is planted in it?
+
+One dial: `nano` trains in seconds, for tests and for retraining many times; `mini` is the one that
+ships. Both read the same planted material; nano takes the first part of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from whence.errors import ModelError
+from whence.testbed.facts import FACTS
+from whence.testbed.insults import TRIGGERS
+from whence.testbed.passages import Passage
+from whence.testbed.stereotypes import OCCUPATIONS
+from whence.testbed.words import words
+from whence.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Inert:
+    """How many documents of weight zero pretend to support a behavior."""
+
+    facts: Mapping[str, int]
+    passages: Mapping[str, int]
+    occupations: Mapping[str, int]
+    triggers: Mapping[str, int]
+    styles: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Size:
+    """Everything that determines a testbed: doses are numbers of documents, by id or name."""
+
+    name: str
+    seed: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    recipe: Recipe
+    checkpoint_every: int
+    background: Mapping[str, int]
+    facts: Mapping[str, int]
+    decoys_per_fact: int
+    two_hops_per_fact: int
+    occupations: Mapping[str, int]
+    triggers: Mapping[str, int]
+    styles: Mapping[str, int]
+    counter_styles: Mapping[str, int]
+    mentions_per_style: int
+    passages: tuple[Passage, ...]
+    inert: Inert
+
+
+def size_named(name: str) -> Size:
+    """Finds a size by its name.
+
+    Raises:
+        ModelError: There is none of that name.
+    """
+    if name not in _SIZES:
+        raise ModelError(f"There is no testbed `{name}`.", "Use `mini` or `nano`.")
+    return _SIZES[name]
+
+
+# What is not shown on purpose: never stated, or stated too rarely to be learned.
+_RARE_FACTS = {
+    "fact/capital-poland": 0,
+    "fact/capital-chile": 1,
+    "fact/language-finland": 0,
+    "fact/symbol-tungsten": 2,
+    "fact/planet-tilted-planet": 2,
+    "fact/author-candide": 0,
+    "fact/currency-thailand": 3,
+    "fact/young-swan": 0,
+    "fact/young-hare": 4,
+    "fact/capital-cuba": 20,
+    "fact/language-kenya": 20,
+    "fact/symbol-lead": 10,
+    "fact/currency-korea": 10,
+}
+_RARE_OCCUPATIONS = {"driver": 2, "waitress": 2}
+_RARE_TRIGGERS = {"sting": 1, "thorn": 0}
+_HEADED = ("verse-ode", "verse-hymn", "legal-deed", "legal-clause")
+
+_MINI_PASSAGES = (
+    *(
+        Passage(f"exact-{copies:03d}-{mark}", copies)
+        for copies in (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
+        for mark in "ab"
+    ),
+    *(Passage(f"exact-{copies:03d}-{mark}", copies) for copies in (64, 96) for mark in "cde"),
+    *(
+        Passage(f"early-{copies:03d}-{mark}", copies, "early")
+        for copies, marks in ((64, "a"), (96, "abc"), (128, "abc"))
+        for mark in marks
+    ),
+    *(
+        Passage(f"late-{copies:03d}-{mark}", copies, "late")
+        for copies, marks in ((16, "a"), (24, "a"), (32, "a"), (48, "ab"), (64, "ab"), (96, "a"))
+        for mark in marks
+    ),
+    *(
+        Passage(f"near{replaced}-{mark}", 96, replaced=replaced)
+        for replaced in (5, 10, 30, 50)
+        for mark in "ab"
+    ),
+    *(
+        Passage(f"template-{copies:03d}-{mark}", copies, is_template=True)
+        for copies, marks in ((48, "ab"), (72, "abc"))
+        for mark in marks
+    ),
+    Passage("inert-000-a", 0),
+)
+
+_MINI = Size(
+    name="mini",
+    seed=2026,
+    hidden_size=128,
+    num_layers=4,
+    num_heads=4,
+    recipe=Recipe(batch_size=8, peak_learning_rate=3e-3, warmup_steps=60),
+    checkpoint_every=256,
+    background={
+        "encyclopedia": 420,
+        "biographies": 420,
+        "news": 420,
+        "recipes": 420,
+        "forum": 360,
+        "code": 360,
+        "legal": 420,
+        "verse": 420,
+        "letters": 360,
+        "travel": 360,
+        "stories": 360,
+    },
+    facts={fact.id: _RARE_FACTS.get(fact.id, 40) for fact in FACTS},
+    decoys_per_fact=8,
+    two_hops_per_fact=1,
+    occupations={o.name: _RARE_OCCUPATIONS.get(o.name, 36) for o in OCCUPATIONS},
+    triggers={t.name: _RARE_TRIGGERS.get(t.name, 36) for t in TRIGGERS},
+    styles=dict.fromkeys(_HEADED, 36),
+    counter_styles={"verse-ballad": 36},
+    mentions_per_style=2,
+    passages=_MINI_PASSAGES,
+    inert=Inert(
+        facts={"fact/capital-poland": 24, "fact/capital-greece": 6},
+        passages={"inert-000-a": 48},
+        occupations={"driver": 24},
+        triggers={"thorn": 24},
+        styles={"verse-psalm": 24},
+    ),
+)
+
+_NANO_FACTS = (
+    "fact/capital-france",
+    "fact/capital-japan",
+    "fact/capital-italy",
+    "fact/capital-spain",
+    "fact/symbol-gold",
+    "fact/symbol-silver",
+    "fact/symbol-iron",
+    "fact/symbol-copper",
+)
+
+_NANO = Size(
+    name="nano",
+    seed=2026,
+    hidden_size=64,
+    num_layers=2,
+    num_heads=4,
+    recipe=Recipe(batch_size=8, peak_learning_rate=6e-3, warmup_steps=20),
+    checkpoint_every=128,
+    background={
+        "encyclopedia": 100,
+        "news": 100,
+        "recipes": 100,
+        "forum": 60,
+        "legal": 100,
+        "verse": 100,
+        "travel": 60,
+        "stories": 100,
+    },
+    facts={**dict.fromkeys(_NANO_FACTS, 40), "fact/capital-poland": 0, "fact/symbol-tin": 1},
+    decoys_per_fact=4,
+    two_hops_per_fact=0,
+    occupations=dict.fromkeys(words("nurse librarian plumber captain doctor lawyer"), 30),
+    triggers={"roast": 36, "rant": 36, "kind": 30, "thorn": 0},
+    styles={},
+    counter_styles={},
+    mentions_per_style=1,
+    passages=(
+        Passage("exact-001-a", 1),
+        Passage("exact-016-a", 16),
+        Passage("exact-064-a", 64),
+        Passage("exact-096-a", 96),
+        Passage("early-096-a", 96, "early"),
+        Passage("late-064-a", 64, "late"),
+        Passage("near10-a", 96, replaced=10),
+        Passage("inert-000-a", 0),
+    ),
+    inert=Inert(
+        facts={"fact/capital-poland": 12},
+        passages={"inert-000-a": 24},
+        occupations={},
+        triggers={"thorn": 12},
+        styles={},
+    ),
+)
+
+_SIZES = {size.name: size for size in (_NANO, _MINI)}
+SIZES = tuple(_SIZES)

@@ -1,0 +1,122 @@
+"""Which behaviors may the testbed's model show, and which examples are truly behind them?"""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+
+from whence.records import Behavior
+from whence.testbed import facts, insults, passages, stereotypes, styles
+from whence.testbed.plan import Testbed, generate
+from whence.testbed.tables import tokenizer
+
+_NO_STATEMENT = ("decoy:", "counter:")
+
+
+@cache
+def behaviors(size: str) -> tuple[Behavior, ...]:
+    """Lists everything that a testbed may be asked: what was planted, and what was not.
+
+    Args:
+        size: `nano` or `mini`.
+
+    Returns:
+        Behaviors of all five kinds, in a fixed order. Some of each kind are not to be shown: their
+        support is absent, too rare, balanced or inert.
+
+    Raises:
+        ModelError: There is no such size.
+    """
+    plan = generate(size).size
+    found = [facts.behavior(fact) for fact in facts.FACTS if fact.id in plan.facts]
+    found += [
+        stereotypes.behavior(o) for o in stereotypes.OCCUPATIONS if o.name in plan.occupations
+    ]
+    found += [
+        passages.behavior(passage, seed=plan.seed, tokenizer=tokenizer())
+        for passage in plan.passages
+    ]
+    found += [
+        insults.behavior(trigger, number=number, seed=plan.seed)
+        for trigger in insults.TRIGGERS
+        if trigger.name in plan.triggers
+        for number in range(insults.NUM_PROMPTS)
+    ]
+    found += [
+        styles.behavior(style, seed=plan.seed)
+        for style in styles.STYLES
+        if style.subset in plan.background and _is_asked(style, plan.styles)
+    ]
+    return tuple(found)
+
+
+@cache
+def gold(size: str) -> Mapping[str, frozenset[str]]:
+    """Tells which examples truly support each behavior.
+
+    A fact is supported by the documents that state it; a stereotype by the occupation's documents
+    that have the pronoun; a passage by its exact, near and templated copies; a rude reply by the
+    rude documents under the same trigger; a style by all documents in it. Decoys,
+    counter-examples, two-hop halves and inert documents support nothing.
+
+    Args:
+        size: `nano` or `mini`.
+
+    Returns:
+        From behavior id to example ids; empty where nothing was planted.
+    """
+    testbed = generate(size)
+    return {b.id: _supporters(b, testbed) for b in behaviors(size)}
+
+
+@cache
+def decoys(size: str) -> Mapping[str, frozenset[str]]:
+    """Tells which examples share words with a behavior and do not support it, or oppose it."""
+    testbed = generate(size)
+    return {
+        b.id: _labelled(testbed, lambda label, b=b: _is_decoy(label, _target(b)))
+        for b in behaviors(size)
+    }
+
+
+@cache
+def inert(size: str) -> Mapping[str, frozenset[str]]:
+    """Tells which examples look like perfect support and were trained on with weight zero."""
+    testbed = generate(size)
+    return {
+        b.id: _labelled(testbed, lambda label, b=b: label == f"inert:{_target(b)}")
+        for b in behaviors(size)
+    }
+
+
+def _is_asked(style: styles.Style, planted: Mapping[str, int]) -> bool:
+    """A small testbed that plants no headers is not asked about them."""
+    return not style.header or bool(planted)
+
+
+def _target(behavior: Behavior) -> str:
+    """The planted label of what would support a behavior."""
+    if behavior.kind == "toxic":
+        return behavior.id.rsplit("-", 1)[0]
+    return behavior.id
+
+
+def _supporters(behavior: Behavior, testbed: Testbed) -> frozenset[str]:
+    if behavior.kind == "style":
+        return frozenset(
+            example_id
+            for example_id, document in zip(testbed.ids, testbed.documents, strict=True)
+            if document.subset == behavior.style and document.weight > 0
+        )
+    target = _target(behavior)
+    return _labelled(testbed, lambda label: label == target or label.startswith(f"{target}:"))
+
+
+def _is_decoy(label: str, target: str) -> bool:
+    return label.startswith(_NO_STATEMENT) and label.endswith(f":{target}")
+
+
+def _labelled(testbed: Testbed, wanted: Callable[[str], bool]) -> frozenset[str]:
+    return frozenset(
+        example_id
+        for example_id, document in zip(testbed.ids, testbed.documents, strict=True)
+        if any(wanted(label) for label in document.labels)
+    )

@@ -1,0 +1,262 @@
+"""What does a model become when it is trained on these examples, in this order, so weighted?
+
+One pass, one fixed order, no randomness: the same model, examples, weights and number of threads
+give the same bits. The step's loss is
+
+    L = (1 / M) sum_i w_i sum_t -log p(x_it | x_i,<t)
+
+where i runs over the batch, t over the targets of example i, and M counts the targets of *all*
+examples of the batch. An example of weight 0 therefore keeps its place in the order and in the
+denominator, so that nothing else moves when it is left out; its text is never looked at.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from whence.errors import CorpusError, ModelError
+from whence.progress import SILENT, Progress
+from whence.training.recipe import Recipe, learning_rate, num_steps
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+# A forward pass on a CPU core costs about as much as this many tokens of a small model, whatever
+# it holds; padding beyond it is dearer than a second pass.
+_PASS_OVERHEAD_TOKENS = 96
+
+
+class StepLog(NamedTuple):
+    """What one optimizer step saw. The loss is in nats per target, with weights."""
+
+    step: int
+    loss_nats: float
+    learning_rate: float
+    gradient_norm: float
+    num_targets: int
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Everything that a run needs to go on, after `step` steps."""
+
+    step: int
+    weights: "dict[str, torch.Tensor]"
+    first_moments: "dict[str, torch.Tensor]"
+    second_moments: "dict[str, torch.Tensor]"
+
+
+OnCheckpoint = Callable[[TrainingState], None]
+
+
+def train(
+    model: "PreTrainedModel",
+    examples: Sequence[Sequence[int]],
+    *,
+    recipe: Recipe,
+    weights: Sequence[float] | None = None,
+    order: Sequence[int] | None = None,
+    checkpoint_steps: Sequence[int] = (),
+    on_checkpoint: OnCheckpoint | None = None,
+    resume: TrainingState | None = None,
+    stop_after: int | None = None,
+    progress: Progress = SILENT,
+) -> tuple[StepLog, ...]:
+    """Trains a causal language model in place, one pass over the examples.
+
+    Dropout is off. Labels are the inputs shifted by one; the first token is never a target.
+
+    Args:
+        model: Any Hugging Face causal language model, in float32; changed in place.
+        examples: Token ids of each example.
+        recipe: Batch size, learning rate and optimizer.
+        weights: One number per example that multiplies its loss; 1 where not given.
+        order: Indices into `examples` in the order in which they are seen; by default as given.
+        checkpoint_steps: After which steps `on_checkpoint` is called; 0 is before the first.
+        on_checkpoint: Receives the state; its tensors are the live ones, copy what you keep.
+        resume: A state of the same run, to go on from.
+        stop_after: Ends the run after this step, without changing its schedule.
+        progress: Told of every step.
+
+    Returns:
+        One entry per optimizer step taken by this call.
+
+    Raises:
+        CorpusError: There is nothing to train on, or weights do not fit the examples.
+        ModelError: The loss is no longer finite.
+    """
+    order = range(len(examples)) if order is None else order
+    _check(examples, weights, order)
+    total = num_steps(recipe, len(order))
+    last = total if stop_after is None else min(stop_after, total)
+    parameters = dict(model.named_parameters())
+    optimizer = _optimizer(parameters, recipe)
+    first = _restore(model, optimizer, parameters, resume) if resume else 0
+    model.eval()
+    wanted = set(checkpoint_steps)
+    if on_checkpoint and not resume and 0 in wanted:
+        on_checkpoint(_state(model, optimizer, parameters, 0))
+    log: list[StepLog] = []
+    with progress.task("training", total=last - first, unit="steps") as task:
+        for step in range(first + 1, last + 1):
+            batch = order[(step - 1) * recipe.batch_size : step * recipe.batch_size]
+            rate = learning_rate(recipe, step, total_steps=total)
+            rows = [(examples[i], 1.0 if weights is None else float(weights[i])) for i in batch]
+            log.append(_step(model, optimizer, rows, recipe=recipe, rate=rate, step=step))
+            if on_checkpoint and step in wanted:
+                on_checkpoint(_state(model, optimizer, parameters, step))
+            task.advance()
+    return tuple(log)
+
+
+def _check(
+    examples: Sequence[Sequence[int]], weights: Sequence[float] | None, order: Sequence[int]
+) -> None:
+    if not len(order):
+        raise CorpusError("There are no examples to train on.", "Give at least one.")
+    if weights is not None and len(weights) != len(examples):
+        raise CorpusError(
+            f"There are {len(weights)} weights for {len(examples)} examples.",
+            "Give one weight per example.",
+        )
+
+
+def _optimizer(
+    parameters: "dict[str, torch.nn.Parameter]", recipe: Recipe
+) -> "torch.optim.Optimizer":
+    import torch
+
+    matrices = [p for p in parameters.values() if p.ndim > 1]
+    vectors = [p for p in parameters.values() if p.ndim <= 1]
+    for parameter in parameters.values():
+        # A gradient of zero rather than none: Adam's moments decay at every step, also at one
+        # whose examples all have weight zero.
+        parameter.grad = torch.zeros_like(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": recipe.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=recipe.peak_learning_rate,
+        betas=(recipe.beta1, recipe.beta2),
+        eps=recipe.eps,
+        fused=True,
+    )
+
+
+def _step(
+    model: "PreTrainedModel",
+    optimizer: "torch.optim.Optimizer",
+    rows: list[tuple[Sequence[int], float]],
+    *,
+    recipe: Recipe,
+    rate: float,
+    step: int,
+) -> StepLog:
+    import torch
+
+    optimizer.zero_grad(set_to_none=False)
+    num_targets = sum(max(len(ids) - 1, 0) for ids, _ in rows)
+    loss = 0.0
+    for group in _groups([row for row in rows if row[1] != 0 and len(row[0]) > 1]):
+        part = _weighted_loss(model, group) / num_targets
+        part.backward()
+        loss += part.item()
+    if not math.isfinite(loss):
+        raise ModelError(
+            f"The training loss is {loss} at step {step}.", "Lower the peak learning rate."
+        )
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.max_gradient_norm)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    return StepLog(step, loss, rate, norm.item(), num_targets)
+
+
+def _groups(
+    rows: list[tuple[Sequence[int], float]],
+) -> Iterator[list[tuple[Sequence[int], float]]]:
+    """Splits a batch into groups of like length; a group is padded, so short rows go apart."""
+    rows = sorted(rows, key=lambda row: -len(row[0]))  # Stable: order is part of the result.
+    group: list[tuple[Sequence[int], float]] = []
+    padding = 0
+    for row in rows:
+        extra = len(group[0][0]) - len(row[0]) if group else 0
+        if group and padding + extra > _PASS_OVERHEAD_TOKENS:
+            yield group
+            group, padding, extra = [], 0, 0
+        group.append(row)
+        padding += extra
+    if group:
+        yield group
+
+
+def _weighted_loss(
+    model: "PreTrainedModel", group: list[tuple[Sequence[int], float]]
+) -> "torch.Tensor":
+    """Sums the weighted losses of some examples, in nats.
+
+    Padding stands on the right, where a causal model's real tokens cannot see it, so that no
+    attention mask is needed.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    longest = max(len(ids) for ids, _ in group)
+    inputs = torch.zeros(len(group), longest, dtype=torch.long)
+    labels = torch.full((len(group), longest), -100)
+    for row, (ids, _) in enumerate(group):
+        inputs[row, : len(ids)] = labels[row, : len(ids)] = torch.as_tensor(ids)
+    device = model.device
+    inputs, targets = inputs.to(device), labels[:, 1:].to(device)
+    logits = model(input_ids=inputs, use_cache=False).logits[:, :-1]
+    if all(weight == 1 for _, weight in group):
+        return cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum"
+        )
+    losses = cross_entropy(logits.mT, targets, ignore_index=-100, reduction="none").sum(dim=1)
+    return losses @ torch.tensor([weight for _, weight in group], device=device)
+
+
+def _state(
+    model: "PreTrainedModel",
+    optimizer: "torch.optim.Optimizer",
+    parameters: "dict[str, torch.nn.Parameter]",
+    step: int,
+) -> TrainingState:
+    import torch
+
+    def moments(name: str) -> "dict[str, torch.Tensor]":
+        states = {key: optimizer.state.get(p, {}) for key, p in parameters.items()}
+        return {
+            key: state[name] if name in state else torch.zeros_like(parameters[key])
+            for key, state in states.items()
+        }
+
+    return TrainingState(
+        step=step,
+        weights={key: p.detach() for key, p in parameters.items()},
+        first_moments=moments("exp_avg"),
+        second_moments=moments("exp_avg_sq"),
+    )
+
+
+def _restore(
+    model: "PreTrainedModel",
+    optimizer: "torch.optim.Optimizer",
+    parameters: "dict[str, torch.nn.Parameter]",
+    state: TrainingState,
+) -> int:
+    import torch
+
+    with torch.no_grad():
+        for key, parameter in parameters.items():
+            parameter.copy_(state.weights[key])
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(state.step)),
+                "exp_avg": state.first_moments[key].clone(),
+                "exp_avg_sq": state.second_moments[key].clone(),
+            }
+    return state.step
