@@ -1,0 +1,71 @@
+"""How strongly is each example tied to each query? One file per method, under one contract."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+from whence.errors import SettingsError
+from whence.methods import (
+    bm25,
+    document_loss,
+    embedding,
+    gradient_cosine,
+    gradient_dot,
+    ngram_overlap,
+    random,
+)
+from whence.methods.contract import Inputs, Method
+from whence.methods.store import load_scores, save_scores
+from whence.records import Scores
+
+__all__ = [
+    "METHODS",
+    "Inputs",
+    "Method",
+    "check_methods",
+    "load_scores",
+    "save_scores",
+    "score",
+]
+
+METHODS: Mapping[str, Method] = {
+    module.METHOD.name: module.METHOD
+    for module in (
+        gradient_cosine,
+        gradient_dot,
+        bm25,
+        embedding,
+        ngram_overlap,
+        document_loss,
+        random,
+    )
+}
+
+
+def score(name: str, inputs: Inputs) -> Scores:
+    """Scores every example for every query by the method of that name.
+
+    Args:
+        name: One of `METHODS`.
+        inputs: Queries, examples, and what the method needs beside them.
+
+    Returns:
+        One number per query and example, higher is more helpful; NaN is undefined.
+
+    Raises:
+        SettingsError: There is no such method, or the inputs lack what it needs.
+    """
+    check_methods([name])
+    return METHODS[name].score(inputs)
+
+
+def check_methods(names: Sequence[str]) -> None:
+    """Refuses a method that does not exist, with the closest name.
+
+    Raises:
+        SettingsError: There is no such method.
+    """
+    for name in names:
+        if name not in METHODS:
+            close = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.5)
+            remedy = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(METHODS)}."
+            raise SettingsError(f"There is no method `{name}`.", remedy)

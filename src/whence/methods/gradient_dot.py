@@ -1,0 +1,34 @@
+"""Which examples' gradients have the largest inner product with the query's?"""
+
+import numpy as np
+
+from whence.methods.contract import INFLUENCE, Found, Inputs, Method
+
+
+def compute(inputs: Inputs) -> Found:
+    """Takes the inner product of the query's and each example's gradient, ∇L_q · ∇L_i.
+
+    To first order, one step of gradient descent on example i with a small learning rate η lowers
+    the query's loss by η · ∇L_q · ∇L_i.
+
+    Returns:
+        Inner products (nats² per squared unit of weight), positive for proponents, negative for
+        opponents. Losses are sums over tokens, so long and surprising documents have large
+        gradients and large scores. NaN for an example without a gradient.
+
+    Use it for effect sizes and for sums over groups of examples; for finding single documents
+    `gradient_cosine` is better, because a few documents with large gradients are proponents of
+    everything.
+
+    Cost: nothing beyond the inner products.
+
+    Source: Pruthi et al., "Estimating Training Data Influence by Tracing Gradient Descent",
+        NeurIPS 2020 (TracIn), here with one checkpoint and without the learning rate.
+    """
+    assert inputs.products is not None
+    products = inputs.products
+    values = np.where(products.example_norms > 0, products.dots, np.nan)
+    return Found(values, {"path": products.path, **products.settings})
+
+
+METHOD = Method("gradient_dot", compute, INFLUENCE, needs=frozenset({"products"}))

@@ -1,0 +1,77 @@
+"""How do scores rest on disk?"""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+
+from whence.artifacts import write_bytes, write_json
+from whence.errors import ArtifactError
+from whence.records import Scores
+
+VALUES, RECORD = "scores.npy", "scores.json"
+
+
+def save_scores(scores: Scores, directory: Path) -> None:
+    """Writes `scores.npy` (float32, queries × examples, NaN undefined) and `scores.json`.
+
+    Args:
+        scores: What to write.
+        directory: Where; it is made if it does not exist, and other files in it are left alone.
+
+    Raises:
+        ArtifactError: The place cannot be written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray(scores.values, dtype=np.float32), allow_pickle=False)
+    write_bytes(directory / VALUES, buffer.getvalue())
+    write_json(
+        directory / RECORD,
+        {
+            "method": scores.method,
+            "orientation": scores.orientation,
+            "query_ids": list(scores.query_ids),
+            "example_ids": list(scores.example_ids),
+            "settings": dict(scores.settings),
+            "seconds": scores.seconds,
+        },
+    )
+
+
+def load_scores(directory: Path) -> Scores:
+    """Reads what `save_scores` wrote.
+
+    Raises:
+        ArtifactError: A file is missing or cut short, or the two do not belong together.
+    """
+    try:
+        record = json.loads((directory / RECORD).read_text(encoding="utf-8"))
+        values = np.load(io.BytesIO((directory / VALUES).read_bytes()), allow_pickle=False)
+        scores = Scores(
+            method=record["method"],
+            query_ids=tuple(record["query_ids"]),
+            example_ids=tuple(record["example_ids"]),
+            values=values,
+            settings=record["settings"],
+            seconds=record["seconds"],
+            orientation=record["orientation"],
+        )
+    except FileNotFoundError as error:
+        missing = Path(error.filename or RECORD).name
+        raise ArtifactError(
+            f"{directory} has no {missing}.", "Check the path, or make the scores again."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ArtifactError(
+            f"The scores in {directory} cannot be read ({reason}).", "Make them again."
+        ) from None
+    if values.shape != (len(scores.query_ids), len(scores.example_ids)):
+        raise ArtifactError(
+            f"The scores in {directory} have shape {values.shape}, which does not fit their ids.",
+            "Make them again.",
+        )
+    values.setflags(write=False)
+    return scores

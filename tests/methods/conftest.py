@@ -1,0 +1,119 @@
+"""A small fitted model, a corpus with planted copies, and everything that methods need."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from whence.records import Corpus, LoadedModel, Query, Term
+from whence.settings import AttributionSettings
+
+VOCABULARY = 80
+
+
+def corpus_of(sequences: Sequence[Sequence[int]], ids: Sequence[str]) -> Corpus:
+    """A corpus of given tokens, whose text has one word per token."""
+    size = len(sequences)
+    table = pa.table(
+        {
+            "id": pa.array(ids, pa.string()),
+            "text": pa.array([text_of(s) for s in sequences], pa.string()),
+            "hash": pa.array([str(i) for i in ids], pa.string()),
+            "subset": pa.array([None] * size, pa.string()),
+            "source": pa.array(["test"] * size, pa.string()),
+            "position": pa.array(list(range(size)), pa.int64()),
+            "step": pa.array([None] * size, pa.int64()),
+            "input_ids": pa.array([list(s) for s in sequences], pa.list_(pa.int32())),
+            "num_truncated_tokens": pa.array([0] * size, pa.int32()),
+            "labels": pa.array([[] for _ in range(size)], pa.list_(pa.string())),
+        }
+    )
+    return Corpus(name="tiny", description="planted", table=table)
+
+
+def text_of(tokens: Sequence[int]) -> str:
+    """One word per token."""
+    return " ".join(f"w{t}" for t in tokens)
+
+
+def query_of(name: str, tokens: Sequence[int], *, num_prompt_tokens: int) -> Query:
+    """A plain query."""
+    return Query(
+        id=name, terms=(Term(tuple(tokens), num_prompt_tokens, 1.0),), text=text_of(tokens)
+    )
+
+
+def fit(sequences: Sequence[Sequence[int]], *, steps: int) -> LoadedModel:
+    """A tiny GPT-NeoX, trained a little on some sequences."""
+    import torch
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    state = torch.random.get_rng_state()
+    torch.manual_seed(0)
+    network = GPTNeoXForCausalLM(
+        GPTNeoXConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=64,
+        )
+    )
+    torch.random.set_rng_state(state)
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    for step in range(steps):
+        tokens = torch.tensor([list(sequences[step % len(sequences)])])
+        optimizer.zero_grad()
+        network(tokens, labels=tokens).loss.backward()
+        optimizer.step()
+    return LoadedModel(
+        model=network.eval(),
+        tokenizer=None,  # pyright: ignore[reportArgumentType]
+        name="tiny",
+        fingerprint="tiny",
+        context_length=64,
+    )
+
+
+@pytest.fixture(scope="session")
+def lab() -> SimpleNamespace:
+    """The helpers above; test modules cannot import a sibling."""
+    return SimpleNamespace(corpus_of=corpus_of, query_of=query_of, text_of=text_of, fit=fit)
+
+
+@pytest.fixture(scope="session")
+def planted() -> SimpleNamespace:
+    """Thirty random documents; number 7 and 19 are copies of the queries, 3 is empty."""
+    from torch import nn
+
+    from whence.gradients import streamed_products
+    from whence.methods import Inputs
+
+    generator = np.random.default_rng(0)
+    documents = [generator.integers(1, VOCABULARY, size=14).tolist() for _ in range(30)]
+    documents[3] = []
+    copies = {"first": 7, "second": 19}
+    queries = tuple(
+        query_of(name, documents[row], num_prompt_tokens=4) for name, row in copies.items()
+    )
+    corpus = corpus_of(documents, [f"d{i}" for i in range(30)])
+    model = fit([d for d in documents if d], steps=60)
+    modules = [n for n, m in model.model.base_model.named_modules() if isinstance(m, nn.Linear)]
+
+    def inputs_for(which: Corpus) -> Inputs:
+        products = streamed_products(model, which, queries, modules=modules, token_batch_size=256)
+        settings = AttributionSettings(seed=5)
+        return Inputs(queries, which, model, products, settings)
+
+    return SimpleNamespace(
+        documents=documents,
+        copies=copies,
+        corpus=corpus,
+        model=model,
+        modules=modules,
+        inputs=inputs_for(corpus),
+        inputs_for=inputs_for,
+    )

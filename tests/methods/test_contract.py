@@ -1,0 +1,128 @@
+"""Every method gives the same record and obeys the same rules."""
+
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+
+from whence.errors import ArtifactError, SettingsError
+from whence.methods import METHODS, check_methods, load_scores, save_scores, score
+from whence.settings import AttributionSettings
+
+every_method = pytest.mark.parametrize("name", METHODS)
+REAL = [name for name, method in METHODS.items() if not method.is_control]
+
+
+def test_the_default_settings_name_every_method():
+    assert sorted(AttributionSettings().methods) == sorted(METHODS)
+
+
+@every_method
+def test_the_file_the_method_and_the_record_have_one_name(name, planted):
+    assert METHODS[name].compute.__module__ == f"whence.methods.{name}"
+    assert score(name, planted.inputs).method == name
+
+
+@every_method
+def test_there_is_one_number_per_query_and_example(name, planted):
+    scores = score(name, planted.inputs)
+    assert scores.values.shape == (2, 30)
+    assert scores.values.dtype == np.float32
+    assert scores.query_ids == ("first", "second")
+    assert scores.example_ids == planted.corpus.ids
+    assert scores.orientation.startswith("higher")
+    assert scores.seconds >= 0
+
+
+@every_method
+def test_only_the_empty_document_is_undefined_and_in_no_ranking(name, planted):
+    scores = score(name, planted.inputs)
+    assert np.isnan(scores.values[:, 3]).all()
+    assert np.isfinite(np.delete(scores.values, 3, axis=1)).all()
+    assert sorted(scores.ranking(0)) == [row for row in range(30) if row != 3]
+
+
+@every_method
+def test_scores_are_the_same_each_time(name, planted):
+    again = replace(planted.inputs)
+    np.testing.assert_array_equal(score(name, again).values, score(name, planted.inputs).values)
+
+
+@every_method
+def test_a_permuted_corpus_gives_permuted_scores(name, planted, lab):
+    order = np.random.default_rng(1).permutation(30)
+    corpus = lab.corpus_of([planted.documents[i] for i in order], [f"d{i}" for i in order])
+    permuted = score(name, planted.inputs_for(corpus)).values
+    np.testing.assert_allclose(
+        permuted, score(name, planted.inputs).values[:, order], rtol=2e-4, atol=1e-5
+    )
+
+
+@every_method
+def test_fewer_queries_change_nothing_for_the_others(name, planted):
+    whole, inputs = score(name, planted.inputs), planted.inputs
+    products = replace(
+        inputs.products,
+        query_ids=inputs.products.query_ids[1:],
+        dots=inputs.products.dots[1:],
+        query_norms=inputs.products.query_norms[1:],
+    )
+    part = score(name, replace(inputs, queries=inputs.queries[1:], products=products))
+    np.testing.assert_allclose(part.values[0], whole.values[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_an_exact_copy_of_the_query_ranks_first(name, planted):
+    scores = score(name, planted.inputs)
+    found = {query: int(scores.ranking(row)[0]) for row, query in enumerate(scores.query_ids)}
+    assert found == planted.copies
+
+
+@every_method
+def test_the_record_is_frozen_and_its_settings_are_json(name, planted, tmp_path):
+    scores = score(name, planted.inputs)
+    with pytest.raises(FrozenInstanceError):
+        scores.method = "other"
+    with pytest.raises(ValueError, match="read-only"):
+        scores.values[0, 0] = 1
+    save_scores(scores, tmp_path / "scores")
+    loaded = load_scores(tmp_path / "scores")
+    np.testing.assert_array_equal(loaded.values, scores.values)
+    assert replace(loaded, values=scores.values) == scores
+
+
+@pytest.mark.parametrize("name", [name for name, m in METHODS.items() if m.needs])
+def test_what_is_missing_is_named(name, planted):
+    with pytest.raises(SettingsError, match=f"`{name}` needs"):
+        score(name, replace(planted.inputs, model=None, products=None))
+
+
+@pytest.mark.parametrize("name", [name for name, m in METHODS.items() if not m.needs])
+def test_what_is_not_needed_may_be_missing(name, planted):
+    without = replace(planted.inputs, model=None, products=None)
+    np.testing.assert_array_equal(score(name, without).values, score(name, planted.inputs).values)
+
+
+def test_an_unknown_method_gets_a_suggestion(planted):
+    with pytest.raises(SettingsError, match="Did you mean `gradient_cosine`"):
+        score("gradient_cosin", planted.inputs)
+    with pytest.raises(SettingsError, match=r"no method `zzz`.*Known: gradient_cosine"):
+        check_methods(["bm25", "zzz"])
+
+
+def test_broken_scores_are_refused_in_one_sentence(planted, tmp_path):
+    scores = score("random", planted.inputs)
+    with pytest.raises(ArtifactError, match=r"has no scores\.json"):
+        load_scores(tmp_path)
+    save_scores(scores, tmp_path)
+    values = tmp_path / "scores.npy"
+    whole = values.read_bytes()
+    values.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        load_scores(tmp_path)
+    np.save(values, np.zeros((2, 5), dtype=np.float32))
+    with pytest.raises(ArtifactError, match="does not fit their ids"):
+        load_scores(tmp_path)
+    values.unlink()
+    with pytest.raises(ArtifactError, match=r"has no scores\.npy"):
+        load_scores(tmp_path)
