@@ -37,6 +37,19 @@ def test_zero_names_nothing_where_no_score_is_negative():
     assert named(scores([NAN, NAN])) == ""
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_first_k_are_the_ranking_cut_short(seed: int):
+    """Picking without sorting everything must not change the order of ties."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(-2, 4, size=40).astype(np.float32)
+    values[rng.random(40) < 0.1] = NAN
+    s = scores(values.tolist(), ids="x" * 40)
+    for k in (0, 1, 5, 39, 60):
+        assert proponents(s, 0, k=k).tolist() == s.ranking(0)[:k].tolist()
+        worst = [int(i) for i in np.argsort(values, kind="stable") if values[i] < 0]
+        assert opponents(s, 0, k=k).tolist() == worst[:k]
+
+
 def test_opponents_are_negative_and_most_negative_first():
     s = scores([-1.0, 2.0, -3.0, NAN, 0.0])
     assert [s.example_ids[row] for row in opponents(s, 0)] == ["c", "a"]
@@ -49,7 +62,15 @@ def test_ranks_agree_with_counting():
     values = rng.integers(-3, 4, size=50).astype(np.float32)
     values[::7] = NAN
     expected = [0 if math.isnan(v) else 1 + int(np.sum(values > v)) for v in values]
-    assert ranks(scores(values.tolist(), ids="x" * 50), 0).tolist() == expected
+    s = scores(values.tolist(), ids="x" * 50)
+    assert ranks(s, 0).tolist() == expected
+    some = np.array([41, 3, 7])
+    assert ranks(s, 0, rows=some).tolist() == [expected[i] for i in some]
+
+
+def test_a_score_that_says_nothing_has_no_rank():
+    assert ranks(scores([0.0, 5.0, 2.0, 0.0, NAN, 2.0]), 0).tolist() == [0, 1, 2, 0, 0, 2]
+    assert ranks(scores([0.0, 5.0, -2.0]), 0).tolist() == [2, 1, 3]
 
 
 def test_jaccard_counts_ids_and_not_rows():

@@ -94,12 +94,13 @@ def test_every_script_and_no_script(query: str, document: str, expected: list[st
 
 def test_offsets_count_code_points_of_the_original_text():
     document = "🙂 ﬁne İstanbul e\u0301tude"
-    assert [document[w.start : w.end] for w in words(document)] == [
+    found = words(document)
+    assert [document[start:end] for start, end in found.places] == [
         "ﬁne",
         "İstanbul",
         "e\u0301tude",
     ]
-    assert words(document)[2].key == unicodedata.normalize("NFC", "e\u0301tude")
+    assert found.keys[2] == unicodedata.normalize("NFC", "e\u0301tude")
 
 
 def test_cost_grows_with_the_length_and_not_its_square():
@@ -113,4 +114,4 @@ def test_cost_grows_with_the_length_and_not_its_square():
 
 
 def test_stop_words_are_in_comparable_form():
-    assert all(words(word)[0].key == word for word in STOP_WORDS)
+    assert all(words(word).keys == (word,) for word in STOP_WORDS)

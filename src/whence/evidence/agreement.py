@@ -37,9 +37,7 @@ def jaccard_at_k(a: Scores, b: Scores, *, query: int, k: int) -> float:
         Shared examples over all examples that either names, in [0, 1]; 1 is full agreement. NaN
         where neither names any.
     """
-    first, second = ({s.example_ids[row] for row in proponents(s, query, k=k)} for s in (a, b))
-    union = len(first | second)
-    return len(first & second) / union if union else float("nan")
+    return _jaccard(_first(a, query, k), _first(b, query, k))
 
 
 def overlap_matrix(scores: Sequence[Scores], query: int, k: int) -> "NDArray[np.float64]":
@@ -55,11 +53,8 @@ def overlap_matrix(scores: Sequence[Scores], query: int, k: int) -> "NDArray[np.
     """
     import numpy as np
 
-    matrix = np.full((len(scores), len(scores)), np.nan)
-    for i, a in enumerate(scores):
-        for j, b in enumerate(scores[: i + 1]):
-            matrix[i, j] = matrix[j, i] = jaccard_at_k(a, b, query=query, k=k)
-    return matrix
+    named = [_first(method, query, k) for method in scores]
+    return np.array([[_jaccard(a, b) for b in named] for a in named], dtype=np.float64)
 
 
 def hubs(
@@ -91,3 +86,12 @@ def hubs(
         Hub(scores.example_ids[row], counts[row], len(scores.query_ids), spread[row])
         for row in order
     )
+
+
+def _first(scores: Scores, query: int, k: int) -> set[str]:
+    return {scores.example_ids[row] for row in proponents(scores, query, k=k)}
+
+
+def _jaccard(a: set[str], b: set[str]) -> float:
+    union = len(a | b)
+    return len(a & b) / union if union else float("nan")

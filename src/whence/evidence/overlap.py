@@ -13,7 +13,8 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 # Function words only: a shared one says nothing about where a behavior comes from.
@@ -25,6 +26,9 @@ this those to up us was we were what when where which while who will with would 
 """
 STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 
+# What a word counts for that none of the documents behind the shares has.
+_UNSEEN_SHARE = 1e-4
+
 # Scripts written without spaces are taken character by character.
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
@@ -33,12 +37,11 @@ _UNSPACED = (
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:['\u2019][^\W_{_UNSPACED}]+)*")
 
 
-class Word(NamedTuple):
-    """One word in a comparable form, and its place in the text, in characters."""
+class Words(NamedTuple):
+    """The words of a text in a comparable form, and where each starts and ends, in characters."""
 
-    key: str
-    start: int
-    end: int
+    keys: tuple[str, ...]
+    places: tuple[tuple[int, int], ...]
 
 
 class Span(NamedTuple):
@@ -49,21 +52,24 @@ class Span(NamedTuple):
     num_words: int
 
 
-def words(text: str) -> list[Word]:
+# A document is compared with a query and with its completion, and a query with many documents.
+@lru_cache(maxsize=64)
+def words(text: str) -> Words:
     """Splits a text into words that compare equal whatever their case and composition.
 
     Args:
         text: Any text. Underscores and punctuation separate words.
 
     Returns:
-        Words in order; offsets count Unicode code points, as Python does.
+        Words in order; places count Unicode code points, as Python does.
     """
-    # A combining mark belongs to its letter, but `\w` does not match it; every replacement below
-    # is one character for one, so that offsets stay.
-    plain = text if text.isascii() else "".join(_letter(c) for c in text)
-    return [
-        Word(_key(text[m.start() : m.end()]), m.start(), m.end()) for m in _WORD.finditer(plain)
-    ]
+    if text.isascii():
+        matches = list(_WORD.finditer(text.lower()))
+        return Words(tuple(m[0] for m in matches), tuple(m.span() for m in matches))
+    # A combining mark belongs to its letter, but `\w` does not match it. Every replacement is one
+    # character for one, so that places stay.
+    places = tuple(m.span() for m in _WORD.finditer("".join(map(_letter, text))))
+    return Words(tuple(_key(text[start:end]) for start, end in places), places)
 
 
 def word_shares(texts: Iterable[str]) -> dict[str, float]:
@@ -79,7 +85,7 @@ def word_shares(texts: Iterable[str]) -> dict[str, float]:
     num_texts = 0
     for text in texts:
         num_texts += 1
-        counts.update({word.key for word in words(text)})
+        counts.update(set(words(text).keys))
     return {word: count / num_texts for word, count in counts.items()}
 
 
@@ -110,14 +116,14 @@ def shared_spans(
         Runs in document order, without overlap; empty where nothing worth a mark is shared.
     """
     document = words(document_text)
-    weight = _weights({w.key for w in document}, shares, common=common, stop_words=stop_words)
-    weights = [weight[w.key] for w in document]
+    weight = _weights(set(document.keys), shares, common=common, stop_words=stop_words)
+    weights = [weight[key] for key in document.keys]
     candidates = [
         (sum(weights[first:last]), first, last)
-        for first, last in _maximal_runs([w.key for w in words(query_text)], document)
+        for first, last in _maximal_runs(words(query_text).keys, document.keys)
     ]
     candidates.sort(key=lambda run: (-run[0], run[1] - run[2], run[1]))
-    taken = [False] * len(document)
+    taken = [False] * len(document.keys)
     chosen: list[tuple[int, int]] = []
     for _, start, end in candidates:
         if len(chosen) == max_per_document:
@@ -133,7 +139,7 @@ def shared_spans(
         taken[first:last] = [True] * (last - first)
         chosen.append((first, last))
     return tuple(
-        Span(document[first].start, document[last - 1].end, last - first)
+        Span(document.places[first][0], document.places[last - 1][1], last - first)
         for first, last in sorted(chosen)
     )
 
@@ -143,8 +149,6 @@ def _letter(char: str) -> str:
 
 
 def _key(word: str) -> str:
-    if word.isascii():
-        return word.lower()
     return unicodedata.normalize("NFKC", word).casefold().replace("\u2019", "'")
 
 
@@ -157,16 +161,14 @@ def _weights(
 ) -> dict[str, float]:
     if shares is None:
         return {key: float(key not in stop_words) for key in keys}
-    # A word that no document of the corpus has is taken to be as rare as the rarest that one has.
-    rarest = min(shares.values(), default=math.exp(-1))
-    share = {key: shares.get(key, rarest) for key in keys}
+    share = {key: shares.get(key, _UNSEEN_SHARE) for key in keys}
     return {
         key: 0.0 if key in stop_words or share[key] > common else -math.log(share[key])
         for key in keys
     }
 
 
-def _maximal_runs(query: list[str], document: list[Word]) -> list[tuple[int, int]]:
+def _maximal_runs(query: Sequence[str], document: Sequence[str]) -> list[tuple[int, int]]:
     """Finds the runs `document[first:last]` that occur in the query and cannot grow.
 
     Uses the suffix automaton of the query (Blumer et al., 1985), so that the cost is linear in
@@ -177,11 +179,11 @@ def _maximal_runs(query: list[str], document: list[Word]) -> list[tuple[int, int
     state = length = 0
     for position, word in enumerate(document):
         previous = length
-        while state and word.key not in transitions[state]:
+        while state and word not in transitions[state]:
             state = links[state]
             length = lengths[state]
-        if word.key in transitions[state]:
-            state = transitions[state][word.key]
+        if word in transitions[state]:
+            state = transitions[state][word]
             length += 1
         else:
             length = 0
@@ -193,7 +195,7 @@ def _maximal_runs(query: list[str], document: list[Word]) -> list[tuple[int, int
 
 
 def _suffix_automaton(
-    sequence: list[str],
+    sequence: Sequence[str],
 ) -> tuple[list[dict[str, int]], list[int], list[int]]:
     transitions: list[dict[str, int]] = [{}]
     links, lengths = [-1], [0]

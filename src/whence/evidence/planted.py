@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from whence.evidence.proponents import proponents
+from whence.evidence.proponents import says_something
 from whence.records import Behavior, Interval, Scores, Verdict, Verification
 from whence.settings import KINDS, Kind
 
@@ -81,7 +81,8 @@ def gold_rate(
     """
     behaviors = tuple(behaviors)
     rows = {query_id: row for row, query_id in enumerate(scores.query_ids)}
-    present = set(scores.example_ids)
+    places = {example_id: row for row, example_id in enumerate(scores.example_ids)}
+    present = places.keys()
     results = []
     for kind in KINDS:
         asked = [b.id for b in behaviors if b.kind == kind]
@@ -93,7 +94,10 @@ def gold_rate(
             if i in rows and i in verifications and verifications[i].verdict in verdicts
         ]
         with_gold = [i for i in counted if gold.get(i, frozenset()) & present]
-        first = [_first_gold(scores, rows[i], gold[i]) for i in with_gold]
+        first = [
+            _first_gold(scores, rows[i], sorted(places[g] for g in gold[i] & present))
+            for i in with_gold
+        ]
         results.append(
             GoldRate(
                 method=scores.method,
@@ -110,11 +114,18 @@ def gold_rate(
     return tuple(results)
 
 
-def _first_gold(scores: Scores, query: int, gold: frozenset[str]) -> int | None:
-    for place, row in enumerate(proponents(scores, query).tolist(), start=1):
-        if scores.example_ids[row] in gold:
-            return place
-    return None
+def _first_gold(scores: Scores, query: int, gold: list[int]) -> int | None:
+    """The place of the first gold among the proponents, counted from 1; ties keep corpus order."""
+    import numpy as np
+
+    says = says_something(scores, query)
+    values = scores.values[query]
+    named = [row for row in gold if says[row]]
+    if not named:
+        return None
+    best = min(named, key=lambda row: (-values[row], row))
+    before = np.count_nonzero(says & (values > values[best]))
+    return int(before + np.count_nonzero(says[:best] & (values[:best] == values[best]))) + 1
 
 
 def _mean(values: list[float]) -> float | None:

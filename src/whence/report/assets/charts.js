@@ -1,0 +1,67 @@
+// Small pictures that carry numbers; each says the same in words.
+
+function histogram(method, scoresFor, scoresAgainst) {
+  const h = method.histogram;
+  if (!h || h.low === h.high) return null;
+  const [width, height, base] = [620, 84, 58];
+  const x = (v) => 4 + ((v - h.low) / (h.high - h.low)) * (width - 8);
+  // The square root keeps single examples visible beside thousands.
+  const top = Math.sqrt(Math.max(...h.counts));
+  const step = (width - 8) / h.counts.length;
+  const bars = h.counts.map((n, i) => {
+    const tall = (Math.sqrt(n) / top) * (base - 6);
+    return n ? svg("rect", { x: 4 + i * step + 0.5, y: base - tall, width: step - 1, height: tall }) : null;
+  });
+  const ticks = (scores, cls) => scores.map((v) => svg("line", { class: cls, x1: x(v), x2: x(v), y1: base, y2: base + 9 }));
+  const zero = h.low < 0 && h.high > 0 && x(0) > 60 && x(0) < width - 60;
+  const label = `Scores of ${h.counts.reduce((a, b) => a + b, 0)} examples, from ${number(h.low)} to ${number(h.high)}; ticks mark the shown ones.`;
+  return el(
+    "figure",
+    { class: "histogram" },
+    svg(
+      "svg",
+      { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label },
+      bars,
+      svg("line", { class: "axis", x1: 4, x2: width - 4, y1: base, y2: base }),
+      ticks(scoresFor, "tick-for"),
+      ticks(scoresAgainst, "tick-against"),
+      svg("text", { x: 4, y: height - 3 }, number(h.low)),
+      zero && svg("text", { x: x(0), y: height - 3, "text-anchor": "middle" }, "0"),
+      svg("text", { x: width - 4, y: height - 3, "text-anchor": "end" }, number(h.high)),
+    ),
+    el("figcaption", { class: "soft small" }, "Scores of all ", plural(method.num_scored, "scored example"), " (height: square root of the count). Ticks: the ones shown below."),
+  );
+}
+
+// A proportion with its interval, on an axis from 0 to 1.
+function whisker(rate, interval) {
+  const [width, height] = [74, 12];
+  const x = (v) => 4 + v * (width - 8);
+  return svg(
+    "svg",
+    { class: "whisker", viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true" },
+    svg("line", { class: "axis", x1: x(0), x2: x(1), y1: 6, y2: 6 }),
+    svg("line", { x1: x(interval.low), x2: x(interval.high), y1: 6, y2: 6 }),
+    svg("circle", { cx: x(rate), cy: 6, r: 3.5 }),
+  );
+}
+
+function agreementTable(matrix, k) {
+  const cell = (v, i, j) => {
+    if (i === j) return el("td", { class: "heat soft" }, "\u00b7");
+    if (v === null) return el("td", { class: "heat soft" }, "\u2013");
+    const shade = `color-mix(in srgb, var(--accent) ${Math.round(v * 45)}%, transparent)`;
+    return el("td", { class: "heat num", vars: { background: shade } }, v.toFixed(2));
+  };
+  return el(
+    "div",
+    { class: "scroll" },
+    el(
+      "table",
+      null,
+      el("caption", { class: "soft small", vars: { "text-align": "left" } }, `Jaccard@${k}: shared examples over all examples among the first ${k} of either; 1 is full agreement, \u2013 undefined.`),
+      el("thead", null, el("tr", null, el("td"), DATA.methods.map((m) => el("th", { scope: "col" }, words(m.name))))),
+      el("tbody", null, matrix.map((row, i) => el("tr", null, el("th", { scope: "row" }, words(DATA.methods[i].name)), row.map((v, j) => cell(v, i, j))))),
+    ),
+  );
+}

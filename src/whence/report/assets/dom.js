@@ -1,0 +1,92 @@
+"use strict";
+
+// Builds the page from nodes only: a text from the corpus is never read as markup.
+
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const SVG = "http://www.w3.org/2000/svg";
+
+function add(node, children) {
+  for (const child of children.flat(Infinity)) {
+    if (child === null || child === undefined || child === false) continue;
+    node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+  }
+  return node;
+}
+
+function setAll(node, props) {
+  for (const [key, value] of Object.entries(props || {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (key === "vars") for (const [k, v] of Object.entries(value)) node.style.setProperty(k, v);
+    else node.setAttribute(key, value === true ? "" : value);
+  }
+  return node;
+}
+
+function el(tag, props, ...children) {
+  return add(setAll(document.createElement(tag), props), children);
+}
+
+function svg(tag, props, ...children) {
+  return add(setAll(document.createElementNS(SVG, tag), props), children);
+}
+
+// Numbers. Undefined is written as such, never as 0.
+
+const MINUS = "\u2212";
+const UNDEFINED = "undefined";
+
+function signed(text) {
+  return text.replace("-", MINUS);
+}
+
+function number(value, digits = 3) {
+  if (value === null || value === undefined) return UNDEFINED;
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size >= 1e5 || size < 1e-3) return signed(value.toExponential(2).replace("e+", "e"));
+  return signed(size >= 1000 ? value.toFixed(0) : value.toPrecision(digits));
+}
+
+function nats(value) {
+  return value === null || value === undefined ? UNDEFINED : signed(value.toFixed(2));
+}
+
+function percent(value, digits = 0) {
+  if (value === null || value === undefined) return UNDEFINED;
+  return (100 * value).toFixed(digits) + "\u202f%";
+}
+
+function count(value) {
+  return value === null || value === undefined ? "unknown" : value.toLocaleString("en-US").replaceAll(",", "\u202f");
+}
+
+function plural(n, one, many) {
+  return count(n) + "\u00a0" + (n === 1 ? one : many || one + "s");
+}
+
+function probability(logProb) {
+  if (logProb === null || logProb === undefined) return UNDEFINED;
+  const p = Math.exp(logProb);
+  return p >= 0.001 ? p.toPrecision(2) : signed(p.toExponential(0));
+}
+
+function bytes(value) {
+  if (value >= 1e9) return (value / 1e9).toFixed(1) + " GB";
+  return value >= 1e6 ? (value / 1e6).toFixed(0) + " MB" : (value / 1e3).toFixed(0) + " kB";
+}
+
+function seconds(value) {
+  if (value === null || value === undefined) return "unknown";
+  if (value >= 5400) return (value / 3600).toFixed(1) + " h";
+  return value >= 90 ? (value / 60).toFixed(1) + " min" : number(value, 2) + " s";
+}
+
+function words(name) {
+  return name.replaceAll("_", " ");
+}
+
+function mean(values) {
+  const known = values.filter((v) => v !== null && v !== undefined);
+  return known.length ? known.reduce((a, b) => a + b, 0) / known.length : null;
+}

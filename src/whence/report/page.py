@@ -1,0 +1,62 @@
+"""How does a run become one HTML file that needs nothing else?"""
+
+import base64
+import hashlib
+import html
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from whence.artifacts import write_text
+from whence.records import RunRecord
+from whence.report.data import page_data
+from whence.report.encode import script_json, strict
+
+_SCRIPTS = ("dom.js", "text.js", "charts.js", "home.js", "behavior.js", "main.js")
+
+
+def write_page(record: RunRecord, path: Path) -> Path:
+    """Writes the page of a run: one file that works offline.
+
+    Texts reach the page as data and are shown as text, never as markup. The page's security policy
+    allows no request, and no script but its own, so that a text that slipped through could not run.
+
+    Args:
+        record: What the run found.
+        path: Where to write; an old page there is replaced in one piece.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ArtifactError: The place cannot be written.
+    """
+    style = _asset("page.css")
+    script = "\n".join(_asset(name) for name in _SCRIPTS)
+    write_text(
+        path,
+        Template(_asset("page.html")).substitute(
+            title=html.escape(_visible(strict(record.title))),
+            policy=(
+                f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+                "img-src data:; base-uri 'none'; form-action 'none'"
+            ),
+            style=style,
+            script=script,
+            data=script_json(page_data(record)),
+        ),
+    )
+    return path
+
+
+def _asset(name: str) -> str:
+    return (files("whence.report") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _hash(content: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
+def _visible(text: str) -> str:
+    """Drops control characters, which a title cannot show."""
+    return "".join(c for c in text if c.isprintable())

@@ -1,0 +1,102 @@
+"""Which words does a page use for what was measured, and for what was not?"""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+Family = Literal["gradient", "baseline"]
+
+
+class MethodWording(NamedTuple):
+    """What a method's score means, in one sentence, and whether gradients are behind it."""
+
+    about: str
+    family: Family
+
+
+METHODS: Mapping[str, MethodWording] = {
+    "gradient_cosine": MethodWording(
+        "The angle between an example's gradient and the query's. Positive: to first order, a "
+        "small step of training on the example lowers the query's loss. Long gradients count no "
+        "more than short ones.",
+        "gradient",
+    ),
+    "gradient_dot": MethodWording(
+        "The inner product of an example's gradient and the query's. Positive: to first order, a "
+        "small step of training on the example lowers the query's loss. Examples with large "
+        "gradients, often long or unusual ones, are favored.",
+        "gradient",
+    ),
+    "bm25": MethodWording(
+        "Shares rare words with the query. A plain search: it knows the texts, not the model.",
+        "baseline",
+    ),
+    "embedding": MethodWording(
+        "Is similar to the query in an embedding. It says nothing about what training did.",
+        "baseline",
+    ),
+    "ngram_overlap": MethodWording(
+        "Contains runs of the query's tokens. It knows the texts, not the model.", "baseline"
+    ),
+    "document_loss": MethodWording(
+        "Orders examples by the model's loss on them, the same for every query: what a method "
+        "finds that looks at the example alone.",
+        "baseline",
+    ),
+    "random": MethodWording("A random order: what a method finds that knows nothing.", "baseline"),
+}
+
+LIMITS: tuple[str, ...] = (
+    "Text methods say that an example is similar to the query or contains its words, no more.",
+    "Gradient scores are first-order and local: what one small step on the example would do to "
+    "this model, not what training on it did.",
+    "Nothing on this page says that an example caused a behavior; that takes a counterfactual, "
+    "such as training without it.",
+    "Only the examples of the corpus named here were searched. Not found is not absent.",
+)
+
+GRADIENT_LIMIT = (
+    "An untrained model's gradients find planted copies too, so finding them is retrieval and not "
+    "proof of influence."
+)
+
+TESTBED_LIMIT = (
+    "The model is a miniature trained on generated text. What holds here need not hold for Pythia."
+)
+
+
+_PARTS: tuple[str, ...] = ("embedding", "output layer", "biases", "norms", "other layers")
+
+
+def method_wording(name: str, orientation: str) -> MethodWording:
+    """Describes a method; one that is not known here is described by its orientation."""
+    family: Family = "gradient" if name.startswith("gradient") else "baseline"
+    return METHODS.get(name, MethodWording(f"Orientation: {orientation}.", family))
+
+
+def parts_left_out(left_out: Mapping[str, int]) -> dict[str, int]:
+    """Adds up the parameters that were not attributed, by what they are.
+
+    Args:
+        left_out: From parameter name to its number of weights.
+
+    Returns:
+        From embedding, output layer, biases, norms and other layers to weights; in that order,
+        without parts that are empty.
+    """
+    parts: dict[str, int] = dict.fromkeys(_PARTS, 0)
+    for name, count in left_out.items():
+        parts[_part(name.lower())] += count
+    return {part: count for part, count in parts.items() if count}
+
+
+def _part(name: str) -> str:
+    # GPT-NeoX calls its output layer `embed_out`, so it is asked about before the embedding.
+    if "embed_out" in name or "lm_head" in name or "unembed" in name:
+        return "output layer"
+    if "embed" in name or "wte" in name or "wpe" in name:
+        return "embedding"
+    if "norm" in name or "ln_" in name:
+        return "norms"
+    if name.endswith("bias"):
+        return "biases"
+    return "other layers"
