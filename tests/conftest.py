@@ -1,15 +1,29 @@
 """What every test may rely on: no network beyond loopback, type-checked shapes, the data folder."""
 
+import atexit
 import os
 import shutil
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.hub_server import LoopbackHub
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# huggingface_hub reads these when it is imported, so they are set before any test module is.
+_HUB = LoopbackHub()
+_HUB.start()
+_HF_HOME = tempfile.mkdtemp(prefix="whence-test-hub-")
+atexit.register(shutil.rmtree, _HF_HOME, ignore_errors=True)
+os.environ["HF_ENDPOINT"] = _HUB.url
+os.environ["HF_HOME"] = _HF_HOME
+for _name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN"):
+    os.environ.pop(_name, None)
 
 _connect = socket.socket.connect
 
@@ -24,6 +38,17 @@ def _loopback_only(self: socket.socket, address: object) -> None:
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", _loopback_only)
+
+
+@pytest.fixture
+def hub() -> Iterator[LoopbackHub]:
+    """An empty Hugging Face Hub on the loopback address, to which `HF_ENDPOINT` points.
+
+    What is downloaded stays in a cache for the whole session: use repository names of your own.
+    """
+    _HUB.clear()
+    yield _HUB
+    _HUB.clear()
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,11 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TypeVar
 
 from whence.errors import WhenceError
+
+E = TypeVar("E", bound=WhenceError)
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _NOISY = ("transformers", "huggingface_hub", "datasets", "httpx", "httpx2", "fsspec", "filelock")
@@ -49,8 +52,8 @@ def explain(
     what: str,
     name: str,
     revision: str | None,
-    as_error: type[WhenceError],
-) -> WhenceError:
+    as_error: type[E],
+) -> E:
     """Puts a failed download or a broken file into one sentence and one remedy.
 
     Args:

@@ -1,0 +1,226 @@
+"""Which model is this exactly, and which tokenizer belongs to it?"""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whence.artifacts import fingerprint
+from whence.errors import ModelError
+from whence.models.files import model_folder
+from whence.models.tokenizer import load_tokenizer
+from whence.records import LoadedModel
+from whence.remote import explain, quiet
+from whence.settings import ModelSettings
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
+# What says where a model came from, or (dtype, architectures) what the weights say themselves.
+_NOT_IDENTITY = ("_name_or_path", "_commit_hash", "transformers_version", "architectures", "dtype")
+
+
+def load_model(settings: ModelSettings) -> LoadedModel:
+    """Loads a causal language model and its tokenizer, ready to evaluate.
+
+    Weights come from safetensors, or else from a PyTorch file of plain tensors; a file that would
+    have to be unpickled is refused, and no code that comes with a model is run. The model is in
+    evaluation mode; `requires_grad` stays as it was loaded.
+
+    Args:
+        settings: A Hub id or a folder, with revision, tokenizer, dtype and device. The device
+            `auto` is CUDA where there is one, else the CPU.
+
+    Returns:
+        The model; its fingerprint is a hash of its configuration and of every weight as loaded, so
+        it differs between dtypes but not between places.
+
+    Raises:
+        ModelError: The model does not exist or is broken, is no causal language model, lacks
+            weights, or does not fit the tokenizer.
+
+    Cost:
+        Reading the weights, and hashing them at about 1 GB/s.
+    """
+    import torch
+    import transformers  # noqa: F401 - before `quiet`, so that its progress bars are known
+
+    device = _device(settings.device)
+    with quiet():
+        folder = model_folder(settings.name, revision=settings.revision)
+        model = _load(folder, settings, dtype=getattr(torch, settings.dtype), device=device)
+        tokenizer = load_tokenizer(folder, settings, num_embeddings=_num_embeddings(model))
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        name=f"{settings.name}@{settings.revision}" if settings.revision else settings.name,
+        fingerprint=model_fingerprint(model),
+        context_length=_context_length(model.config, tokenizer, name=settings.name),
+    )
+
+
+def load_initial(settings: ModelSettings) -> LoadedModel | None:
+    """Loads the untrained model that `settings.initial` names, for comparison.
+
+    Args:
+        settings: Those of the trained model. `initial` is a folder, or a revision of the same
+            model such as `step0`.
+
+    Returns:
+        The model with the weights of step 0 and the same tokenizer; None where none is named.
+
+    Raises:
+        ModelError: As in `load_model`.
+    """
+    if settings.initial is None:
+        return None
+    if Path(settings.initial).expanduser().is_dir():
+        place = {"name": settings.initial, "revision": None}
+    else:
+        place = {"revision": settings.initial}
+    return load_model(settings.model_copy(update=place | {"initial": None}))
+
+
+def model_fingerprint(model: "PreTrainedModel") -> str:
+    """Computes a hash of a model's configuration and of the name, type and bytes of every weight.
+
+    Two models with the same fingerprint give the same numbers on the same machine.
+    """
+    import hashlib
+
+    import torch
+
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        data = weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
+        digest.update(memoryview(data))
+    config = {k: v for k, v in model.config.to_dict().items() if k not in _NOT_IDENTITY}
+    return fingerprint(_jsonable(config), digest.digest())
+
+
+def _load(
+    folder: Path, settings: ModelSettings, *, dtype: "torch.dtype", device: "torch.device"
+) -> "PreTrainedModel":
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    broken = partial(
+        explain,
+        what="model",
+        name=settings.name,
+        revision=settings.revision,
+        as_error=ModelError,
+    )
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{settings.name} holds no config.json, so it is not a model in Hugging Face's format.",
+            "Name the folder or repository of the model itself.",
+        )
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        raise broken(error) from error
+    _refuse_other_kinds(config, name=settings.name)
+    is_safe = any(folder.glob("*.safetensors"))
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            use_safetensors=is_safe,
+            weights_only=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        raise _explain_weights(error, folder, is_safe=is_safe) or broken(error) from error
+    model, report = loaded
+    _refuse_partial(report, name=settings.name)
+    try:
+        return model.to(device).eval()
+    except RuntimeError as error:
+        raise ModelError(
+            f"{settings.name} cannot be moved to {device} ({str(error).splitlines()[0]}).",
+            "Choose another `device` or a smaller `dtype`.",
+        ) from error
+
+
+def _explain_weights(error: Exception, folder: Path, *, is_safe: bool) -> ModelError | None:
+    if is_safe:
+        return None
+    if not any(folder.glob("pytorch_model*.bin")):
+        return ModelError(
+            f"{folder} holds no weights: neither model.safetensors nor pytorch_model.bin.",
+            "Check the folder; weights of other frameworks must be converted first.",
+        )
+    return ModelError(
+        f"The weights in {folder} are a pickle that cannot be read as plain tensors "
+        f"({type(error).__name__}), and unpickling a file can run any code.",
+        "Convert them to safetensors where you trust the file, or choose a revision that has them.",
+    )
+
+
+def _refuse_other_kinds(config: "PretrainedConfig", *, name: str) -> None:
+    kinds = config.architectures or []
+    if config.is_encoder_decoder or any("MaskedLM" in kind for kind in kinds):
+        raise ModelError(
+            f"{name} is a {', '.join(kinds) or config.model_type}, not a causal language model.",
+            "Choose a model that predicts the next token, such as GPT-NeoX or Llama.",
+        )
+
+
+def _refuse_partial(report: dict[str, Any], *, name: str) -> None:
+    # transformers fills what is missing with random numbers and goes on; we do not.
+    odd = sorted(report["missing_keys"]) + [key for key, *_ in report["mismatched_keys"]]
+    if odd:
+        raise ModelError(
+            f"{name} lacks {len(odd)} of the weights its configuration asks for, such as {odd[0]}.",
+            "Choose a whole checkpoint of a causal language model.",
+        )
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"There is no device {name!r} here ({str(error).splitlines()[0].rstrip('.')}).",
+            "Use `auto`, `cpu`, or a device that this machine has.",
+        ) from None
+    return device
+
+
+def _num_embeddings(model: "PreTrainedModel") -> int:
+    embedding: Any = model.get_input_embeddings()
+    return int(embedding.weight.shape[0])
+
+
+def _context_length(
+    config: "PretrainedConfig", tokenizer: "PreTrainedTokenizerBase", *, name: str
+) -> int:
+    text = config.get_text_config()
+    for key in _CONTEXT_KEYS:
+        if isinstance(value := getattr(text, key, None), int) and value > 1:
+            return value
+    # A model without positions has no limit of its own; its tokenizer often says what was used.
+    if 1 < tokenizer.model_max_length < 10**7:
+        return int(tokenizer.model_max_length)
+    raise ModelError(
+        f"The configuration of {name} does not say how many tokens the model can read.",
+        "Add `max_position_embeddings` to its config.json.",
+    )
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _jsonable(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(part) for part in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
