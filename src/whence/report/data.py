@@ -20,6 +20,7 @@ from whence.report.examples import Shown
 from whence.report.wording import (
     GRADIENT_LIMIT,
     LIMITS,
+    RETRIEVAL_LIMIT,
     TESTBED_LIMIT,
     method_wording,
     parts_left_out,
@@ -106,8 +107,10 @@ def _plan(plan: Plan | None) -> dict[str, Any] | None:
 def _limits(record: RunRecord) -> list[str]:
     families = {method_wording(s.method, s.orientation).family for s in record.scores}
     limits = list(LIMITS)
-    if "gradient" in families and _has_gold(record):
+    if "gradient" in families:
         limits.append(GRADIENT_LIMIT)
+        if _has_gold(record):
+            limits.append(RETRIEVAL_LIMIT)
     if record.model.startswith("testbed:"):
         limits.append(TESTBED_LIMIT)
     return limits

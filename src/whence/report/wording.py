@@ -47,14 +47,17 @@ METHODS: Mapping[str, MethodWording] = {
 
 LIMITS: tuple[str, ...] = (
     "Text methods say that an example is similar to the query or contains its words, no more.",
-    "Gradient scores are first-order and local: what one small step on the example would do to "
-    "this model, not what training on it did.",
     "Nothing on this page says that an example caused a behavior; that takes a counterfactual, "
     "such as training without it.",
     "Only the examples of the corpus named here were searched. Not found is not absent.",
 )
 
 GRADIENT_LIMIT = (
+    "Gradient scores are first-order and local: what one small step on the example would do to "
+    "this model, not what training on it did."
+)
+
+RETRIEVAL_LIMIT = (
     "An untrained model's gradients find planted copies too, so finding them is retrieval and not "
     "proof of influence."
 )

@@ -56,10 +56,10 @@ function agreementTable(matrix, k) {
   return el(
     "div",
     { class: "scroll" },
+    el("p", { class: "soft small" }, `Jaccard@${k}: shared examples over all examples among the first ${k} of either; 1 is full agreement, \u2013 undefined.`),
     el(
       "table",
       null,
-      el("caption", { class: "soft small", vars: { "text-align": "left" } }, `Jaccard@${k}: shared examples over all examples among the first ${k} of either; 1 is full agreement, \u2013 undefined.`),
       el("thead", null, el("tr", null, el("td"), DATA.methods.map((m) => el("th", { scope: "col" }, words(m.name))))),
       el("tbody", null, matrix.map((row, i) => el("tr", null, el("th", { scope: "row" }, words(DATA.methods[i].name)), row.map((v, j) => cell(v, i, j))))),
     ),

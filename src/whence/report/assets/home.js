@@ -100,8 +100,8 @@ function lede() {
   return el(
     "p",
     { class: "lede" },
-    said(DATA.model), " shows ", el("strong", null, count(n("shown")) + " of " + plural(DATA.behaviors.length, "behavior")), ", ",
-    count(n("weak")) + " more weakly. ",
+    said(DATA.model), " shows ", el("strong", null, count(n("shown")) + " of " + plural(DATA.behaviors.length, "behavior")),
+    n("weak") ? ", " + count(n("weak")) + " more weakly. " : ". ",
     attributed ? `For ${attributed === DATA.behaviors.length ? "each" : plural(attributed, "of them", "of them")}, the training examples that ${plural(DATA.methods.length, "method")} ${DATA.methods.length === 1 ? "ties" : "tie"} to it.` : "None was attributed.",
   );
 }
