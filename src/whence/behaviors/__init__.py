@@ -1,6 +1,23 @@
 """What did the model do, and does it really do it?
 
 `spec` reads and writes behaviors, `query` turns one into the loss that stands for it, `measure`
-asks a model how likely a completion is and what it says by itself, `judges` decide whether a text
-is toxic or in a style, and `verify` joins them into a verdict: shown, weak or not shown.
+asks a model how likely a completion is, `generate` what it says by itself, `judges` decide whether
+a text is toxic or in a style, and `verification` joins them into a verdict by the rules of
+`verdicts`: shown, weak or not shown.
 """
+
+from whence.behaviors.query import encode_pair, make_query, token_texts
+from whence.behaviors.serialization import verification_from_json, verification_to_json
+from whence.behaviors.spec import dump_behaviors, load_behaviors
+from whence.behaviors.verification import verify
+
+__all__ = [
+    "dump_behaviors",
+    "encode_pair",
+    "load_behaviors",
+    "make_query",
+    "token_texts",
+    "verification_from_json",
+    "verification_to_json",
+    "verify",
+]

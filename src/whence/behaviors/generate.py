@@ -17,6 +17,7 @@ from whence.behaviors.measure import (
 )
 from whence.behaviors.query import cut_prompt
 from whence.errors import BehaviorError
+from whence.progress import SILENT, Progress
 from whence.records import LoadedModel
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def greedy_continuations(
     num_tokens: int,
     names: Sequence[str] | None = None,
     token_batch_size: int = TOKEN_BATCH_SIZE,
+    progress: Progress = SILENT,
 ) -> list[Continuation]:
     """Continues each prompt with the likeliest token, again and again, on the model's own words.
 
@@ -52,6 +54,7 @@ def greedy_continuations(
             run over one.
         names: Names of the prompts, for messages.
         token_batch_size: Tokens in a batch.
+        progress: Told of each prompt.
 
     Returns:
         One continuation of `num_tokens` tokens per prompt. Among tokens that are exactly equally
@@ -62,21 +65,24 @@ def greedy_continuations(
         BehaviorError: A prompt is empty, or `num_tokens` fill the context.
     """
     found: dict[int, Continuation] = {}
-    for batch in _batches(model, prompts, num_tokens, 1, names, token_batch_size):
-        gaps = []
+    name = f"Continue prompts with {model.label}"
+    with progress.task(name, total=len(prompts), unit="prompts") as task:
+        for batch in _batches(model, prompts, num_tokens, 1, names, token_batch_size):
+            gaps = []
 
-        def choose(
-            _step: int, logits: "Float[Tensor, 'rows vocabulary']", gaps: "list[Tensor]" = gaps
-        ) -> "Int[Tensor, ' rows']":
-            best = logits.topk(2, dim=-1).values
-            gaps.append(best[:, 0] - best[:, 1])
-            # argmax takes the first of equals; topk's order among them is not specified.
-            return logits.argmax(dim=-1)
+            def choose(
+                _step: int, logits: "Float[Tensor, 'rows vocabulary']", gaps: "list[Tensor]" = gaps
+            ) -> "Int[Tensor, ' rows']":
+                best = logits.topk(2, dim=-1).values
+                gaps.append(best[:, 0] - best[:, 1])
+                # argmax takes the first of equals; topk's order among them is not specified.
+                return logits.argmax(dim=-1)
 
-        tokens = _continue(model, batch, num_tokens=num_tokens, num_copies=1, choose=choose)
-        smallest = [min(row) for row in zip(*(gap.tolist() for gap in gaps), strict=True)]
-        for row, ids, gap in zip(batch.rows, tokens, smallest, strict=True):
-            found[row] = Continuation(tuple(ids), gap)
+            tokens = _continue(model, batch, num_tokens=num_tokens, num_copies=1, choose=choose)
+            smallest = [min(row) for row in zip(*(gap.tolist() for gap in gaps), strict=True)]
+            for row, ids, gap in zip(batch.rows, tokens, smallest, strict=True):
+                found[row] = Continuation(tuple(ids), gap)
+            task.advance(len(batch.rows))
     return [found[row] for row in range(len(prompts))]
 
 
@@ -90,6 +96,7 @@ def sample_continuations(
     seed: int,
     names: Sequence[str] | None = None,
     token_batch_size: int = TOKEN_BATCH_SIZE,
+    progress: Progress = SILENT,
 ) -> list[list[tuple[int, ...]]]:
     """Samples continuations of each prompt from the whole distribution.
 
@@ -102,6 +109,7 @@ def sample_continuations(
         seed: With a prompt's tokens it determines that prompt's samples, whatever else is asked.
         names: Names of the prompts, for messages.
         token_batch_size: Tokens in a batch.
+        progress: Told of each prompt.
 
     Returns:
         For each prompt, `num_samples` sequences of at most `num_tokens` ids; one may be empty.
@@ -115,33 +123,38 @@ def sample_continuations(
 
     ends = _end_ids(model)
     found: dict[int, list[tuple[int, ...]]] = {}
-    for batch in _batches(model, prompts, num_tokens, num_samples, names, token_batch_size):
-        draws = torch.from_numpy(
-            np.concatenate(
-                [
-                    np.random.default_rng([seed, *prompts[row]]).random((num_samples, num_tokens))
-                    for row in batch.rows
-                ]
+    name = f"Sample continuations with {model.label}"
+    with progress.task(name, total=len(prompts), unit="prompts") as task:
+        for batch in _batches(model, prompts, num_tokens, num_samples, names, token_batch_size):
+            draws = torch.from_numpy(
+                np.concatenate(
+                    [
+                        np.random.default_rng([seed, *prompts[row]]).random(
+                            (num_samples, num_tokens)
+                        )
+                        for row in batch.rows
+                    ]
+                )
+            ).to(model.model.device)
+
+            def choose(
+                step: int,
+                logits: "Float[Tensor, 'rows vocabulary']",
+                draws: "Float[Tensor, 'rows tokens']" = draws,
+            ) -> "Int[Tensor, ' rows']":
+                # The inverse of the cumulative distribution; float64, for 50,000 small summands.
+                cumulative = (logits.double() / temperature).softmax(dim=-1).cumsum(dim=-1)
+                u = draws[:, step : step + 1] * cumulative[:, -1:]
+                chosen = torch.searchsorted(cumulative, u, right=True)[:, 0]
+                return chosen.clamp(max=logits.shape[1] - 1)
+
+            tokens = _continue(
+                model, batch, num_tokens=num_tokens, num_copies=num_samples, choose=choose
             )
-        ).to(model.model.device)
-
-        def choose(
-            step: int,
-            logits: "Float[Tensor, 'rows vocabulary']",
-            draws: "Float[Tensor, 'rows tokens']" = draws,
-        ) -> "Int[Tensor, ' rows']":
-            # The inverse of the cumulative distribution; float64, for 50,000 small summands.
-            cumulative = (logits.double() / temperature).softmax(dim=-1).cumsum(dim=-1)
-            u = draws[:, step : step + 1] * cumulative[:, -1:]
-            chosen = torch.searchsorted(cumulative, u, right=True)[:, 0]
-            return chosen.clamp(max=logits.shape[1] - 1)
-
-        tokens = _continue(
-            model, batch, num_tokens=num_tokens, num_copies=num_samples, choose=choose
-        )
-        for i, row in enumerate(batch.rows):
-            own = tokens[i * num_samples : (i + 1) * num_samples]
-            found[row] = [_until_end(ids, ends) for ids in own]
+            for i, row in enumerate(batch.rows):
+                own = tokens[i * num_samples : (i + 1) * num_samples]
+                found[row] = [_until_end(ids, ends) for ids in own]
+            task.advance(len(batch.rows))
     return [found[row] for row in range(len(prompts))]
 
 

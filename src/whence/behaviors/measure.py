@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from whence.behaviors.query import Pair, token_texts
 from whence.errors import BehaviorError, ModelError
+from whence.progress import SILENT, Progress
 from whence.records import LoadedModel, Measured
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def measure(
     *,
     token_batch_size: int = TOKEN_BATCH_SIZE,
     names: Sequence[str] | None = None,
+    progress: Progress = SILENT,
 ) -> list[Measured]:
     """Measures how likely a model finds each completion after its prompt.
 
@@ -35,6 +37,7 @@ def measure(
         pairs: Prompts of at least one token and completions of at least one.
         token_batch_size: Tokens in a batch, padding included.
         names: Names of the pairs, for messages.
+        progress: Told of each completion.
 
     Returns:
         One record per pair, in order. Log-probabilities are in nats and at most 0. A token's rank
@@ -53,12 +56,17 @@ def measure(
                 f"{name} has an empty prompt or completion.", "Give each at least one token."
             )
     measured: dict[int, Measured] = {}
-    with evaluating(model.model):
+    name = f"Measure completions with {model.label}"
+    with (
+        evaluating(model.model),
+        progress.task(name, total=len(pairs), unit="completions") as task,
+    ):
         for rows in _batches(pairs, token_batch_size, vocabulary=vocabulary_size(model)):
             batch = [pairs[row] for row in rows]
             measured.update(
                 zip(rows, _measure(model, batch, [labels[r] for r in rows]), strict=True)
             )
+            task.advance(len(rows))
     return [measured[row] for row in range(len(pairs))]
 
 
