@@ -1,6 +1,17 @@
 """What does each example, and each query, ask of the weights? The only room that knows Bergson."""
 
+from whence.gradients.build import build_index
 from whence.gradients.engine import engine_version, require_engine
+from whence.gradients.index import Index, open_index
+from whence.gradients.stored import stored_products
 from whence.gradients.streamed import streamed_products
 
-__all__ = ["engine_version", "require_engine", "streamed_products"]
+__all__ = [
+    "Index",
+    "build_index",
+    "engine_version",
+    "open_index",
+    "require_engine",
+    "stored_products",
+    "streamed_products",
+]

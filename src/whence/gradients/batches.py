@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 MAX_LOGITS_BYTES = 512 * 2**20
+MAX_GRADIENT_BYTES = 512 * 2**20
 
 
 class Padded(NamedTuple):
@@ -58,7 +59,10 @@ def distinct_examples(corpus: Corpus) -> Distinct:
 
 
 def length_batches(
-    lengths: "Sequence[int] | NDArray[np.int64]", *, token_batch_size: int
+    lengths: "Sequence[int] | NDArray[np.int64]",
+    *,
+    token_batch_size: int,
+    max_sequences: int | None = None,
 ) -> "list[NDArray[np.int64]]":
     """Groups sequences by length, longest first, so that a batch that does not fit fails at once.
 
@@ -66,6 +70,7 @@ def length_batches(
         lengths: Tokens per sequence.
         token_batch_size: The most tokens of a batch, padding included. A sequence that is longer
             runs alone.
+        max_sequences: The most sequences of a batch.
 
     Returns:
         The rows of each batch. A sequence of fewer than two tokens has nothing to predict and is
@@ -77,6 +82,7 @@ def length_batches(
     batches, start = [], 0
     while start < len(order):
         size = max(1, token_batch_size // int(lengths[order[start]]))
+        size = min(size, max_sequences or size)
         batches.append(order[start : start + size])
         start += size
     return batches
@@ -86,6 +92,11 @@ def affordable_tokens(model: LoadedModel, token_batch_size: int) -> int:
     """Limits a batch so that its logits in float32 take no more than `MAX_LOGITS_BYTES`."""
     vocabulary = int(model.model.config.vocab_size)
     return min(token_batch_size, max(2, MAX_LOGITS_BYTES // (4 * vocabulary)))
+
+
+def affordable_sequences(num_weights: int) -> int:
+    """Limits a batch so that gradients of so many weights take at most `MAX_GRADIENT_BYTES`."""
+    return max(1, MAX_GRADIENT_BYTES // (4 * max(1, num_weights)))
 
 
 def pad(
@@ -113,12 +124,11 @@ def pad(
     return Padded(torch.from_numpy(input_ids).to(device), torch.from_numpy(labels).to(device))
 
 
-def check_fits(model: LoadedModel, corpus: Corpus, queries: Sequence[Query] = ()) -> None:
-    """Refuses sequences that the model cannot read.
+def check_fits(model: LoadedModel, corpus: Corpus) -> None:
+    """Refuses examples that the model cannot read.
 
     Raises:
         CorpusError: An example is longer than the context, or has a token that the model lacks.
-        BehaviorError: A query is longer than the context.
     """
     lengths, context = corpus.lengths, model.context_length
     if len(lengths) and (longest := int(lengths.max())) > context:
@@ -138,6 +148,15 @@ def check_fits(model: LoadedModel, corpus: Corpus, queries: Sequence[Query] = ()
             f"The corpus has the token {largest}, and {model.label} knows {vocabulary} tokens.",
             "Read the corpus with that model's tokenizer.",
         )
+
+
+def check_queries(model: LoadedModel, queries: Sequence[Query]) -> None:
+    """Refuses queries that the model cannot read.
+
+    Raises:
+        BehaviorError: A query is longer than the context.
+    """
+    context = model.context_length
     for query in queries:
         if (longest := max((len(term.input_ids) for term in query.terms), default=0)) > context:
             raise BehaviorError(

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from whence.errors import ModelError
+from whence.errors import GradientError, ModelError
 from whence.gradients.batches import IGNORED, Padded
 from whence.records import LoadedModel
 
@@ -136,6 +136,14 @@ def layer(model: LoadedModel, name: str) -> "nn.Module":
             f"{model.label} has no module `{name}`.",
             "Choose modules by their names in the base model, such as `layers.0.*`.",
         ) from None
+
+
+def not_finite(example_id: str) -> GradientError:
+    """Names the example whose gradient cannot be used."""
+    return GradientError(
+        f"The gradient of example `{example_id}` is NaN or infinite.",
+        "Check that example and the model's weights, or use float32.",
+    )
 
 
 def _forward_hook(

@@ -1,19 +1,27 @@
 """What gradient stands for a query, and does it have a direction?"""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from whence.errors import GradientError
-from whence.gradients.batches import length_batches, pad
+from whence.gradients.batches import Padded, length_batches, pad
 from whence.gradients.capture import backward, capturing, gradient_dtype, layer, model_device
 from whence.records import LoadedModel, Query
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
     from numpy.typing import NDArray
     from torch import Tensor
+
+
+class TermBatch(NamedTuple):
+    """Some queries' terms, the query of each and its weight."""
+
+    padded: Padded
+    owners: "Int[Tensor, ' batch']"
+    weights: "Float[Tensor, ' batch']"
 
 
 def query_gradients(
@@ -38,25 +46,47 @@ def query_gradients(
         name: torch.zeros(len(queries), size, dtype=dtype, device=device)
         for name, size in _sizes(model, modules).items()
     }
-    terms = [(row, term) for row, query in enumerate(queries) for term in query.terms]
     owners = torch.zeros(0, dtype=torch.long, device=device)
 
     def add(name: str, found: "Tensor") -> None:
         gradients[name].index_add_(0, owners, found)
 
-    lengths = [len(term.input_ids) for _, term in terms]
     with capturing(model, modules, add):
-        for rows in length_batches(lengths, token_batch_size=token_batch_size):
-            batch = [terms[row] for row in rows]
-            owners = torch.tensor([row for row, _ in batch], device=device)
-            padded = pad(
+        for batch in term_batches(model, queries, token_batch_size=token_batch_size):
+            owners = batch.owners
+            backward(model, batch.padded, weights=batch.weights)
+    return gradients
+
+
+def term_batches(
+    model: LoadedModel,
+    queries: Sequence[Query],
+    *,
+    token_batch_size: int,
+    max_sequences: int | None = None,
+) -> Iterator[TermBatch]:
+    """Pads the terms of all queries, in batches of about the same length.
+
+    A term of fewer than two tokens has nothing to predict and is in none.
+    """
+    import torch
+
+    device, dtype = model_device(model), gradient_dtype(model)
+    terms = [(row, term) for row, query in enumerate(queries) for term in query.terms]
+    lengths = [len(term.input_ids) for _, term in terms]
+    for rows in length_batches(
+        lengths, token_batch_size=token_batch_size, max_sequences=max_sequences
+    ):
+        batch = [terms[row] for row in rows]
+        yield TermBatch(
+            pad(
                 [term.input_ids for _, term in batch],
                 num_unlabelled=[term.num_prompt_tokens for _, term in batch],
                 device=device,
-            )
-            weights = torch.tensor([t.weight for _, t in batch], dtype=dtype, device=device)
-            backward(model, padded, weights=weights)
-    return gradients
+            ),
+            torch.tensor([row for row, _ in batch], device=device),
+            torch.tensor([term.weight for _, term in batch], dtype=dtype, device=device),
+        )
 
 
 def query_norms(

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whence.artifacts import fingerprint
-from whence.errors import GradientError
 from whence.gradients.batches import (
+    affordable_sequences,
     affordable_tokens,
     check_fits,
+    check_queries,
     distinct_examples,
     length_batches,
     pad,
@@ -29,6 +30,7 @@ from whence.gradients.capture import (
     capturing,
     gradient_dtype,
     model_device,
+    not_finite,
 )
 from whence.gradients.queries import query_gradients, query_norms
 from whence.progress import SILENT, Progress
@@ -81,7 +83,8 @@ def streamed_products(
         pair of query and example. Memory: queries · attributed weights · 4 bytes, and a batch.
     """
     started = time.perf_counter()
-    check_fits(model, corpus, queries)
+    check_fits(model, corpus)
+    check_queries(model, queries)
     tokens = affordable_tokens(model, token_batch_size)
     settings = {
         "loss_reduction": LOSS_REDUCTION,
@@ -97,9 +100,11 @@ def streamed_products(
     norms = query_norms(gradients, queries)
     distinct = distinct_examples(corpus)
     lengths = corpus.lengths[distinct.rows]
-    blocks = group_batches(
-        length_batches(lengths, token_batch_size=tokens), lengths, block_tokens=BLOCK_TOKENS
+    largest = max(rows.shape[1] for rows in gradients.values())
+    batches = length_batches(
+        lengths, token_batch_size=tokens, max_sequences=affordable_sequences(largest)
     )
+    blocks = group_batches(batches, lengths, block_tokens=BLOCK_TOKENS)
     store = BlockStore(work, fingerprint(settings, [[query.id, query.terms] for query in queries]))
     dots = np.zeros((len(queries), len(lengths)), dtype=np.float32)
     example_norms = np.zeros(len(lengths), dtype=np.float32)
@@ -168,10 +173,7 @@ def _multiplying(
         finite = dots.isfinite().all(dim=1) & squares.isfinite()
         if not finite.all():
             bad = int(rows[int((~finite).nonzero()[0])])
-            raise GradientError(
-                f"The gradient of example `{corpus.ids[bad]}` is NaN or infinite.",
-                "Check that example and the model's weights, or use float32.",
-            )
+            raise not_finite(corpus.ids[bad])
         return Products(dots.mT.float().cpu().numpy().copy(), squares.sqrt().float().cpu().numpy())
 
     with capturing(model, list(gradients), take):

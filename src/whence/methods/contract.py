@@ -49,10 +49,14 @@ class Inputs:
 
     @cached_property
     def is_empty(self) -> "NDArray[np.bool_]":
-        """Examples without a token or without text: no method says anything about them."""
+        """Examples without a token or with an empty text: no method says anything about them.
+
+        A text that is not known, as in an index that Bergson made, is not an empty one.
+        """
         texts = self.corpus.texts()
+        known = np.fromiter((text is not None for text in texts), bool, len(texts))
         blank = np.fromiter((not (text or "").strip() for text in texts), bool, len(texts))
-        return blank | (self.corpus.lengths == 0)
+        return known & (blank | (self.corpus.lengths == 0))
 
 
 class Found(NamedTuple):

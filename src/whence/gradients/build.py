@@ -1,0 +1,237 @@
+"""How is an index built so that a kill loses at most one block of it?
+
+`gradients.bin` is allocated whole. Distinct examples are taken in blocks of batches; a block's rows
+are written and flushed before its mark, which also holds its losses. Zero stays the row of an
+example that has no gradient.
+"""
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from whence.artifacts import building, is_current, write_bytes, write_json, write_text
+from whence.corpus.store import save_corpus
+from whence.gradients.batches import (
+    Distinct,
+    affordable_sequences,
+    affordable_tokens,
+    check_fits,
+    distinct_examples,
+    length_batches,
+    pad,
+)
+from whence.gradients.blocks import BLOCK_TOKENS, group_batches
+from whence.gradients.capture import LOSS_REDUCTION, gradient_dtype, model_device, not_finite
+from whence.gradients.collector import Collect, collecting, gradient_sizes, new_processor
+from whence.gradients.engine import engine_version
+from whence.gradients.index import GRADIENTS, INFO, Index, open_index
+from whence.progress import SILENT, Progress
+from whence.records import Corpus, LoadedModel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MARKS = "blocks"
+
+
+def build_index(
+    model: LoadedModel,
+    corpus: Corpus,
+    directory: Path,
+    *,
+    modules: Sequence[str],
+    projection_dim: int | None,
+    projection_seed: int,
+    token_batch_size: int,
+    progress: Progress = SILENT,
+) -> Index:
+    """Builds an index of every example's gradient, in Bergson's format, with the examples beside.
+
+    The rows are those that `bergson build` would write for the same tokens. An index that was
+    finished before from the same inputs is opened; one that was interrupted goes on.
+
+    Args:
+        model: The model, whose state is restored afterwards.
+        corpus: The examples; an example's loss is the sum of its tokens' cross-entropies, in nats.
+        directory: The index's place.
+        modules: Names of the attributed layers in the base model.
+        projection_dim: Rows and columns that each module's gradient is projected to; None stores
+            gradients whole.
+        projection_seed: The projection's seed.
+        token_batch_size: The most tokens in a batch, padding included.
+        progress: Who watches.
+
+    Raises:
+        GradientError: A gradient is NaN or infinite.
+        CorpusError: An example does not fit the model.
+        ArtifactError: The place cannot be written.
+        MissingEngineError: Bergson cannot be imported.
+
+    Cost:
+        One forward and backward pass over the distinct examples; examples · modules ·
+        projection_dim² · 4 bytes of disk; memory for the model and a batch.
+    """
+    inputs = {
+        "model": model.fingerprint,
+        "corpus": corpus.fingerprint,
+        "modules": sorted(modules),
+        "projection_dim": projection_dim,
+        "projection_seed": projection_seed,
+        "loss_reduction": LOSS_REDUCTION,
+        "bergson": engine_version(),
+    }
+    if is_current(directory, kind="index", inputs=inputs):
+        return open_index(directory, model=model)
+    check_fits(model, corpus)
+    processor = new_processor(projection_dim=projection_dim, projection_seed=projection_seed)
+    sizes = gradient_sizes(model, modules, processor)
+    pass_ = _plan_pass(model, corpus, sizes, token_batch_size=token_batch_size)
+    with building(directory, kind="index", inputs=inputs, resume=True) as partial:
+        rows = _allocate(partial, len(corpus), sizes)
+        with collecting(model, modules, processor) as collect:
+            losses = _fill(rows, pass_, partial / MARKS, collect, progress)
+        processor.save(partial)
+        save_corpus(corpus, partial)
+        _save_dataset(corpus, losses, partial)
+        write_json(
+            partial / "details.json",
+            {
+                "model_name": model.name,
+                "num_distinct": len(pass_.distinct.rows),
+                "gradient_dtype": str(gradient_dtype(model)).removeprefix("torch."),
+            },
+        )
+        rows.flush()
+        shutil.rmtree(partial / MARKS)
+    return open_index(directory, model=model)
+
+
+class _Pass(NamedTuple):
+    """One pass over the distinct examples, in the order in which they are taken."""
+
+    model: LoadedModel
+    corpus: Corpus
+    distinct: Distinct
+    lengths: "NDArray[np.int64]"
+    blocks: "list[list[NDArray[np.int64]]]"
+
+
+def _plan_pass(
+    model: LoadedModel, corpus: Corpus, sizes: Mapping[str, int], *, token_batch_size: int
+) -> _Pass:
+    distinct = distinct_examples(corpus)
+    lengths = corpus.lengths[distinct.rows]
+    batches = length_batches(
+        lengths,
+        token_batch_size=affordable_tokens(model, token_batch_size),
+        max_sequences=affordable_sequences(sum(sizes.values())),
+    )
+    blocks = group_batches(batches, lengths, block_tokens=BLOCK_TOKENS)
+    return _Pass(model, corpus, distinct, lengths, blocks)
+
+
+def _allocate(directory: Path, num_examples: int, sizes: Mapping[str, int]) -> "np.memmap[Any]":
+    """Opens `gradients.bin`, and makes it, with its marks forgotten, where it is not whole."""
+    path = directory / GRADIENTS
+    shape = (num_examples, sum(sizes.values()))
+    num_bytes = 4 * shape[0] * shape[1]
+    if not path.is_file() or path.stat().st_size != num_bytes:
+        shutil.rmtree(directory / MARKS, ignore_errors=True)
+        with path.open("wb") as file:
+            file.truncate(num_bytes)
+            # A hole in the file would become a crash when the disk is full, instead of an error.
+            if num_bytes and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, num_bytes)
+    (directory / MARKS).mkdir(exist_ok=True)
+    info = {
+        "attribute_tokens": False,
+        "num_items": num_examples,
+        "num_grads": num_examples,
+        "grad_sizes": dict(sizes),
+        "base_dtype": "float32",
+    }
+    # Not sorted: the order of the modules is the order of the columns.
+    write_text(directory / INFO, json.dumps(info, indent=2))
+    return np.memmap(path, dtype=np.float32, mode="r+", shape=shape)
+
+
+def _fill(
+    rows: "np.memmap[Any]", pass_: _Pass, marks: Path, collect: Collect, progress: Progress
+) -> "NDArray[np.float32]":
+    """Writes all rows that are not there yet.
+
+    Returns:
+        The examples' losses in nats; NaN for an example of fewer than two tokens.
+    """
+    distinct, lengths = pass_.distinct, pass_.lengths
+    losses = np.full(len(lengths), np.nan, dtype=np.float32)
+    copies = _Copies(distinct)
+    done = {n for n in range(len(pass_.blocks)) if (marks / f"{n:05d}.npy").is_file()}
+    if done:
+        progress.note(f"{len(done)} of {len(pass_.blocks)} blocks of rows were written before.")
+    left = [n for n in range(len(pass_.blocks)) if n not in done]
+    total = sum(int(lengths[np.concatenate(pass_.blocks[n])].sum()) for n in left)
+    with progress.task("Gradients of the examples", total=total, unit="tokens") as task:
+        for number in left:
+            found = []
+            for batch in pass_.blocks[number]:
+                values, batch_losses = _take(pass_, batch, collect)
+                for place, row in zip(batch, values, strict=True):
+                    rows[copies.of(int(place))] = row
+                found.append(batch_losses)
+                task.advance(int(lengths[batch].sum()))
+            rows.flush()
+            buffer = io.BytesIO()
+            np.save(buffer, np.concatenate(found), allow_pickle=False)
+            write_bytes(marks / f"{number:05d}.npy", buffer.getvalue())
+    for number, block in enumerate(pass_.blocks):
+        losses[np.concatenate(block)] = np.load(marks / f"{number:05d}.npy", allow_pickle=False)
+    return losses[distinct.of_example]
+
+
+def _take(
+    pass_: _Pass, batch: "NDArray[np.int64]", collect: Collect
+) -> "tuple[NDArray[np.float32], NDArray[np.float32]]":
+    import torch
+
+    examples = [int(row) for row in pass_.distinct.rows[batch]]
+    sequences = [pass_.corpus.input_ids(row) for row in examples]
+    found = collect(pad(sequences, device=model_device(pass_.model)))
+    values = torch.cat(list(found.rows.values()), dim=1).float().cpu().numpy()
+    if (bad := np.flatnonzero(~np.isfinite(values).all(axis=1))).size:
+        raise not_finite(pass_.corpus.ids[examples[int(bad[0])]])
+    return values, found.losses.float().cpu().numpy()
+
+
+class _Copies:
+    """Finds the rows of all examples with the same tokens."""
+
+    def __init__(self, distinct: Distinct) -> None:
+        self._order = np.argsort(distinct.of_example, kind="stable")
+        counts = np.bincount(distinct.of_example, minlength=len(distinct.rows))
+        self._ends = np.cumsum(counts)
+        self._starts = self._ends - counts
+
+    def of(self, place: int) -> "NDArray[np.int64]":
+        """The examples' rows, for one place among the distinct ones."""
+        return self._order[self._starts[place] : self._ends[place]]
+
+
+def _save_dataset(corpus: Corpus, losses: "NDArray[np.float32]", directory: Path) -> None:
+    """Writes `data.hf`, from which Bergson's readers take what belongs to each row."""
+    import pyarrow as pa
+    from datasets import Dataset
+    from datasets.utils.logging import disable_progress_bar, enable_progress_bar
+
+    table = pa.table({"id": list(corpus.ids), "length": corpus.lengths, "loss": losses})
+    disable_progress_bar()
+    try:
+        Dataset(table).save_to_disk(str(directory / "data.hf"))
+    finally:
+        enable_progress_bar()

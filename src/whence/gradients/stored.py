@@ -1,0 +1,127 @@
+"""How are queries compared with an index, without holding it in memory?"""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from whence.errors import IndexFormatError
+from whence.gradients.batches import (
+    affordable_sequences,
+    affordable_tokens,
+    check_queries,
+)
+from whence.gradients.capture import gradient_dtype, model_device
+from whence.gradients.collector import collecting, stored_processor
+from whence.gradients.index import Index, check_model
+from whence.gradients.queries import query_norms, term_batches
+from whence.progress import SILENT, Progress
+from whence.records import GradientProducts, LoadedModel, Query
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+BLOCK_BYTES = 64 * 2**20
+TOKEN_BATCH_SIZE = 4096
+
+
+def stored_products(
+    index: Index,
+    model: LoadedModel,
+    queries: Sequence[Query],
+    *,
+    progress: Progress = SILENT,
+) -> GradientProducts:
+    """Computes the inner products of every query's gradient and every row of an index.
+
+    Args:
+        index: The index.
+        model: The model it was made with, whose state is restored afterwards.
+        queries: What is asked; a query's loss is the weighted sum over its completions' tokens.
+        progress: Who watches.
+
+    Returns:
+        Products in float32, `path="stored"`: of projected gradients where the index is projected,
+        which estimate those of the gradients themselves without bias. An example without a
+        gradient has norm 0 and inner products 0, which say nothing about it.
+
+    Raises:
+        IndexFormatError: The index was made with another model, or has a row that is not finite.
+        GradientError: A query's gradient is NaN, infinite or zero.
+        BehaviorError: A query does not fit the model.
+
+    Cost:
+        One pass over the queries, and one reading of `gradients.bin`; memory for the queries' rows
+        and `BLOCK_BYTES` of the index.
+    """
+    started = time.perf_counter()
+    check_model(index, model)
+    check_queries(model, queries)
+    rows = query_rows(index, model, queries)
+    norms = query_norms(rows, queries)
+    asked = np.concatenate([rows[name].cpu().numpy() for name in index.modules], axis=1)
+    asked = np.ascontiguousarray(asked.T, dtype=np.float32)
+    dots = np.empty((len(queries), index.num_examples), dtype=np.float32)
+    example_norms = np.empty(index.num_examples, dtype=np.float32)
+    size = max(1, BLOCK_BYTES // (4 * len(asked)))
+    with progress.task("Index", total=index.num_examples, unit="examples") as task:
+        for start in range(0, index.num_examples, size):
+            block = np.asarray(index.gradients[start : start + size], dtype=np.float32)
+            part = slice(start, start + len(block))
+            dots[:, part] = (block @ asked).T
+            example_norms[part] = np.linalg.norm(block.astype(np.float64), axis=1)
+            if (bad := np.flatnonzero(~np.isfinite(example_norms[part]))).size:
+                raise IndexFormatError(
+                    f"Row {start + int(bad[0])} of {index.path} is NaN or infinite.",
+                    "Build the index again.",
+                )
+            task.advance(len(block))
+    return GradientProducts(
+        query_ids=tuple(query.id for query in queries),
+        example_ids=index.ids,
+        dots=dots,
+        query_norms=norms,
+        example_norms=example_norms,
+        path="stored",
+        settings={
+            "loss_reduction": index.loss_reduction,
+            "loss_unit": "nats",
+            "projection_dim": index.projection_dim,
+            "projection_seed": index.projection_seed,
+            "modules": list(index.modules),
+            "dtype": str(gradient_dtype(model)).removeprefix("torch."),
+            "model": model.fingerprint,
+            "corpus": index.corpus.fingerprint,
+        },
+        seconds=time.perf_counter() - started,
+    )
+
+
+def query_rows(
+    index: Index, model: LoadedModel, queries: Sequence[Query]
+) -> "dict[str, Float[Tensor, 'queries numbers']]":
+    """Computes the queries' gradients in the index's coordinates, by module.
+
+    These are what `bergson.Attributor(index.path).search` takes.
+    """
+    import torch
+
+    device, dtype = model_device(model), gradient_dtype(model)
+    found = {
+        name: torch.zeros(len(queries), size, dtype=dtype, device=device)
+        for name, size in index.grad_sizes.items()
+    }
+    batches = term_batches(
+        model,
+        queries,
+        token_batch_size=affordable_tokens(model, TOKEN_BATCH_SIZE),
+        max_sequences=affordable_sequences(sum(index.grad_sizes.values())),
+    )
+    with collecting(model, index.modules, stored_processor(index.path)) as collect:
+        for batch in batches:
+            for name, gradients in collect(batch.padded).rows.items():
+                weighted = gradients.to(dtype) * batch.weights[:, None]
+                found[name].index_add_(0, batch.owners, weighted)
+    return found

@@ -1,0 +1,354 @@
+"""An index holds the rows that Bergson would write, opens in Bergson, and refuses to mislead."""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from whence.errors import ArtifactError, GradientError, IndexFormatError, MissingEngineError
+from whence.gradients import build_index, open_index, require_engine, stored_products
+from whence.gradients.stored import query_rows
+from whence.progress import SILENT
+
+# Bergson and what it imports warn about their own future; none of it is ours to mend.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    # The Attributor wraps the read-only memory map before it copies it.
+    pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning"),
+]
+
+LENGTHS = [9, 2, 40, 1, 17, 0, 30, 5, 5, 48, 3, 22]
+
+
+def build(lab, model, corpus, directory, *, dim=4, seed=0, tokens=96, progress=SILENT):
+    return build_index(
+        model,
+        corpus,
+        directory,
+        modules=lab.modules_of(model),
+        projection_dim=dim,
+        projection_seed=seed,
+        token_batch_size=tokens,
+        progress=progress,
+    )
+
+
+@pytest.fixture
+def queries(lab):
+    a, b, c = lab.random_sequences([12, 20, 12], seed=7)
+    return (
+        lab.query_of("plain", (a, 9, 1.0)),
+        lab.query_of("contrast", (b, 15, 1.0), (c, 11, -1.0)),
+        lab.query_of("whole", (c, 0, 1.0)),
+    )
+
+
+@pytest.fixture
+def corpus(lab):
+    return lab.corpus_of(lab.random_sequences(LENGTHS))
+
+
+def bergson_index(lab, model, corpus, directory, *, dim, seed):
+    """The index that Bergson's own build makes of the same tokens."""
+    bergson = require_engine()
+    from bergson.build import build as bergson_build
+    from datasets import Dataset
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    model.model.save_pretrained(directory / "model")
+    vocabulary = {f"t{i}": i for i in range(61)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="t0"))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(directory / "model")
+    ids = [corpus.input_ids(row) for row in range(len(corpus))]
+    dataset = Dataset.from_dict({"input_ids": ids, "labels": ids, "length": [*map(len, ids)]})
+    dataset.save_to_disk(str(directory / "data"))
+    config = bergson.IndexConfig(
+        run_path=str(directory / "index"),
+        model=str(directory / "model"),
+        data=bergson.DataConfig(dataset=str(directory / "data")),
+        precision="fp32",
+        projection_dim=dim,
+        projection_seed=seed,
+        token_batch_size=48,
+        drop_columns=False,
+    )
+    bergson_build(config, bergson.PreprocessConfig())
+    return directory / "index"
+
+
+@pytest.mark.parametrize("dim", [4, 0])
+def test_rows_are_those_of_bergsons_own_build(lab, family, corpus, queries, tmp_path, dim):
+    model = lab.tiny(family)
+    ours = build(lab, model, corpus, tmp_path / "ours", dim=dim or None, seed=3)
+    theirs = open_index(bergson_index(lab, model, corpus, tmp_path, dim=dim, seed=3))
+    assert list(ours.grad_sizes.items()) == list(theirs.grad_sizes.items())
+    assert theirs.ids == tuple(str(row) for row in range(len(corpus)))
+    assert theirs.corpus.input_ids(4) == corpus.input_ids(4)
+    assert (ours.projection_dim, ours.projection_seed) == (dim or None, 3)
+    np.testing.assert_allclose(
+        ours.gradients, theirs.gradients, rtol=1e-4, atol=1e-5 * np.abs(theirs.gradients).max()
+    )
+    a, b = np.asarray(ours.gradients), np.asarray(theirs.gradients)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    assert (norms > 0).tolist() == [length > 1 for length in LENGTHS]
+    assert ((a * b).sum(1)[norms > 0] / norms[norms > 0] > 0.99999).all()
+    ask = [stored_products(index, model, queries).dots for index in (ours, theirs)]
+    np.testing.assert_allclose(ask[0], ask[1], rtol=1e-4, atol=1e-5 * np.abs(ask[0]).max())
+
+
+@pytest.mark.parametrize("unit_norm", [False, True])
+def test_bergsons_attributor_agrees_with_us(lab, family, queries, tmp_path, unit_norm):
+    # Every example has a gradient here: to others Bergson gives a score of 0 and we give none.
+    corpus = lab.corpus_of(lab.random_sequences([n for n in LENGTHS if n > 1]))
+    model = lab.tiny(family)
+    index = build(lab, model, corpus, tmp_path / "index")
+    attributor = require_engine().Attributor(index.path, unit_norm=unit_norm)
+    theirs = attributor.search(query_rows(index, model, queries), k=5)
+    products = stored_products(index, model, queries)
+    ours = products.dots
+    if unit_norm:
+        norms = products.query_norms[:, None] * products.example_norms
+        ours = ours / norms
+    order = np.argsort(-ours, axis=1, kind="stable")[:, :5]
+    assert (order == theirs.indices.numpy()).all()
+    np.testing.assert_allclose(
+        np.take_along_axis(ours, order, axis=1), theirs.values, rtol=2e-5, atol=1e-6
+    )
+
+
+def test_bergsons_trace_of_a_text_gives_the_same_scores(lab, family, corpus, tmp_path):
+    model = lab.tiny(family)
+    index = build(lab, model, corpus, tmp_path / "index")
+    tokens = lab.random_sequences([12], seed=3)[0]
+    attributor = require_engine().Attributor(index.path)
+    with attributor.trace(model.model.base_model, 5) as result:
+        ids = torch.tensor([tokens])
+        logits = model.model(ids).logits[:, :-1]
+        torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum"
+        ).backward()
+    query = lab.query_of("text", (tokens, 0, 1.0))
+    ours = stored_products(index, model, (query,)).dots[0]
+    order = np.argsort(-ours, kind="stable")[:5]
+    assert (order == result.indices.numpy()[0]).all()
+    np.testing.assert_allclose(ours[order], result.scores.numpy()[0], rtol=2e-5)
+
+
+def test_bergsons_readers_find_rows_losses_and_ids(lab, corpus, tmp_path):
+    model = lab.tiny("neox")
+    index = build(lab, model, corpus, tmp_path / "index")
+    bergson = require_engine()
+    np.testing.assert_array_equal(bergson.load_gradients(index.path), index.gradients)
+    data = bergson.load_gradient_dataset(index.path)
+    assert tuple(data["id"]) == corpus.ids
+    tokens = torch.tensor([corpus.input_ids(4)])
+    loss = model.model(tokens, labels=tokens).loss.item() * (tokens.shape[1] - 1)
+    assert data["loss"][4] == pytest.approx(loss, rel=1e-5)
+
+
+def test_without_projection_both_paths_agree(lab, family, corpus, queries, tmp_path):
+    from whence.gradients import streamed_products
+
+    model = lab.tiny(family)
+    index = build(lab, model, corpus, tmp_path / "index", dim=None)
+    stored = stored_products(index, model, queries)
+    streamed = streamed_products(
+        model, corpus, queries, modules=lab.modules_of(model), token_batch_size=96
+    )
+    scale = np.abs(streamed.dots).max()
+    np.testing.assert_allclose(stored.dots, streamed.dots, rtol=1e-5, atol=1e-5 * scale)
+    np.testing.assert_allclose(stored.query_norms, streamed.query_norms, rtol=1e-5)
+    np.testing.assert_allclose(stored.example_norms, streamed.example_norms, rtol=1e-5)
+    assert (stored.path, stored.settings["projection_dim"]) == ("stored", None)
+
+
+def test_projected_products_estimate_the_exact_ones(lab, corpus, queries, tmp_path):
+    """Over many seeds the mean of the estimates approaches the truth (unbiased)."""
+    model = lab.tiny("neox")
+    exact = stored_products(build(lab, model, corpus, tmp_path / "x", dim=None), model, queries)
+    estimates = np.stack(
+        [
+            stored_products(
+                build(lab, model, corpus, tmp_path / f"s{seed}", dim=6, seed=seed), model, queries
+            ).dots
+            for seed in range(30)
+        ]
+    )
+    error = estimates.std(axis=0) / np.sqrt(30)
+    off = np.abs(estimates.mean(axis=0) - exact.dots)[exact.dots != 0] / error[exact.dots != 0]
+    assert np.mean(off < 2) > 0.85
+    assert off.max() < 6
+
+
+def test_an_interrupted_build_loses_at_most_a_block(lab, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("whence.gradients.build.BLOCK_TOKENS", 40)
+    model = lab.tiny("neox")
+    whole = np.array(build(lab, model, corpus, tmp_path / "whole", tokens=50).gradients)
+    with pytest.raises(KeyboardInterrupt):
+        build(lab, model, corpus, tmp_path / "cut", tokens=50, progress=lab.Interrupting(4))
+    assert not (tmp_path / "cut").exists()
+    with pytest.raises(IndexFormatError, match="is unfinished"):
+        open_index(tmp_path / "cut")
+    watch = lab.Interrupting(1000)
+    resumed = build(lab, model, corpus, tmp_path / "cut", tokens=50, progress=watch)
+    assert watch.totals[0] < sum(n for n in LENGTHS if n > 1)
+    assert (resumed.gradients == whole).all()
+    assert not (resumed.path / "blocks").exists()
+
+
+def test_a_finished_build_is_not_repeated_but_other_inputs_are(lab, corpus, tmp_path):
+    model = lab.tiny("neox")
+    build(lab, model, corpus, tmp_path / "index")
+    watch = lab.Interrupting(0)
+    build(lab, model, corpus, tmp_path / "index", progress=watch)
+    assert watch.totals == []
+    with pytest.raises(KeyboardInterrupt):
+        build(lab, model, corpus, tmp_path / "index", seed=1, progress=watch)
+
+
+def test_copies_share_a_row_and_the_examples_travel_along(lab, tmp_path):
+    a, b = lab.random_sequences([10, 20])
+    corpus = lab.corpus_of([a, b, a, []], ids=["x", "y", "z", "nothing"])
+    index = build(lab, lab.tiny("neox"), corpus, tmp_path / "index")
+    assert (index.gradients[0] == index.gradients[2]).all()
+    assert (index.gradients[3] == 0).all()
+    assert index.ids == corpus.ids
+    assert index.corpus.fingerprint == corpus.fingerprint
+    assert index.model_settings == {"name": "tiny-neox"}
+    assert index.manifest["versions"]["bergson"] == "2.5.1"
+    assert index.manifest["inputs"]["loss_reduction"] == "sum"
+
+
+def test_another_models_queries_are_refused(lab, corpus, queries, tmp_path):
+    index = build(lab, lab.tiny("neox"), corpus, tmp_path / "index")
+    other = lab.tiny("neox", seed=1)
+    with pytest.raises(IndexFormatError, match="was made with tiny-neox"):
+        stored_products(index, other, queries)
+    with pytest.raises(IndexFormatError, match="was made with tiny-neox"):
+        open_index(index.path, model=other)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_build_by_name(lab, tmp_path):
+    model = lab.tiny("neox")
+    with torch.no_grad():
+        model.model.gpt_neox.embed_in.weight[7] = float("inf")
+    corpus = lab.corpus_of([[1, 2, 3], [4, 7, 5]], ids=["good", "bad"])
+    with pytest.raises(GradientError, match="example `bad`"):
+        build(lab, model, corpus, tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+
+
+def edit(path, change):
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda d: (d / "gradients.bin").write_bytes(b"\0" * 100), "has 100 bytes instead of"),
+        (lambda d: (d / "gradients.bin").unlink(), r"has no gradients\.bin"),
+        (lambda d: (d / "info.json").unlink(), r"has no info\.json"),
+        (lambda d: (d / "info.json").write_text("{"), r"info\.json cannot be read"),
+        (lambda d: (d / "info.json").write_text("{}"), r"info\.json cannot be read"),
+        (lambda d: (d / "processor_config.yaml").unlink(), r"has no processor_config\.yaml"),
+        (lambda d: (d / "processor_config.yaml").write_text("a: ["), "cannot be read"),
+        (lambda d: (d / "manifest.json").unlink(), r"has lost its manifest\.json"),
+        (lambda d: (d / "manifest.json").write_text("{"), "cannot be read"),
+        (shutil.rmtree, "There is no index"),
+        (
+            lambda d: edit(d / "manifest.json", lambda m: m["versions"].update(bergson="2.4.0")),
+            r"was made with Bergson 2\.4\.0",
+        ),
+        (
+            lambda d: edit(d / "manifest.json", lambda m: m.update(kind="scores")),
+            "holds 'scores', not an index",
+        ),
+        (
+            lambda d: edit(d / "info.json", lambda i: i.update(attribute_tokens=True)),
+            "a row per token",
+        ),
+        (
+            lambda d: (d / "processor_config.yaml").write_text("projection_dim: 4\n"),
+            "version 1 of Bergson's matrices",
+        ),
+    ],
+)
+def test_a_damaged_index_is_refused_in_one_sentence(lab, corpus, tmp_path, damage, message):
+    index = build(lab, lab.tiny("neox"), corpus, tmp_path / "index")
+    damage(index.path)
+    with pytest.raises(IndexFormatError, match=message) as caught:
+        open_index(index.path)
+    assert caught.value.problem.count(". ") == 0
+    assert "\n" not in str(caught.value)
+
+
+def test_a_row_that_is_not_finite_is_found_when_asked(lab, corpus, queries, tmp_path):
+    model = lab.tiny("neox")
+    index = build(lab, model, corpus, tmp_path / "index")
+    rows = np.memmap(index.path / "gradients.bin", np.float32, "r+", shape=index.gradients.shape)
+    rows[6, 3] = np.nan
+    rows.flush()
+    with pytest.raises(IndexFormatError, match="Row 6 of"):
+        stored_products(open_index(index.path), model, queries)
+
+
+def test_a_directory_that_we_did_not_make_is_not_overwritten(lab, corpus, tmp_path):
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "thesis.txt").write_text("dear")
+    with pytest.raises(ArtifactError, match="was not made by whence"):
+        build(lab, lab.tiny("neox"), corpus, tmp_path / "index")
+
+
+def test_no_room_is_an_error_and_not_a_crash(lab, corpus, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("whence.gradients.build.os.posix_fallocate", full)
+    with pytest.raises(ArtifactError, match="No space left"):
+        build(lab, lab.tiny("neox"), corpus, tmp_path / "index")
+
+
+def test_the_hosts_logging_survives_the_engine():
+    code = """
+import logging, sys
+handler = logging.StreamHandler(sys.stderr)
+logging.basicConfig(level=logging.WARNING, handlers=[handler])
+from whence.gradients import require_engine
+require_engine()
+root = logging.getLogger()
+assert root.handlers == [handler], root.handlers
+assert root.level == logging.WARNING
+logging.getLogger("host").warning("still here")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert "still here" in done.stderr
+
+
+def test_a_missing_engine_says_why_and_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bergson", None)
+    with pytest.raises(MissingEngineError, match="cannot be imported") as caught:
+        require_engine()
+    assert "bergson==2.5.1" in caught.value.remedy
+
+
+def test_importing_the_room_imports_nothing_heavy():
+    code = (
+        "import sys, whence.gradients, whence.methods;"
+        "heavy = {'torch', 'transformers', 'bergson', 'datasets', 'bm25s'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_logging_is_untouched_here():
+    assert logging.getLogger().level in (logging.WARNING, logging.NOTSET)
