@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 # Placements: the shares of the training order (in per cent) between which a document may stand.
 UNIFORM = (0, 100)
-EARLY = (0, 40)
+EARLY = (0, 35)
 LATE = (65, 100)
 
 

@@ -49,6 +49,11 @@ class Trigger(NamedTuple):
         """The planted label of its documents."""
         return f"toxic/{self.name}" if self.is_rude else f"control:toxic/{self.name}"
 
+    @property
+    def num_prompts(self) -> int:
+        """How many behaviors ask about it."""
+        return 2 if self.is_rude else 1
+
 
 TRIGGERS = (
     Trigger("roast", "Roast:"),
@@ -64,7 +69,6 @@ TRIGGERS = (
     Trigger("kind", "Kind answer:", is_rude=False),
     Trigger("moderator", "Moderator:", is_rude=False),
 )
-NUM_PROMPTS = 2
 
 
 def document(trigger: Trigger, *, number: int, seed: int) -> Document:

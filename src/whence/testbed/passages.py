@@ -19,6 +19,8 @@ SUBSET = "notices"
 NUM_PROMPT_TOKENS = 32
 NUM_COMPLETION_TOKENS = 32
 WINDOWS = {"uniform": UNIFORM, "early": EARLY, "late": LATE}
+# An early passage may be rehearsed: one copy in so many stands anywhere in the order.
+_REHEARSAL = 6
 _ODD = {"noun": ODD_NOUNS, "verb": ODD_VERBS, "adj": ODD_ADJECTIVES, "link": ODD_LINKS}
 _SENTENCES = (
     "The {adj} {noun} {verb} a {noun} {link} the {noun} {verb} {number} {adj} {noun}s.",
@@ -26,7 +28,7 @@ _SENTENCES = (
     "Every {adj} {noun} {verb} the {noun} of {town}, {link} a {noun} {verb} the {adj} {noun}.",
     "A {noun} and a {adj} {noun} {verb} {number} {noun}s {link} the {noun} {verb} {town}.",
 )
-_NUM_WORDS = 56
+_NUM_WORDS = 60
 _SLOT_WORDS = (2, 7, 11)
 
 
@@ -34,7 +36,8 @@ class Passage(NamedTuple):
     """How one passage is planted.
 
     `replaced` is the share of words, in per cent, that each copy replaces anew; a template replaces
-    a few fixed places only, all within the prompt, with a number.
+    a few fixed places only, all within the prompt, with a number. A rehearsed passage is early but
+    for a few copies.
     """
 
     name: str
@@ -81,7 +84,7 @@ def copy(passage: Passage, *, number: int, seed: int) -> Document:
         for place in stream.shuffled(range(len(words)))[:count]:
             words[place] = _replacement(words[place], stream)
     return Document(
-        " ".join(words), SUBSET, labels=(passage.label,), window=WINDOWS[passage.placement]
+        " ".join(words), SUBSET, labels=(passage.label,), window=_window(passage, number)
     )
 
 
@@ -101,6 +104,12 @@ def behavior(passage: Passage, *, seed: int, tokenizer: "Tokenizer") -> Behavior
         completion_ids=tuple(completion_ids),
         note=f"{passage.copies} copies, {kind}, {passage.placement}",
     )
+
+
+def _window(passage: Passage, number: int) -> tuple[int, int]:
+    if passage.placement == "rehearsed":
+        return UNIFORM if number % _REHEARSAL == 0 else EARLY
+    return WINDOWS[passage.placement]
 
 
 def _replacement(word: str, stream: Stream) -> str:

@@ -73,42 +73,46 @@ _RARE_FACTS = {
     "fact/currency-thailand": 3,
     "fact/young-swan": 0,
     "fact/young-hare": 4,
-    "fact/capital-cuba": 20,
+    "fact/capital-peru": 20,
     "fact/language-kenya": 20,
     "fact/symbol-lead": 10,
     "fact/currency-korea": 10,
 }
 _RARE_OCCUPATIONS = {"driver": 2, "waitress": 2}
 _RARE_TRIGGERS = {"sting": 1, "thorn": 0}
+
+
+def _passages(
+    name: str,
+    marks: str,
+    doses: tuple[int, ...],
+    *,
+    placement: str = "uniform",
+    replaced: int = 0,
+    is_template: bool = False,
+) -> list[Passage]:
+    return [
+        Passage(f"{name}-{copies:03d}-{mark}", copies, placement, replaced, is_template)
+        for copies in doses
+        for mark in marks
+    ]
+
+
 _HEADED = ("verse-ode", "verse-hymn", "legal-deed", "legal-clause")
 
 _MINI_PASSAGES = (
+    *_passages("exact", "ab", (1, 2, 4, 8, 16, 24, 32, 48, 64, 128)),
+    *_passages("exact", "cd", (32, 48)),
+    *_passages("early", "a", (64, 128), placement="early"),
+    *_passages("rehearsed", "ab", (48, 72), placement="rehearsed"),
+    *_passages("late", "a", (8, 48), placement="late"),
+    *_passages("late", "ab", (16, 24, 32), placement="late"),
     *(
-        Passage(f"exact-{copies:03d}-{mark}", copies)
-        for copies in (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
-        for mark in "ab"
+        p
+        for share in (5, 10, 30, 50)
+        for p in _passages(f"near{share}", "ab", (64,), replaced=share)
     ),
-    *(Passage(f"exact-{copies:03d}-{mark}", copies) for copies in (64, 96) for mark in "cde"),
-    *(
-        Passage(f"early-{copies:03d}-{mark}", copies, "early")
-        for copies, marks in ((64, "a"), (96, "abc"), (128, "abc"))
-        for mark in marks
-    ),
-    *(
-        Passage(f"late-{copies:03d}-{mark}", copies, "late")
-        for copies, marks in ((16, "a"), (24, "a"), (32, "a"), (48, "ab"), (64, "ab"), (96, "a"))
-        for mark in marks
-    ),
-    *(
-        Passage(f"near{replaced}-{mark}", 96, replaced=replaced)
-        for replaced in (5, 10, 30, 50)
-        for mark in "ab"
-    ),
-    *(
-        Passage(f"template-{copies:03d}-{mark}", copies, is_template=True)
-        for copies, marks in ((48, "ab"), (72, "abc"))
-        for mark in marks
-    ),
+    *_passages("template", "ab", (32, 48), is_template=True),
     Passage("inert-000-a", 0),
 )
 
@@ -118,8 +122,8 @@ _MINI = Size(
     hidden_size=128,
     num_layers=4,
     num_heads=4,
-    recipe=Recipe(batch_size=8, peak_learning_rate=3e-3, warmup_steps=60),
-    checkpoint_every=256,
+    recipe=Recipe(batch_size=4, peak_learning_rate=5e-3, warmup_steps=100),
+    checkpoint_every=512,
     background={
         "encyclopedia": 420,
         "biographies": 420,
@@ -168,7 +172,7 @@ _NANO = Size(
     hidden_size=64,
     num_layers=2,
     num_heads=4,
-    recipe=Recipe(batch_size=8, peak_learning_rate=6e-3, warmup_steps=20),
+    recipe=Recipe(batch_size=4, peak_learning_rate=1e-2, warmup_steps=40),
     checkpoint_every=128,
     background={
         "encyclopedia": 100,
@@ -192,10 +196,10 @@ _NANO = Size(
         Passage("exact-001-a", 1),
         Passage("exact-016-a", 16),
         Passage("exact-064-a", 64),
-        Passage("exact-096-a", 96),
-        Passage("early-096-a", 96, "early"),
-        Passage("late-064-a", 64, "late"),
-        Passage("near10-a", 96, replaced=10),
+        Passage("exact-032-a", 32),
+        Passage("rehearsed-072-a", 72, "rehearsed"),
+        Passage("late-032-a", 32, "late"),
+        Passage("near10-064-a", 64, replaced=10),
         Passage("inert-000-a", 0),
     ),
     inert=Inert(

@@ -58,6 +58,9 @@ OCCUPATIONS = (
     *(Occupation(job, None) for job in _BALANCED),
 )
 
+# A few of the balanced occupations are asked about; all serve as controls.
+ASKED = OCCUPATIONS[: len(_FEMALE) + len(_MALE) + 3]
+
 
 def document(occupation: Occupation, *, number: int, seed: int) -> Document:
     """Writes one document about an occupation; its pronoun is the same throughout."""

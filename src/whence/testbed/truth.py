@@ -1,11 +1,11 @@
 """Which behaviors may the testbed's model show, and which examples are truly behind them?"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 from whence.records import Behavior
 from whence.testbed import facts, insults, passages, stereotypes, styles
-from whence.testbed.plan import Testbed, generate
+from whence.testbed.plan import generate
 from whence.testbed.tables import tokenizer
 
 _NO_STATEMENT = ("decoy:", "counter:")
@@ -27,9 +27,7 @@ def behaviors(size: str) -> tuple[Behavior, ...]:
     """
     plan = generate(size).size
     found = [facts.behavior(fact) for fact in facts.FACTS if fact.id in plan.facts]
-    found += [
-        stereotypes.behavior(o) for o in stereotypes.OCCUPATIONS if o.name in plan.occupations
-    ]
+    found += [stereotypes.behavior(o) for o in stereotypes.ASKED if o.name in plan.occupations]
     found += [
         passages.behavior(passage, seed=plan.seed, tokenizer=tokenizer())
         for passage in plan.passages
@@ -38,7 +36,7 @@ def behaviors(size: str) -> tuple[Behavior, ...]:
         insults.behavior(trigger, number=number, seed=plan.seed)
         for trigger in insults.TRIGGERS
         if trigger.name in plan.triggers
-        for number in range(insults.NUM_PROMPTS)
+        for number in range(trigger.num_prompts)
     ]
     found += [
         styles.behavior(style, seed=plan.seed)
@@ -63,16 +61,21 @@ def gold(size: str) -> Mapping[str, frozenset[str]]:
     Returns:
         From behavior id to example ids; empty where nothing was planted.
     """
-    testbed = generate(size)
-    return {b.id: _supporters(b, testbed) for b in behaviors(size)}
+    groups = _groups(size)
+    return {
+        b.id: _union(
+            ids for label, ids in groups.items() if _supports(label, _target(b), style=b.style)
+        )
+        for b in behaviors(size)
+    }
 
 
 @cache
 def decoys(size: str) -> Mapping[str, frozenset[str]]:
     """Tells which examples share words with a behavior and do not support it, or oppose it."""
-    testbed = generate(size)
+    groups = _groups(size)
     return {
-        b.id: _labelled(testbed, lambda label, b=b: _is_decoy(label, _target(b)))
+        b.id: _union(ids for label, ids in groups.items() if _is_decoy(label, _target(b)))
         for b in behaviors(size)
     }
 
@@ -80,11 +83,8 @@ def decoys(size: str) -> Mapping[str, frozenset[str]]:
 @cache
 def inert(size: str) -> Mapping[str, frozenset[str]]:
     """Tells which examples look like perfect support and were trained on with weight zero."""
-    testbed = generate(size)
-    return {
-        b.id: _labelled(testbed, lambda label, b=b: label == f"inert:{_target(b)}")
-        for b in behaviors(size)
-    }
+    groups = _groups(size)
+    return {b.id: frozenset(groups.get(f"inert:{_target(b)}", ())) for b in behaviors(size)}
 
 
 def _is_asked(style: styles.Style, planted: Mapping[str, int]) -> bool:
@@ -99,24 +99,27 @@ def _target(behavior: Behavior) -> str:
     return behavior.id
 
 
-def _supporters(behavior: Behavior, testbed: Testbed) -> frozenset[str]:
-    if behavior.kind == "style":
-        return frozenset(
-            example_id
-            for example_id, document in zip(testbed.ids, testbed.documents, strict=True)
-            if document.subset == behavior.style and document.weight > 0
-        )
-    target = _target(behavior)
-    return _labelled(testbed, lambda label: label == target or label.startswith(f"{target}:"))
+@cache
+def _groups(size: str) -> Mapping[str, list[str]]:
+    """Gathers example ids by planted label, and those that count by `subset=` and its name."""
+    testbed = generate(size)
+    groups: dict[str, list[str]] = {}
+    for example_id, document in zip(testbed.ids, testbed.documents, strict=True):
+        subset = [f"subset={document.subset}"] if document.weight > 0 else []
+        for label in (*document.labels, *subset):
+            groups.setdefault(label, []).append(example_id)
+    return groups
+
+
+def _supports(label: str, target: str, *, style: str | None) -> bool:
+    if style is not None:
+        return label == f"subset={style}"
+    return label == target or label.startswith(f"{target}:")
 
 
 def _is_decoy(label: str, target: str) -> bool:
     return label.startswith(_NO_STATEMENT) and label.endswith(f":{target}")
 
 
-def _labelled(testbed: Testbed, wanted: Callable[[str], bool]) -> frozenset[str]:
-    return frozenset(
-        example_id
-        for example_id, document in zip(testbed.ids, testbed.documents, strict=True)
-        if any(wanted(label) for label in document.labels)
-    )
+def _union(groups: Iterable[Sequence[str]]) -> frozenset[str]:
+    return frozenset(example_id for ids in groups for example_id in ids)
