@@ -43,13 +43,12 @@ SHOWN = {b.id: verification(b) for b in BEHAVIORS}
 
 
 def rates(gold: dict[str, set[str]], verifications=SHOWN, scores=SCORES):
-    found = gold_rate(scores, {k: frozenset(v) for k, v in gold.items()}, BEHAVIORS, verifications)
-    return {rate.kind: rate for rate in found}
+    return gold_rate(scores, {k: frozenset(v) for k, v in gold.items()}, BEHAVIORS, verifications)
 
 
 def test_counts_first_proponents_that_are_gold():
     fact = rates({"fact-0": {"a", "d"}, "fact-1": {"b"}, "fact-2": {"d"}})["fact"]
-    assert (fact.num_hits, fact.num_behaviors, fact.rate) == (1, 3, pytest.approx(1 / 3))
+    assert (fact.hits, fact.n, fact.rate) == (1, 3, pytest.approx(1 / 3))
     assert fact.mean_reciprocal_rank == pytest.approx((1 + 1 / 2 + 1 / 4) / 3)
     assert fact.chance == pytest.approx((2 / 4 + 1 / 4 + 1 / 4) / 3)
     assert fact.interval == wilson(1, 3)
@@ -61,14 +60,14 @@ def test_kinds_come_in_their_order_and_only_where_asked_about():
 
 def test_without_gold_the_rate_is_undefined_and_not_zero():
     fact = rates({"fact-0": {"elsewhere"}})["fact"]
-    assert (fact.num_behaviors, fact.num_without_gold) == (0, 3)
+    assert (fact.n, fact.num_without_gold) == (0, 3)
     assert fact.rate is fact.interval is fact.mean_reciprocal_rank is fact.chance is None
 
 
 def test_only_the_asked_verdicts_count():
     mixed = {**SHOWN, "fact-0": verification(BEHAVIORS[3], "not shown")}
     fact = rates({"fact-0": {"a"}, "fact-1": {"b"}}, mixed)["fact"]
-    assert (fact.num_hits, fact.num_behaviors, fact.num_without_gold) == (0, 1, 1)
+    assert (fact.hits, fact.n, fact.num_without_gold) == (0, 1, 1)
 
 
 def test_a_method_that_names_nobody_misses():

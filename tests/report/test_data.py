@@ -116,7 +116,7 @@ def test_gold_rates_count_shown_behaviors(found: dict, record: RunRecord):
     rates = found["across"]["gold_rates"][0]
     assert [r["kind"] for r in rates] == ["fact", "stereotype", "memorized", "toxic", "style"]
     shown = sum(v.verdict == "shown" for v in record.verifications.values())
-    assert sum(r["num_behaviors"] for r in rates) == shown
+    assert sum(r["n"] for r in rates) == shown
     assert set(rates[0]["interval"]) == {"low", "high", "n"}
 
 

@@ -1,1 +1,22 @@
 """What kind of tie is there between a behavior and the examples that a method names?"""
+
+from whence.evidence.agreement import Hub, hubs, jaccard_at_k, overlap_matrix
+from whence.evidence.overlap import Span, shared_spans, word_shares
+from whence.evidence.planted import GoldRate, gold_rate, wilson
+from whence.evidence.proponents import opponents, proponents, ranks
+
+__all__ = [
+    "GoldRate",
+    "Hub",
+    "Span",
+    "gold_rate",
+    "hubs",
+    "jaccard_at_k",
+    "opponents",
+    "overlap_matrix",
+    "proponents",
+    "ranks",
+    "shared_spans",
+    "wilson",
+    "word_shares",
+]

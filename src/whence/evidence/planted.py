@@ -12,29 +12,29 @@ from whence.settings import KINDS, Kind
 
 @dataclass(frozen=True)
 class GoldRate:
-    """How often a method's first proponent is gold, over behaviors of one kind.
+    """How often a method's first proponent is gold: `hits` of `n` behaviors of one kind.
 
     `mean_reciprocal_rank` is over the first gold proponent of each behavior, 0 where the method
-    names none. `chance` is the rate that a random order would reach. With `num_behaviors` = 0
+    names none. `chance` is the rate that a random order would reach. With `n` = 0
     these are None. `num_without_gold` behaviors have no gold in the corpus and do not count.
     """
 
     method: str
     kind: Kind
-    num_behaviors: int
+    n: int
     num_without_gold: int
-    num_hits: int
+    hits: int
     rate: float | None
     interval: Interval | None
     mean_reciprocal_rank: float | None
     chance: float | None
 
 
-def wilson(num_hits: int, n: int, *, confidence: float = 0.95) -> Interval | None:
+def wilson(hits: int, n: int, *, confidence: float = 0.95) -> Interval | None:
     """Computes a confidence interval of a proportion.
 
     Args:
-        num_hits: Successes.
+        hits: Successes.
         n: Independent trials.
         confidence: The coverage that is aimed at.
 
@@ -48,12 +48,12 @@ def wilson(num_hits: int, n: int, *, confidence: float = 0.95) -> Interval | Non
     if n == 0:
         return None
     z = NormalDist().inv_cdf((1 + confidence) / 2)
-    p = num_hits / n
+    p = hits / n
     center = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     # At 0 and n hits the bound is exact; rounding must not push it past.
-    low = 0.0 if num_hits == 0 else max(0.0, center - half)
-    high = 1.0 if num_hits == n else min(1.0, center + half)
+    low = 0.0 if hits == 0 else max(0.0, center - half)
+    high = 1.0 if hits == n else min(1.0, center + half)
     return Interval(low, high, n)
 
 
@@ -64,7 +64,7 @@ def gold_rate(
     verifications: Mapping[str, Verification],
     *,
     verdicts: tuple[Verdict, ...] = ("shown",),
-) -> tuple[GoldRate, ...]:
+) -> dict[Kind, GoldRate]:
     """Computes per kind how often the first proponent of a behavior is one planted for it.
 
     Finding it is retrieval, not proof: an untrained model's gradients find planted copies too.
@@ -77,13 +77,13 @@ def gold_rate(
         verdicts: Which verdicts count.
 
     Returns:
-        One rate per kind that occurs among the behaviors, in the order of `KINDS`.
+        From each kind that occurs among the behaviors, in the order of `KINDS`, to its rate.
     """
     behaviors = tuple(behaviors)
     rows = {query_id: row for row, query_id in enumerate(scores.query_ids)}
     places = {example_id: row for row, example_id in enumerate(scores.example_ids)}
     present = places.keys()
-    results = []
+    results: dict[Kind, GoldRate] = {}
     for kind in KINDS:
         asked = [b.id for b in behaviors if b.kind == kind]
         if not asked:
@@ -98,20 +98,18 @@ def gold_rate(
             _first_gold(scores, rows[i], sorted(places[g] for g in gold[i] & present))
             for i in with_gold
         ]
-        results.append(
-            GoldRate(
-                method=scores.method,
-                kind=kind,
-                num_behaviors=len(with_gold),
-                num_without_gold=len(counted) - len(with_gold),
-                num_hits=first.count(1),
-                rate=first.count(1) / len(first) if first else None,
-                interval=wilson(first.count(1), len(first)),
-                mean_reciprocal_rank=_mean([1 / r if r else 0.0 for r in first]),
-                chance=_mean([len(gold[i] & present) / len(present) for i in with_gold]),
-            )
+        results[kind] = GoldRate(
+            method=scores.method,
+            kind=kind,
+            n=len(with_gold),
+            num_without_gold=len(counted) - len(with_gold),
+            hits=first.count(1),
+            rate=first.count(1) / len(first) if first else None,
+            interval=wilson(first.count(1), len(first)),
+            mean_reciprocal_rank=_mean([1 / r if r else 0.0 for r in first]),
+            chance=_mean([len(gold[i] & present) / len(present) for i in with_gold]),
         )
-    return tuple(results)
+    return results
 
 
 def _first_gold(scores: Scores, query: int, gold: list[int]) -> int | None:

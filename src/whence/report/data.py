@@ -141,8 +141,10 @@ def _across(record: RunRecord, shown: Shown) -> dict[str, Any]:
             ]
         )
     rates = [
-        [asdict(rate) for rate in gold_rate(s, record.gold, record.behaviors, record.verifications)]
-        for s in record.scores
+        [asdict(rate) for rate in found.values()]
+        for found in (
+            gold_rate(s, record.gold, record.behaviors, record.verifications) for s in record.scores
+        )
     ]
     return {"gold_rates": rates if _has_gold(record) else None, "hubs": found_hubs}
 

@@ -45,7 +45,7 @@ function measures(behavior) {
   const ratio = v.initial_log_prob_nats === null ? null : c.log_prob_nats - v.initial_log_prob_nats;
   const items = [
     measure("Log-probability of the completion", nats(c.log_prob_nats) + " nats", `probability ${probability(c.log_prob_nats)}`, c.is_greedy ? "Greedy decoding says exactly this." : "Greedy decoding says something else."),
-    v.margin_nats !== null && measure("Margin over the likeliest alternative", nats(v.margin_nats) + " nats", v.margin_interval && interval(v.margin_interval, nats), v.paraphrase_margins_nats.length ? "prompt and paraphrases: " + v.paraphrase_margins_nats.map(nats).join(", ") : null),
+    v.margin_nats !== null && measure("Margin over the likeliest alternative", nats(v.margin_nats) + " nats", v.margin_interval && interval(v.margin_interval, nats), v.paraphrase_margins_nats.length ? "after the paraphrases: " + v.paraphrase_margins_nats.map(nats).join(", ") : null, "mean over the prompt and its paraphrases; per token where completion and alternatives differ in length"),
     Object.keys(v.alternatives_nats).length > 0 && el("div", null, el("dt", null, "Against the alternatives, nats"), el("dd", null, choices(behavior))),
     v.control_gap_nats !== null && measure("Gap to the controls", nats(v.control_gap_nats) + " nats", "log-probability after the prompt, minus its mean after prompts that should not have the effect"),
     measure("Before training (step 0)", v.initial_log_prob_nats === null ? "not measured" : nats(v.initial_log_prob_nats) + " nats", ratio === null ? null : `${ratio >= 0 ? "a gain of" : "a loss of"} ${nats(Math.abs(ratio))} nats`),

@@ -258,7 +258,7 @@ function goldTable() {
     !r || r.rate === null
       ? el("td", { class: "soft small" }, "no gold")
       : el("td", { class: "num", title: `mean reciprocal rank ${number(r.mean_reciprocal_rank)}; a random order would reach ${percent(r.chance, 1)}` },
-          percent(r.rate) + " ", el("span", { class: "soft small" }, `${r.num_hits}/${r.num_behaviors}`), whisker(r.rate, r.interval),
+          percent(r.rate) + " ", el("span", { class: "soft small" }, `${r.hits}/${r.n}`), whisker(r.rate, r.interval),
           el("span", { class: "cell-interval" }, `${percent(r.interval.low)}\u2013${percent(r.interval.high)}`));
   return [
     el("h3", null, "How often the first proponent was planted for the behavior"),
