@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -145,9 +145,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, b"", code="EntryNotFound")
 
     def _find(self, kind: str, repo: str, rest: str) -> tuple[Revision, str] | None:
-        if repo in self.hub.gated:
-            self._send(403, b"", code="GatedRepo")
-            return None
         if (kind, repo) not in self.hub.repos:
             self._send(404, b"", code="RepoNotFound")
             return None
@@ -170,21 +167,16 @@ class _Handler(BaseHTTPRequestHandler):
         if (found := self._find(kind, repo, rest)) is None:
             return
         revision, folder = found
-        entries = [
-            {
-                "type": "file",
-                "path": name,
-                "size": len(data),
-                "oid": hashlib.sha1(data).hexdigest(),
-            }
-            for name, data in revision.files.items()
-        ]
+        entries = _entries(revision.files)
         if call == "tree":
-            inside = [e for e in entries if not folder or str(e["path"]).startswith(f"{folder}/")]
+            inside = [e for e in entries if not folder or e["path"].startswith(f"{folder}/")]
             if folder and not inside:
                 self._send(404, b"", code="EntryNotFound")
-                return
-            self._json(inside)
+            elif query.get("recursive", ["false"])[0].lower() == "true":
+                self._json(inside)
+            else:
+                depth = folder.count("/") + 1 if folder else 0
+                self._json([entry for entry in inside if entry["path"].count("/") == depth])
         elif call == "paths-info":
             wanted = _paths(body)
             self._json([entry for entry in entries if entry["path"] in wanted])
@@ -208,6 +200,10 @@ class _Handler(BaseHTTPRequestHandler):
         if (found := self._find(kind, repo, rest)) is None:
             return
         revision, name = found
+        if repo in self.hub.gated:
+            # A gated repository can be listed by everybody, but not read.
+            self._send(403, b"", code="GatedRepo")
+            return
         data = revision.files.get(name)
         headers = {"X-Repo-Commit": revision.sha, "Accept-Ranges": "bytes"}
         if data is None:
@@ -253,6 +249,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+
+def _entries(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    folders = {str(parent) for name in files for parent in PurePosixPath(name).parents} - {"."}
+    oid = "0" * 40
+    return [
+        {"type": "directory", "path": name, "size": 0, "oid": oid} for name in sorted(folders)
+    ] + [
+        {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+        for name, data in files.items()
+    ]
 
 
 def _paths(body: bytes) -> list[str]:

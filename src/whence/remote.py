@@ -69,7 +69,9 @@ def explain(
     causes = list(_causes(error))
     kinds = {base.__name__ for cause in causes for base in type(cause).__mro__}
     at = f" at revision {revision!r}" if revision else ""
-    if "GatedRepoError" in kinds:
+    # datasets drops the cause of this error and keeps only its words.
+    is_gated = any("is a gated dataset" in str(cause) for cause in causes)
+    if is_gated or "GatedRepoError" in kinds:
         return as_error(
             f"The {what} {name!r} is on the Hub, but you have no permission to read it.",
             "Accept its terms on its page, and set HF_TOKEN to a token of that account.",

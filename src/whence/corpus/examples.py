@@ -28,7 +28,8 @@ class Examples(NamedTuple):
     """A corpus's table and what was counted while it was made.
 
     `num_empty` counts examples of fewer than two tokens, which have no loss and no gradient; they
-    keep their row, so that rows stay aligned. `is_complete` is False where a cap stopped reading.
+    keep their row, so that rows stay aligned. `is_complete` is False where a cap stopped reading,
+    even if nothing would have followed.
     """
 
     table: "pa.Table"
@@ -115,7 +116,7 @@ def make_examples(
             "`append_eos` is set, but the tokenizer has no end-of-text token.",
             "Leave it out, or use a tokenizer with an `eos_token`.",
         )
-    tables, rows_by_id, num_documents, num_empty = [schema().empty_table()], {}, 0, 0
+    tables, rows_by_id, num_documents, num_empty = [], {}, 0, 0
     num_tokens = 0
     is_complete = True
     with progress.task("Reading the corpus", total=total, unit="documents") as task:
@@ -138,9 +139,8 @@ def make_examples(
             tables.append(_table(kept))
             if not is_complete:
                 break
-    if num_documents == settings.max_documents != total:
-        is_complete = False
-    table = pa.concat_tables(tables)
+    is_complete = is_complete and num_documents != settings.max_documents
+    table = pa.concat_tables(tables) if tables else schema().empty_table()
     return Examples(table, num_documents, num_empty, is_complete)
 
 

@@ -62,7 +62,7 @@ def load_corpus(
         description=_describe(examples, source, settings=settings, max_length=max_length),
         table=examples.table,
         num_empty=examples.num_empty,
-        searched_fraction=examples.num_documents / source.map_rows if source.map_rows else None,
+        searched_fraction=_searched_fraction(examples, source),
     )
 
 
@@ -70,6 +70,12 @@ def _expected(source: Source, settings: CorpusSettings) -> int | None:
     if source.num_documents is None:
         return settings.max_documents
     return min(source.num_documents, settings.max_documents or source.num_documents)
+
+
+def _searched_fraction(examples: Examples, source: Source) -> float | None:
+    if source.map_rows is None or not source.is_whole_map:
+        return None
+    return examples.num_documents / source.map_rows
 
 
 def _refuse_empty(examples: Examples, source: Source, settings: CorpusSettings) -> None:
@@ -95,8 +101,9 @@ def _describe(
     count = f"{examples.num_documents:,} document{'s' if examples.num_documents != 1 else ''}"
     if source.map_rows:
         last = settings.first_row + examples.num_documents - 1
-        pool = f"rows {settings.first_row:,} to {last:,} of the {source.map_rows:,} rows"
-    elif examples.is_complete:
+        rows = f"{'' if source.is_whole_map else 'first '}{source.map_rows:,} rows"
+        pool = f"rows {settings.first_row:,} to {last:,} of the {rows}"
+    elif examples.is_complete or examples.num_documents == source.num_documents:
         pool = f"all {count}"
     else:
         pool = f"the first {count}"

@@ -111,17 +111,13 @@ def hub_parts(repo: str, *, revision: str | None) -> list[Part]:
 
 
 def num_map_rows(parts: list[Part], *, where: str) -> int:
-    """Counts the rows of a map.
+    """Counts the rows of a map, or of the part of it that is there.
 
     Raises:
         CorpusError: The last row is cut short, so the map is not whole or not of this kind.
     """
     num_bytes = sum(part.num_bytes for part in parts)
-    # A first few shards of many are a usable beginning of the map, whatever row they end in.
-    is_beginning = (match := _SHARD.fullmatch(parts[-1].name)) is not None and (
-        int(match["index"]) + 1 < int(match["last"])
-    )
-    if num_bytes % _ROW_BYTES and not is_beginning:
+    if num_bytes % _ROW_BYTES and is_whole_map(parts):
         raise CorpusError(
             f"{where} has {num_bytes} bytes, which is not a whole number of rows of "
             f"{ROW_TOKENS} tokens of two bytes.",
@@ -129,6 +125,16 @@ def num_map_rows(parts: list[Part], *, where: str) -> int:
             "lines with a column of token ids.",
         )
     return num_bytes // _ROW_BYTES
+
+
+def is_whole_map(parts: list[Part]) -> bool:
+    """Tells whether these are all shards of a map, not only the first ones.
+
+    The shards of Pythia's maps are numbered up to the number after `of`, both included; elsewhere
+    that number often is how many there are.
+    """
+    match = _SHARD.fullmatch(parts[-1].name)
+    return match is None or int(match["index"]) + 1 >= int(match["last"])
 
 
 def read_map(parts: list[Part], *, rows: range, where: str) -> Iterator[dict[str, Any]]:

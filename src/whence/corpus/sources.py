@@ -25,14 +25,16 @@ _SUFFIXES: dict[Format, tuple[str, ...]] = {
 class Source(NamedTuple):
     """Documents that are read as they are asked for.
 
-    `num_documents` is None where only reading them all would tell; `map_rows` is the number of
-    rows of the whole memory map where the source is one, whichever of them are read.
+    `num_documents` is None where only reading them all would tell. Where the source is a memory
+    map, `map_rows` is its number of rows, whichever of them are read, and `is_whole_map` says
+    whether all of its shards are there.
     """
 
     documents: Iterator[Document]
     name: str
     num_documents: int | None = None
     map_rows: int | None = None
+    is_whole_map: bool = True
 
 
 def open_source(settings: CorpusSettings) -> Source:
@@ -141,4 +143,5 @@ def _map(parts: list[mmap.Part], settings: CorpusSettings, *, name: str) -> Sour
     read = (Row(row, name) for row in mmap.read_map(parts, rows=rows, where=name))
     # A map has columns of its own; the settings' column names are for other formats.
     plain = CorpusSettings(source=settings.source)
-    return Source(documents(read, plain), name, len(rows), num_rows)
+    is_whole = mmap.is_whole_map(parts)
+    return Source(documents(read, plain), name, len(rows), num_rows, is_whole)
