@@ -44,7 +44,11 @@ def test_windows_partition_tokens_and_text(
     write: Write, load: Load, max_length: int, append_eos: bool
 ) -> None:
     corpus = load(
-        write(ROWS), long_documents="window", max_length=max_length, append_eos=append_eos
+        write(ROWS),
+        context_length=100,
+        long_documents="window",
+        max_length=max_length,
+        append_eos=append_eos,
     )
     rows = corpus.table.to_pylist()
     for position, text in enumerate(TEXTS):
@@ -123,6 +127,11 @@ def test_max_tokens_keeps_the_longest_beginning_that_fits(
     corpus = load(write(ROWS), max_tokens=cap)
     assert corpus.ids == tuple(f"d{i}" for i in range(fit))
     assert corpus.description.startswith("all") == (fit == len(TEXTS))
+
+
+def test_max_length_beyond_the_context(write: Write, load: Load) -> None:
+    with pytest.raises(CorpusError, match="`max_length` is 17, but the model reads 16 tokens"):
+        load(write(ROWS), max_length=17)
 
 
 def test_max_tokens_below_the_first_document(write: Write, load: Load) -> None:

@@ -186,10 +186,11 @@ def _tokenize(
     encoded = tokenizer(texts, return_attention_mask=False, verbose=False) if texts else {}
     every_ids = iter(encoded["input_ids"] if texts else [])
     encodings = iter(getattr(encoded, "encodings", None) or [None] * len(texts))
-    clean = iter(texts)
+    clean, num_ids = iter(texts), 0
     for document in documents:
         if document.tokens is not None:
-            ids = _known(document, vocabulary=len(tokenizer))
+            num_ids = num_ids or max(tokenizer.get_vocab().values()) + 1
+            ids = _known(document, num_ids=num_ids)
             yield _Tokenized(ids, _decoder(ids, tokenizer))
             continue
         ids, encoding, text = next(every_ids), next(encodings), next(clean)
@@ -225,13 +226,13 @@ def _decoder(
     return piece
 
 
-def _known(document: Document, *, vocabulary: int) -> list[int]:
+def _known(document: Document, *, num_ids: int) -> list[int]:
     tokens = document.tokens or ()
-    odd = next((token for token in tokens if not 0 <= token < vocabulary), None)
+    odd = next((token for token in tokens if not 0 <= token < num_ids), None)
     if odd is not None:
         raise CorpusError(
             f"The document {document.id!r} of {document.source} holds the token id {odd}, but the "
-            f"tokenizer has ids 0 to {vocabulary - 1}.",
+            f"tokenizer has ids 0 to {num_ids - 1}.",
             "Use the tokenizer that the tokens were made with.",
         )
     return list(tokens)

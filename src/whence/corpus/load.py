@@ -32,7 +32,7 @@ def load_corpus(
     Args:
         settings: Which documents, and how they become examples.
         tokenizer: The model's.
-        context_length: Tokens that the model can read; the default of `max_length`.
+        context_length: Tokens that the model can read; the default and limit of `max_length`.
         progress: Told about every document.
 
     Returns:
@@ -41,13 +41,19 @@ def load_corpus(
 
     Raises:
         CorpusError: The source does not exist or cannot be read, a column is missing, two ids are
-            the same, or no document has two tokens.
+            the same, no document has two tokens, or `max_length` exceeds the context.
     """
     with quiet():
         source = open_source(settings)
-        max_length = settings.max_length or context_length
-        if source.map_rows and settings.max_length is None and context_length == ROW_TOKENS - 1:
-            max_length = ROW_TOKENS
+        longest = context_length
+        if source.map_rows and context_length == ROW_TOKENS - 1:
+            longest = ROW_TOKENS
+        max_length = settings.max_length or longest
+        if max_length > longest:
+            raise CorpusError(
+                f"`max_length` is {max_length:,}, but the model reads {longest:,} tokens at most.",
+                "Lower it, or leave it out to use all that the model can read.",
+            )
         examples = make_examples(
             source.documents,
             tokenizer,
