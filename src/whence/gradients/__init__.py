@@ -3,6 +3,7 @@
 from whence.gradients.build import build_index
 from whence.gradients.engine import engine_version, require_engine
 from whence.gradients.index import Index, open_index
+from whence.gradients.preflight import plan
 from whence.gradients.stored import stored_products
 from whence.gradients.streamed import streamed_products
 
@@ -11,6 +12,7 @@ __all__ = [
     "build_index",
     "engine_version",
     "open_index",
+    "plan",
     "require_engine",
     "stored_products",
     "streamed_products",

@@ -13,7 +13,6 @@ from whence.errors import BehaviorError, CorpusError
 from whence.records import Corpus, LoadedModel, Query
 
 if TYPE_CHECKING:
-    import torch
     from jaxtyping import Int
     from numpy.typing import NDArray
     from torch import Tensor
@@ -56,6 +55,51 @@ def distinct_examples(corpus: Corpus) -> Distinct:
             of_example[row] = place
             row += 1
     return Distinct(np.asarray(rows, dtype=np.int64), of_example)
+
+
+class Pass(NamedTuple):
+    """One pass over the distinct examples of a corpus, longest first.
+
+    `batches` holds places in `distinct.rows`, `lengths` the tokens at each place.
+    """
+
+    corpus: Corpus
+    distinct: Distinct
+    lengths: "NDArray[np.int64]"
+    batches: "list[NDArray[np.int64]]"
+
+    def sequences(self, batch: "NDArray[np.int64]") -> list[list[int]]:
+        """The tokens of a batch's examples."""
+        return [self.corpus.input_ids(int(row)) for row in self.distinct.rows[batch]]
+
+    def example_id(self, place: int) -> str:
+        """The first example with the tokens at some place."""
+        return self.corpus.ids[int(self.distinct.rows[place])]
+
+    def num_tokens(self, batches: "Sequence[NDArray[np.int64]]") -> int:
+        """Tokens of some batches, without padding."""
+        return sum(int(self.lengths[batch].sum()) for batch in batches)
+
+
+def plan_pass(
+    model: LoadedModel, corpus: Corpus, *, token_batch_size: int, num_weights: int = 1
+) -> Pass:
+    """Orders a corpus for one pass that fits into memory.
+
+    Args:
+        model: The model, for the size of its vocabulary.
+        corpus: The examples.
+        token_batch_size: The most tokens of a batch, padding included.
+        num_weights: How many numbers are held for each example of a batch.
+    """
+    distinct = distinct_examples(corpus)
+    lengths = corpus.lengths[distinct.rows]
+    batches = length_batches(
+        lengths,
+        token_batch_size=affordable_tokens(model, token_batch_size),
+        max_sequences=affordable_sequences(num_weights),
+    )
+    return Pass(corpus, distinct, lengths, batches)
 
 
 def length_batches(
@@ -103,14 +147,12 @@ def pad(
     sequences: Sequence[Sequence[int]],
     *,
     num_unlabelled: Sequence[int] | None = None,
-    device: "torch.device",
 ) -> Padded:
     """Pads sequences on the right.
 
     Args:
         sequences: Token ids.
         num_unlabelled: How many tokens at the start of each sequence bear no loss; none by default.
-        device: Where the tensors go.
     """
     import torch
 
@@ -121,7 +163,7 @@ def pad(
         first = num_unlabelled[row] if num_unlabelled is not None else 0
         input_ids[row, : len(sequence)] = sequence
         labels[row, first : len(sequence)] = sequence[first:]
-    return Padded(torch.from_numpy(input_ids).to(device), torch.from_numpy(labels).to(device))
+    return Padded(torch.from_numpy(input_ids), torch.from_numpy(labels))
 
 
 def check_fits(model: LoadedModel, corpus: Corpus) -> None:

@@ -11,23 +11,15 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from whence.artifacts import building, is_current, write_bytes, write_json, write_text
 from whence.corpus.store import save_corpus
-from whence.gradients.batches import (
-    Distinct,
-    affordable_sequences,
-    affordable_tokens,
-    check_fits,
-    distinct_examples,
-    length_batches,
-    pad,
-)
+from whence.gradients.batches import Distinct, Pass, check_fits, pad, plan_pass
 from whence.gradients.blocks import BLOCK_TOKENS, group_batches
-from whence.gradients.capture import LOSS_REDUCTION, gradient_dtype, model_device, not_finite
+from whence.gradients.capture import LOSS_REDUCTION, gradient_dtype, not_finite
 from whence.gradients.collector import Collect, collecting, gradient_sizes, new_processor
 from whence.gradients.engine import engine_version
 from whence.gradients.index import GRADIENTS, INFO, Index, open_index
@@ -91,11 +83,13 @@ def build_index(
     check_fits(model, corpus)
     processor = new_processor(projection_dim=projection_dim, projection_seed=projection_seed)
     sizes = gradient_sizes(model, modules, processor)
-    pass_ = _plan_pass(model, corpus, sizes, token_batch_size=token_batch_size)
+    todo = plan_pass(
+        model, corpus, token_batch_size=token_batch_size, num_weights=sum(sizes.values())
+    )
     with building(directory, kind="index", inputs=inputs, resume=True) as partial:
         rows = _allocate(partial, len(corpus), sizes)
         with collecting(model, modules, processor) as collect:
-            losses = _fill(rows, pass_, partial / MARKS, collect, progress)
+            losses = _fill(rows, todo, partial / MARKS, collect, progress)
         processor.save(partial)
         save_corpus(corpus, partial)
         _save_dataset(corpus, losses, partial)
@@ -103,37 +97,13 @@ def build_index(
             partial / "details.json",
             {
                 "model_name": model.name,
-                "num_distinct": len(pass_.distinct.rows),
+                "num_distinct": len(todo.distinct.rows),
                 "gradient_dtype": str(gradient_dtype(model)).removeprefix("torch."),
             },
         )
         rows.flush()
         shutil.rmtree(partial / MARKS)
     return open_index(directory, model=model)
-
-
-class _Pass(NamedTuple):
-    """One pass over the distinct examples, in the order in which they are taken."""
-
-    model: LoadedModel
-    corpus: Corpus
-    distinct: Distinct
-    lengths: "NDArray[np.int64]"
-    blocks: "list[list[NDArray[np.int64]]]"
-
-
-def _plan_pass(
-    model: LoadedModel, corpus: Corpus, sizes: Mapping[str, int], *, token_batch_size: int
-) -> _Pass:
-    distinct = distinct_examples(corpus)
-    lengths = corpus.lengths[distinct.rows]
-    batches = length_batches(
-        lengths,
-        token_batch_size=affordable_tokens(model, token_batch_size),
-        max_sequences=affordable_sequences(sum(sizes.values())),
-    )
-    blocks = group_batches(batches, lengths, block_tokens=BLOCK_TOKENS)
-    return _Pass(model, corpus, distinct, lengths, blocks)
 
 
 def _allocate(directory: Path, num_examples: int, sizes: Mapping[str, int]) -> "np.memmap[Any]":
@@ -162,50 +132,53 @@ def _allocate(directory: Path, num_examples: int, sizes: Mapping[str, int]) -> "
 
 
 def _fill(
-    rows: "np.memmap[Any]", pass_: _Pass, marks: Path, collect: Collect, progress: Progress
+    rows: "np.memmap[Any]", todo: Pass, marks: Path, collect: Collect, progress: Progress
 ) -> "NDArray[np.float32]":
     """Writes all rows that are not there yet.
 
     Returns:
         The examples' losses in nats; NaN for an example of fewer than two tokens.
     """
-    distinct, lengths = pass_.distinct, pass_.lengths
-    losses = np.full(len(lengths), np.nan, dtype=np.float32)
-    copies = _Copies(distinct)
-    done = {n for n in range(len(pass_.blocks)) if (marks / f"{n:05d}.npy").is_file()}
+    blocks = group_batches(todo.batches, todo.lengths, block_tokens=BLOCK_TOKENS)
+    copies = _Copies(todo.distinct)
+    done = {n for n in range(len(blocks)) if (marks / f"{n:05d}.npy").is_file()}
     if done:
-        progress.note(f"{len(done)} of {len(pass_.blocks)} blocks of rows were written before.")
-    left = [n for n in range(len(pass_.blocks)) if n not in done]
-    total = sum(int(lengths[np.concatenate(pass_.blocks[n])].sum()) for n in left)
+        progress.note(f"{len(done)} of {len(blocks)} blocks of rows were written before.")
+    left = [n for n in range(len(blocks)) if n not in done]
+    total = sum(todo.num_tokens(blocks[n]) for n in left)
     with progress.task("Gradients of the examples", total=total, unit="tokens") as task:
         for number in left:
             found = []
-            for batch in pass_.blocks[number]:
-                values, batch_losses = _take(pass_, batch, collect)
+            for batch in blocks[number]:
+                values, losses = take_rows(todo, batch, collect)
                 for place, row in zip(batch, values, strict=True):
                     rows[copies.of(int(place))] = row
-                found.append(batch_losses)
-                task.advance(int(lengths[batch].sum()))
+                found.append(losses)
+                task.advance(todo.num_tokens([batch]))
             rows.flush()
             buffer = io.BytesIO()
             np.save(buffer, np.concatenate(found), allow_pickle=False)
             write_bytes(marks / f"{number:05d}.npy", buffer.getvalue())
-    for number, block in enumerate(pass_.blocks):
+    losses = np.full(len(todo.lengths), np.nan, dtype=np.float32)
+    for number, block in enumerate(blocks):
         losses[np.concatenate(block)] = np.load(marks / f"{number:05d}.npy", allow_pickle=False)
-    return losses[distinct.of_example]
+    return losses[todo.distinct.of_example]
 
 
-def _take(
-    pass_: _Pass, batch: "NDArray[np.int64]", collect: Collect
+def take_rows(
+    todo: Pass, batch: "NDArray[np.int64]", collect: Collect
 ) -> "tuple[NDArray[np.float32], NDArray[np.float32]]":
+    """Computes the rows and losses of one batch.
+
+    Raises:
+        GradientError: A gradient is NaN or infinite.
+    """
     import torch
 
-    examples = [int(row) for row in pass_.distinct.rows[batch]]
-    sequences = [pass_.corpus.input_ids(row) for row in examples]
-    found = collect(pad(sequences, device=model_device(pass_.model)))
+    found = collect(pad(todo.sequences(batch)))
     values = torch.cat(list(found.rows.values()), dim=1).float().cpu().numpy()
     if (bad := np.flatnonzero(~np.isfinite(values).all(axis=1))).size:
-        raise not_finite(pass_.corpus.ids[examples[int(bad[0])]])
+        raise not_finite(todo.example_id(int(batch[int(bad[0])])))
     return values, found.losses.float().cpu().numpy()
 
 

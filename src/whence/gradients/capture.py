@@ -110,8 +110,9 @@ def backward(
     """
     import torch.nn.functional as F  # noqa: N812
 
-    logits = model.model(batch.input_ids, use_cache=False).logits[:, :-1]
-    labels = batch.labels[:, 1:]
+    device = model_device(model)
+    logits = model.model(batch.input_ids.to(device), use_cache=False).logits[:, :-1]
+    labels = batch.labels[:, 1:].to(device)
     losses = F.cross_entropy(
         logits.reshape(-1, logits.shape[-1]).to(gradient_dtype(model)),
         labels.flatten(),

@@ -82,7 +82,6 @@ def term_batches(
             pad(
                 [term.input_ids for _, term in batch],
                 num_unlabelled=[term.num_prompt_tokens for _, term in batch],
-                device=device,
             ),
             torch.tensor([row for row, _ in batch], device=device),
             torch.tensor([term.weight for _, term in batch], dtype=dtype, device=device),

@@ -15,13 +15,12 @@ import numpy as np
 
 from whence.artifacts import fingerprint
 from whence.gradients.batches import (
-    affordable_sequences,
+    Pass,
     affordable_tokens,
     check_fits,
     check_queries,
-    distinct_examples,
-    length_batches,
     pad,
+    plan_pass,
 )
 from whence.gradients.blocks import BLOCK_TOKENS, BlockStore, Products, group_batches
 from whence.gradients.capture import (
@@ -98,49 +97,41 @@ def streamed_products(
     }
     gradients = query_gradients(model, queries, modules=modules, token_batch_size=tokens)
     norms = query_norms(gradients, queries)
-    distinct = distinct_examples(corpus)
-    lengths = corpus.lengths[distinct.rows]
     largest = max(rows.shape[1] for rows in gradients.values())
-    batches = length_batches(
-        lengths, token_batch_size=tokens, max_sequences=affordable_sequences(largest)
-    )
-    blocks = group_batches(batches, lengths, block_tokens=BLOCK_TOKENS)
+    todo = plan_pass(model, corpus, token_batch_size=tokens, num_weights=largest)
+    blocks = group_batches(todo.batches, todo.lengths, block_tokens=BLOCK_TOKENS)
     store = BlockStore(work, fingerprint(settings, [[query.id, query.terms] for query in queries]))
-    dots = np.zeros((len(queries), len(lengths)), dtype=np.float32)
-    example_norms = np.zeros(len(lengths), dtype=np.float32)
+    dots = np.zeros((len(queries), len(todo.lengths)), dtype=np.float32)
+    example_norms = np.zeros(len(todo.lengths), dtype=np.float32)
 
     finished = store.finished(len(blocks))
     if finished:
         progress.note(f"{len(finished)} of {len(blocks)} blocks of examples were computed before.")
-    left = sum(
-        int(lengths[np.concatenate(block)].sum())
-        for number, block in enumerate(blocks)
-        if number not in finished
-    )
+    left = sum(todo.num_tokens(block) for n, block in enumerate(blocks) if n not in finished)
     with (
         progress.task("Gradients of the examples", total=left, unit="tokens") as task,
-        _multiplying(model, gradients, num_queries=len(queries)) as multiply,
+        multiplying(model, gradients, num_queries=len(queries)) as multiply,
     ):
         for number, block in enumerate(blocks):
-            rows = np.concatenate(block)
+            places = np.concatenate(block)
             found = store.load(number) if number in finished else None
             if found is None:
                 parts = []
                 for batch in block:
-                    parts.append(multiply(corpus, distinct.rows[batch]))
-                    task.advance(int(lengths[batch].sum()))
+                    parts.append(multiply(todo, batch))
+                    task.advance(todo.num_tokens([batch]))
                 found = Products(
                     np.concatenate([part.dots for part in parts], axis=1),
                     np.concatenate([part.norms for part in parts]),
                 )
                 store.save(number, found)
-            dots[:, rows], example_norms[rows] = found
+            dots[:, places], example_norms[places] = found
     return GradientProducts(
         query_ids=tuple(query.id for query in queries),
         example_ids=corpus.ids,
-        dots=dots[:, distinct.of_example],
+        dots=dots[:, todo.distinct.of_example],
         query_norms=norms,
-        example_norms=example_norms[distinct.of_example],
+        example_norms=example_norms[todo.distinct.of_example],
         path="streamed",
         settings=settings,
         seconds=time.perf_counter() - started,
@@ -148,12 +139,12 @@ def streamed_products(
 
 
 @contextmanager
-def _multiplying(
+def multiplying(
     model: LoadedModel,
     gradients: "Mapping[str, Float[Tensor, 'queries weights']]",
     *,
     num_queries: int,
-) -> "Iterator[Callable[[Corpus, NDArray[np.int64]], Products]]":
+) -> "Iterator[Callable[[Pass, NDArray[np.int64]], Products]]":
     """Opens a function that multiplies the gradients of one batch's examples with the queries'."""
     import torch
 
@@ -165,15 +156,14 @@ def _multiplying(
         # Squares of large gradients overflow float32; their sum is kept in float64.
         squares.add_(torch.linalg.vector_norm(found, dim=1).double().square())
 
-    def multiply(corpus: Corpus, rows: "NDArray[np.int64]") -> Products:
+    def multiply(todo: Pass, batch: "NDArray[np.int64]") -> Products:
         nonlocal dots, squares
-        dots = torch.zeros(len(rows), num_queries, dtype=dtype, device=device)
-        squares = torch.zeros(len(rows), dtype=torch.float64, device=device)
-        backward(model, pad([corpus.input_ids(int(row)) for row in rows], device=device))
+        dots = torch.zeros(len(batch), num_queries, dtype=dtype, device=device)
+        squares = torch.zeros(len(batch), dtype=torch.float64, device=device)
+        backward(model, pad(todo.sequences(batch)))
         finite = dots.isfinite().all(dim=1) & squares.isfinite()
         if not finite.all():
-            bad = int(rows[int((~finite).nonzero()[0])])
-            raise not_finite(corpus.ids[bad])
+            raise not_finite(todo.example_id(int(batch[int((~finite).nonzero()[0])])))
         return Products(dots.mT.float().cpu().numpy().copy(), squares.sqrt().float().cpu().numpy())
 
     with capturing(model, list(gradients), take):
