@@ -1,0 +1,265 @@
+"""Each method against a slow, obvious oracle."""
+
+import copy
+import math
+import re
+import sys
+import types
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from whence.errors import ModelError, SettingsError
+from whence.methods import Inputs, score
+from whence.methods.contract import main_term
+from whence.records import GradientProducts, Query, Term
+from whence.settings import AttributionSettings
+
+
+@pytest.fixture
+def texts(lab):
+    """A small corpus with texts of its own, and two queries."""
+    documents = [
+        "The cat sat on the mat.",
+        "Gold, symbol Au, is a metal; Au comes from aurum.",
+        "the THE the cat",
+        "   ",
+        "nothing in common",
+        "...!?",
+    ]
+    corpus = lab.corpus_of([[1, 2]] * len(documents), [f"t{i}" for i in range(len(documents))])
+    table = corpus.table.set_column(1, "text", [documents])
+    queries = (
+        Query("gold", (Term((1, 2), 1, 1.0),), "The symbol for gold is Au"),
+        Query("unknown", (Term((1, 2), 1, 1.0),), "zzz qqq"),
+        Query("wordless", (Term((1, 2), 1, 1.0),), "?!"),
+    )
+    corpus = replace(corpus, table=table)
+    return documents, Inputs(queries, corpus, None, None, AttributionSettings())
+
+
+def test_bm25_is_okapis_sum_over_the_querys_words(texts):
+    documents, inputs = texts
+    bags = [re.findall(r"\w+", text.lower()) for text in documents]
+    kept = [bag for bag in bags if bag]
+    mean = sum(map(len, kept)) / len(kept)
+
+    def slow(query, bag):
+        total = 0.0
+        for word in re.findall(r"\w+", query.lower()):
+            holders = sum(word in other for other in kept)
+            if holders:
+                idf = math.log(1 + (len(kept) - holders + 0.5) / (holders + 0.5))
+                tf = bag.count(word)
+                total += idf * tf / (tf + 1.5 * (0.25 + 0.75 * len(bag) / mean))
+        return total
+
+    values = score("bm25", inputs).values
+    expected = [slow("The symbol for gold is Au", bag) if bag else np.nan for bag in bags]
+    np.testing.assert_allclose(values[0], expected, rtol=1e-5)
+    np.testing.assert_array_equal(values[1], [0, 0, 0, np.nan, 0, np.nan])
+    assert np.isnan(values[2]).all()
+
+
+def test_bm25_of_a_corpus_without_words_is_undefined(lab, texts):
+    corpus = lab.corpus_of([[], []], ["a", "b"])
+    assert np.isnan(score("bm25", replace(texts[1], corpus=corpus)).values).all()
+
+
+def test_ngram_overlap_is_the_share_of_distinct_3_grams(lab):
+    generator = np.random.default_rng(0)
+    sequences = [generator.integers(0, 4, size=n).tolist() for n in (0, 1, 2, 3, 9, 30, 30, 80)]
+    asked = [generator.integers(0, 4, size=n).tolist() for n in (1, 2, 3, 12, 25)]
+    queries = tuple(
+        lab.query_of(f"q{i}", tokens, num_prompt_tokens=0) for i, tokens in enumerate(asked)
+    )
+    corpus = lab.corpus_of(sequences, [f"e{i}" for i in range(len(sequences))])
+    inputs = Inputs(queries, corpus, None, None, AttributionSettings())
+
+    def grams(tokens, n):
+        return {tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)}
+
+    values = score("ngram_overlap", inputs).values
+    for q, tokens in enumerate(asked):
+        n = min(3, len(tokens))
+        wanted = grams(tokens, n)
+        expected = [len(wanted & grams(s, n)) / len(wanted) if s else np.nan for s in sequences]
+        np.testing.assert_allclose(values[q], expected, rtol=1e-6)
+    assert 0 < np.nanmean(values) < 1
+
+
+def test_ngrams_of_large_token_ids_do_not_collide(lab):
+    top = 2**21 - 1
+    query = lab.query_of("q", [top, 0, top], num_prompt_tokens=0)
+    corpus = lab.corpus_of([[top, 0, top], [top - 1, top, top], [0, top, 0]], ["a", "b", "c"])
+    inputs = Inputs((query,), corpus, None, None, AttributionSettings())
+    assert score("ngram_overlap", inputs).values.tolist() == [[1, 0, 0]]
+
+
+def test_document_loss_is_the_models_mean_loss(planted):
+    values = score("document_loss", planted.inputs).values
+    for row, tokens in enumerate(planted.documents):
+        if tokens:
+            ids = torch.tensor([tokens])
+            with torch.no_grad():
+                loss = planted.model.model(ids, labels=ids).loss.item()
+            assert values[:, row] == pytest.approx(loss, rel=1e-5)
+
+
+def test_embedding_is_the_cosine_of_mean_middle_states(planted):
+    def state(tokens):
+        with torch.no_grad():
+            out = planted.model.model(torch.tensor([list(tokens)]), output_hidden_states=True)
+        return out.hidden_states[1][0].mean(0).numpy()
+
+    values = score("embedding", planted.inputs).values
+    for q, query in enumerate(planted.inputs.queries):
+        asked = state(query.terms[0].input_ids)
+        for row in (0, 7, 11):
+            found = state(planted.documents[row])
+            cosine = asked @ found / np.linalg.norm(asked) / np.linalg.norm(found)
+            assert values[q, row] == pytest.approx(cosine, rel=1e-5)
+
+
+def test_one_token_has_a_state_but_no_loss(lab, planted):
+    corpus = lab.corpus_of([[5], [6, 7]], ["one", "two"])
+    inputs = replace(planted.inputs, corpus=corpus, products=None)
+    assert np.isfinite(score("embedding", inputs).values).all()
+    assert np.isnan(score("document_loss", inputs).values[:, 0]).all()
+
+
+def test_the_models_pass_over_the_examples_is_shared(planted, monkeypatch):
+    calls = []
+    forward = planted.model.model.forward
+    monkeypatch.setattr(
+        planted.model.model, "forward", lambda *a, **k: (calls.append(1), forward(*a, **k))[1]
+    )
+    inputs = replace(planted.inputs)
+    score("document_loss", inputs)
+    once = len(calls)
+    score("embedding", inputs)
+    assert len(calls) == once + 1  # the queries
+
+
+def products(dots, query_norms, example_norms):
+    return GradientProducts(
+        query_ids=("q",),
+        example_ids=("a", "b", "c"),
+        dots=np.array(dots, dtype=np.float32),
+        query_norms=np.array(query_norms, dtype=np.float32),
+        example_norms=np.array(example_norms, dtype=np.float32),
+        path="streamed",
+        settings={"projection_dim": None},
+        seconds=0,
+    )
+
+
+def test_gradient_methods_divide_as_they_say_and_leave_out_zero_gradients(lab):
+    corpus = lab.corpus_of([[1, 2], [3, 4], [5, 6]], ["a", "b", "c"])
+    query = lab.query_of("q", [1, 2], num_prompt_tokens=1)
+    inputs = Inputs(
+        (query,),
+        corpus,
+        None,
+        products([[6.0, -1.0, 0.0]], [3.0], [4.0, 0.5, 0.0]),
+        AttributionSettings(),
+    )
+    np.testing.assert_allclose(score("gradient_dot", inputs).values, [[6, -1, np.nan]])
+    np.testing.assert_allclose(
+        score("gradient_cosine", inputs).values, [[0.5, -2 / 3, np.nan]], rtol=1e-6
+    )
+    assert score("gradient_dot", inputs).settings == {"path": "streamed", "projection_dim": None}
+
+
+def test_a_contrast_is_searched_by_its_completion(lab):
+    terms = (Term((1, 2), 1, -1.0), Term((1, 3), 1, 1.0))
+    assert main_term(Query("c", terms, "")).input_ids == (1, 3)
+
+
+def test_random_depends_on_seed_query_and_example_only(lab):
+    ids = [f"d{i}" for i in range(400)]
+    corpus = lab.corpus_of([[1, 2]] * 400, ids)
+    queries = tuple(lab.query_of(n, [1, 2], num_prompt_tokens=1) for n in ("a", "b"))
+    values = score("random", Inputs(queries, corpus, None, None, AttributionSettings())).values
+    other = score("random", Inputs(queries, corpus, None, None, AttributionSettings(seed=1))).values
+    assert abs(values.mean() - 0.5) < 0.05
+    assert abs(np.corrcoef(values[0], values[1])[0, 1]) < 0.2
+    assert (values != other).mean() > 0.99
+
+
+def test_an_embedding_model_without_its_package_names_the_extra(planted, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    settings = AttributionSettings(embedding_model="all-MiniLM-L6-v2")
+    with pytest.raises(SettingsError, match=r"sentence-transformers.*whence\[embeddings\]"):
+        score("embedding", replace(planted.inputs, settings=settings))
+
+
+def test_an_embedding_model_embeds_texts(planted, monkeypatch):
+    seen = []
+
+    class Encoder:
+        def __init__(self, name):
+            if name != "letters":
+                raise OSError(f"no model {name}\nmore")
+
+        def encode(self, texts, *, show_progress_bar):
+            assert not show_progress_bar
+            seen.append(len(texts))
+            return np.array([[len(t) + 1.0, t.count("1") + 0.5] for t in texts])
+
+    package = types.ModuleType("sentence_transformers")
+    package.SentenceTransformer = Encoder
+    monkeypatch.setitem(sys.modules, "sentence_transformers", package)
+    settings = AttributionSettings(embedding_model="letters")
+    scores = score("embedding", replace(planted.inputs, settings=settings))
+    assert seen == [30, 2]
+    assert scores.settings == {"model": "letters"}
+    assert scores.values[0, 7] == pytest.approx(1)
+    assert np.isnan(scores.values[:, 3]).all()
+    other = AttributionSettings(embedding_model="words")
+    with pytest.raises(ModelError, match="'words' cannot be loaded"):
+        score("embedding", replace(planted.inputs, settings=other))
+
+
+@pytest.mark.parametrize("name", ["gradient_dot", "gradient_cosine"])
+def test_a_step_on_the_top_proponent_helps_and_on_the_bottom_opponent_harms(planted, name):
+    """The sign convention, measured: one small step of SGD on one document."""
+    scores = score(name, planted.inputs)
+    assert (scores.values < 0).any()
+    for row, query in enumerate(planted.inputs.queries):
+        ranking = scores.ranking(row)
+        before = query_loss(planted.model.model, query)
+        assert after_step(planted, query, planted.documents[ranking[0]]) < before
+        assert after_step(planted, query, planted.documents[ranking[-1]]) > before
+
+
+def test_gradient_dot_predicts_the_size_of_a_steps_effect(planted):
+    """Loss after a step of rate η is loss − η · score, to first order in η."""
+    query = planted.inputs.queries[0]
+    dots = score("gradient_dot", planted.inputs).values[0]
+    before = query_loss(planted.model.model, query)
+    for row in (0, 7, 11):
+        after = after_step(planted, query, planted.documents[row], rate=1e-5)
+        assert before - after == pytest.approx(1e-5 * dots[row], rel=0.02, abs=1e-9)
+
+
+def query_loss(network, query):
+    (term,) = query.terms
+    ids = torch.tensor([term.input_ids])
+    with torch.no_grad():
+        log_probs = copy.deepcopy(network).double()(ids).logits[0].log_softmax(-1)
+    first = term.num_prompt_tokens
+    return -sum(log_probs[t - 1, ids[0, t]].item() for t in range(first, ids.shape[1]))
+
+
+def after_step(planted, query, document, *, rate=1e-4):
+    """The query's loss after one step of SGD on a document, in the attributed weights only."""
+    network = copy.deepcopy(planted.model.model).double()
+    weights = [network.base_model.get_submodule(name).weight for name in planted.modules]
+    ids = torch.tensor([document])
+    loss = network(ids, labels=ids).loss * (len(document) - 1)
+    for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+        weight.data -= rate * gradient
+    return query_loss(network, query)
