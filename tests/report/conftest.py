@@ -50,7 +50,7 @@ def make_corpus(rng: np.random.Generator, texts: dict[str, str], num_examples: i
         rows.append((f"doc-{i:05d}", words.capitalize() + ".", []))
     for n, (example_id, text) in enumerate(texts.items()):
         place = int(rng.integers(0, len(rows)))
-        label = example_id.rsplit("#", 1)[0]
+        label = example_id.rsplit("#", 1)[0].rsplit("-", 1)[1]
         rows.insert(place, (example_id, text, [f"planted:{label}", f"copy:{n % 5}"]))
     ids, contents, labels = zip(*rows, strict=True)
     return corpus_of(ids, contents, labels, rng=rng)

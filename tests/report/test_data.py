@@ -5,9 +5,10 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from whence.evidence.overlap import Span
+from whence.evidence.overlap import Span, words
 from whence.records import Behavior, RunRecord, Scores
 from whence.report.data import FORMAT, page_data
 from whence.report.examples import Shown, length_limit
@@ -129,8 +130,28 @@ def test_histograms_count_every_scored_example(record: RunRecord, found: dict):
 
 def test_toxic_texts_are_known_as_such(found: dict):
     sensitive = {e["id"] for e in found["examples"] if e["is_sensitive"]}
+    assert sensitive == {e["id"] for e in found["examples"] if e["id"].startswith("toxic-")}
     assert sensitive
-    assert all(example_id.startswith("toxic-") for example_id in sensitive)
+
+
+def test_what_is_labeled_toxic_is_known_as_such(record: RunRecord):
+    table = record.corpus.table
+    labels = pa.array([["style", "Toxic/other"]] * len(table), table.column("labels").type)
+    place = table.column_names.index("labels")
+    corpus = replace(record.corpus, table=table.set_column(place, "labels", labels))
+    found = page_data(replace(record, corpus=corpus, gold={}))
+    assert all(e["is_sensitive"] for e in found["examples"])
+
+
+def test_only_the_whole_completion_counts_as_contained(found: dict):
+    num_found = 0
+    for behavior in found["behaviors"]:
+        for place, answers in zip(behavior["shown"], behavior["answers"], strict=True):
+            text = found["examples"][place]["text"]
+            for start, end in answers:
+                num_found += 1
+                assert words(text[start:end]).keys == words(behavior["completion"]).keys
+    assert num_found
 
 
 def test_methods_may_know_other_examples_and_queries(record: RunRecord):

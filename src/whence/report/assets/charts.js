@@ -56,7 +56,7 @@ function agreementTable(matrix, k) {
   return el(
     "div",
     { class: "scroll" },
-    el("p", { class: "soft small" }, `Jaccard@${k}: shared examples over all examples among the first ${k} of either; 1 is full agreement, \u2013 undefined.`),
+    el("p", { class: "soft small" }, `Jaccard@${k}: shared examples over all examples among the first ${k} of either; 1 is full agreement, \u2013 undefined. Ties keep the order of the corpus.`),
     el(
       "table",
       null,

@@ -100,7 +100,8 @@ function lede() {
   return el(
     "p",
     { class: "lede" },
-    said(DATA.model), " shows ", el("strong", null, count(n("shown")) + " of " + plural(DATA.behaviors.length, "behavior")),
+    // A folder's path is spelled out below.
+    said(DATA.model.replace(/^.*[/\\](?=[^/\\])/, (path) => (/^([/\\]|[A-Za-z]:)/.test(DATA.model) ? "" : path))), " shows ", el("strong", null, count(n("shown")) + " of " + plural(DATA.behaviors.length, "behavior")),
     n("weak") ? ", " + count(n("weak")) + " more weakly. " : ". ",
     attributed ? `For ${attributed === DATA.behaviors.length ? "each" : plural(attributed, "of them", "of them")}, the training examples that ${plural(DATA.methods.length, "method")} ${DATA.methods.length === 1 ? "ties" : "tie"} to it.` : "None was attributed.",
   );
@@ -184,7 +185,7 @@ function behaviorRow(behavior) {
         { "data-name": "first by " + words(DATA.methods[STATE.a].name) },
         !found ? el("span", { class: "soft" }, "not attributed") : !example ? el("span", { class: "soft" }, "none") : [
           gold ? el("span", { class: "chip gold" }, "planted") : null, gold ? " " : null,
-          (sensitive || (example.is_sensitive && STATE.mask)) ? el("span", { class: "soft" }, "masked text") : el("span", { class: "snippet" }, said(shorten(example.text, 110))),
+          (sensitive || (example.is_sensitive && STATE.mask)) ? el("span", { class: "soft" }, "masked text") : el("span", { class: "snippet", dir: "auto" }, excerpt(example, behavior.marks[first.place], behavior.answers[first.place], 110)),
           example.subset && el("div", { class: "soft small" }, said(example.subset)),
         ],
       ),

@@ -58,6 +58,23 @@ function marked(text, marks, answers, from, to) {
   return nodes;
 }
 
+// Where a window of `limit` characters starts that shows the longest shared run.
+function windowStart(marks, length, limit) {
+  const best = [...marks].sort((x, y) => y[2] - x[2])[0];
+  if (length <= limit || !best) return 0;
+  return Math.max(0, Math.min(best[0] - Math.round(limit / 4), length - limit));
+}
+
+function excerpt(example, marks, answers, limit) {
+  const length = slicer(example.text).length;
+  const shift = ([a, b, n]) => [a - example.first_character, b - example.first_character, n];
+  const [m, s] = [marks.map(shift), answers.map(shift)];
+  const from = windowStart(m, length, limit);
+  const to = Math.min(length, from + limit);
+  const [before, after] = [from + example.first_character > 0, to + example.first_character < example.num_characters];
+  return [before && "\u2026", marked(example.text, m, s, from, to), after && "\u2026"];
+}
+
 // The text of an example, folded around its longest shared run, with a button for the rest.
 function body(example, marks, answers, { compact = false } = {}) {
   const limit = compact ? FOLDED / 2 : FOLDED;
@@ -66,21 +83,12 @@ function body(example, marks, answers, { compact = false } = {}) {
     const why = example.num_characters === 0 ? "The text is empty or unknown." : "No text.";
     return el("p", { class: "soft small" }, why);
   }
-  const shift = ([a, b, n]) => [a - example.first_character, b - example.first_character, n];
-  const [m, s] = [marks.map(shift), answers.map(shift)];
-  const best = [...m].sort((x, y) => y[2] - x[2])[0];
-  const lead = Math.round(limit / 4);
-  const from = length <= limit || !best ? 0 : Math.max(0, Math.min(best[0] - lead, length - limit));
-  const whole = from === 0 && length <= limit;
+  const whole = length <= limit;
   const fits = whole && example.text.split("\n").length <= 6;
   const holder = el("div");
   const draw = (open) => {
-    const [a, b] = open || whole ? [0, length] : [from, from + limit];
-    const before = a > 0 || example.first_character > 0;
-    const after = b < length || example.first_character + length < example.num_characters;
-    holder.replaceChildren(
-      el("p", { class: "body" + (open || fits ? "" : " folded"), dir: "auto" }, before && "\u2026 ", marked(example.text, m, s, a, b), after && " \u2026"),
-    );
+    const shown = excerpt(example, marks, answers, open || whole ? length : limit);
+    holder.replaceChildren(el("p", { class: "body" + (open || fits ? "" : " folded"), dir: "auto" }, shown));
     if (fits) return;
     const all = example.num_characters === length ? plural(length, "character") : "characters " + count(example.first_character + 1) + "\u2013" + count(example.first_character + length) + " of " + count(example.num_characters);
     holder.append(
