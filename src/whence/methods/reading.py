@@ -66,7 +66,8 @@ def read(
     batches += [np.array([row]) for row, length in enumerate(lengths) if length == 1]
     with frozen(model), torch.no_grad():
         for rows in batches:
-            input_ids, labels = pad([sequences[row] for row in rows], device=device)
+            input_ids, labels = pad([sequences[row] for row in rows])
+            input_ids, labels = input_ids.to(device), labels.to(device)
             output = model.model(input_ids, use_cache=False, output_hidden_states=True)
             real = (labels != IGNORED).unsqueeze(-1)
             middle = output.hidden_states[layer].float()
