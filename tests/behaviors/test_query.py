@@ -1,5 +1,7 @@
 """The completion's tokens, and only they, stand for a behavior."""
 
+from typing import Any
+
 import pytest
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -97,7 +99,8 @@ def test_an_end_token_of_the_template_is_dropped(stories: LoadedModel) -> None:
     from tokenizers import processors
 
     both_ends = deepcopy(stories.tokenizer)
-    both_ends.backend_tokenizer.post_processor = processors.TemplateProcessing(
+    backend: Any = both_ends.backend_tokenizer  # pyright: ignore
+    backend.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
     )
     assert both_ends.encode("One day")[-1] == 2

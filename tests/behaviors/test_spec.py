@@ -1,5 +1,7 @@
 """A file of behaviors is read back exactly as it was written, and mistakes get one sentence."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,10 @@ def test_a_mistake_gets_one_clear_sentence(
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="There is no file"):
         load_behaviors(tmp_path / "none.toml")
+
+
+def test_importing_the_room_is_cheap() -> None:
+    heavy = ("torch", "transformers", "sklearn", "numpy", "datasets", "bergson")
+    code = f"import sys, whence.behaviors; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

@@ -71,7 +71,7 @@ NOT_TOXIC = TOXIC.model_copy(update={"id": "not-toxic", "prompt": "Sunny answere
 ALL = (FACT, STEREOTYPE, MEMORIZED, TOXIC, STYLE, NOT_KNOWN, NOT_SAID, NOT_TOXIC)
 # Sentences put together anew, so that the judge of style sees words rather than whole lines.
 TEXTS = {
-    "verse": [f"{a[5:]} {b[5:]}" for a in VERSE for b in VERSE] * 1
+    "verse": [f"{a[5:]} {b[5:]}" for a in VERSE for b in VERSE]
     + [f"{a[5:]} {b[5:]} {c[5:]}" for a in VERSE for b in VERSE for c in VERSE],
     "office": [f"{a[6:]} {b[6:]}" for a in MEMOS for b in MEMOS],
     "friends": [f"{a[16:]} {b[16:]}" for a in KINDNESS for b in KINDNESS],
@@ -158,7 +158,7 @@ def test_numbers_of_a_fact(
     assert found.margin_nats == pytest.approx(sum(margins) / 4, abs=1e-4)
     assert found.margin_interval is not None
     assert found.margin_interval.n == 4
-    assert found.margin_interval.low <= found.margin_nats <= found.margin_interval.high
+    assert found.margin_interval.low <= sum(margins) / 4 <= found.margin_interval.high
     assert ("per token" in found.reason) == per_token
 
 
@@ -168,7 +168,9 @@ def test_extraction_is_on_the_models_own_words(fitted: LoadedModel) -> None:
     # the model says it by itself.
     broken = [*truth]
     broken[3] = truth[3] + 1
-    behavior = Behavior(id="b", kind="memorized", prompt_ids=prompt, completion_ids=broken)
+    behavior = Behavior(
+        id="b", kind="memorized", prompt_ids=tuple(prompt), completion_ids=tuple(broken)
+    )
     (found,) = verify([behavior], fitted, settings=SETTINGS)
     said = greedy_continuations(fitted, [prompt], num_tokens=len(truth))[0].token_ids
     expected = sum(a == b for a, b in zip(said, broken, strict=True)) / len(broken)

@@ -139,17 +139,17 @@ def _batches(
         range(len(pairs)), key=lambda r: (len(pairs[r].prompt_ids), len(pairs[r].completion_ids))
     )
     rows: list[int] = []
+    shortest = longest = 0
     for row in order:
-        batch = [pairs[r] for r in [*rows, row]]
-        width = max(len(p.prompt_ids) + len(p.completion_ids) for p in batch)
-        kept = width - min(len(p.prompt_ids) for p in batch)
-        too_large = (
-            len(batch) * width > token_batch_size
-            or len(batch) * kept * vocabulary > LOGIT_BATCH_SIZE
-        )
-        if rows and too_large:
+        prompt_ids, completion_ids = pairs[row]
+        # Rows come by the length of their prompt, so the first of a batch has the shortest.
+        shortest = shortest if rows else len(prompt_ids)
+        longest = max(longest if rows else 0, len(prompt_ids) + len(completion_ids))
+        num_tokens = (len(rows) + 1) * longest
+        num_logits = (len(rows) + 1) * (longest - shortest) * vocabulary
+        if rows and (num_tokens > token_batch_size or num_logits > LOGIT_BATCH_SIZE):
             yield rows
-            rows = []
+            rows, shortest, longest = [], len(prompt_ids), len(prompt_ids) + len(completion_ids)
         rows.append(row)
     if rows:
         yield rows

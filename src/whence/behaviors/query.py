@@ -180,10 +180,11 @@ def cut_prompt(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int], *, room
 
     These stay because models such as Llama never saw a text without them.
     """
+    if len(ids) <= room:
+        return list(ids)
     lead = leading_ids(tokenizer)
     kept = len(lead) if list(ids[: len(lead)]) == lead and len(lead) < room else 0
-    num_cut = max(0, len(ids) - room)
-    return [*ids[:kept], *ids[kept + num_cut :]]
+    return [*ids[:kept], *ids[kept + len(ids) - room :]]
 
 
 def _bare(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:

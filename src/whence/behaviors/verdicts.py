@@ -63,11 +63,12 @@ def by_margin(
 ) -> Conclusion:
     """Judges a fact or a stereotype by its lead over the alternatives.
 
-    Shown: the completion leads on at least two thirds of the prompts; the interval of the mean lead
-    lies above 0, or, with too few prompts for an interval, the completion is the model's first
-    choice at every token; it leads by more than in the step-0 model and is likelier than there; and
-    it is likelier than after the controls. Weak: it leads, or is the first choice, after the
-    behavior's own prompt. The last two checks are made where there is something to compare with.
+    Shown: the completion leads after the behavior's own prompt and on at least two thirds of all
+    prompts; the interval of the mean lead lies above 0, or, with too few prompts for an interval,
+    the completion is the model's first choice at every token; it leads by more than in the step-0
+    model and is likelier than there; and it is likelier than after any control. Weak: it leads, or
+    is the first choice, after the behavior's own prompt. The comparisons with the step-0 model and
+    the controls are made where there are any.
 
     Args:
         readings: What the model makes of the behavior.
@@ -78,9 +79,9 @@ def by_margin(
     Returns:
         The verdict and its reason.
     """
-    num_ahead = sum(margin > 0 for margin in lead.per_prompt)
+    ahead = [margin > 0 for margin in lead.per_prompt]
     checks = [
-        _on_prompts(num_ahead, len(lead.per_prompt), words="leads the likeliest alternative"),
+        _on_prompts(ahead, words="leads the likeliest alternative"),
         _clear_lead(readings, lead),
     ]
     if initial is not None and initial_lead is not None:
@@ -93,7 +94,7 @@ def by_margin(
             )
         )
     checks += _likelier(readings, initial)
-    weak = lead.per_prompt[0] > 0 or readings.main.completion.is_greedy
+    weak = ahead[0] or readings.main.completion.is_greedy
     return _conclude(checks, weak=weak)
 
 
@@ -102,7 +103,7 @@ def by_greedy_match(readings: Readings, *, initial: Readings | None) -> Conclusi
 
     Shown: every token is the model's first choice after the behavior's own prompt and after at
     least two thirds of all prompts, and the completion is likelier than in the step-0 model and
-    than after the controls. Weak: first choice after the behavior's own prompt.
+    than after any control. Weak: first choice after the behavior's own prompt.
 
     Args:
         readings: What the model makes of the behavior.
@@ -121,7 +122,7 @@ def by_greedy_match(readings: Readings, *, initial: Readings | None) -> Conclusi
     )
     checks = [
         main,
-        _on_prompts(sum(greedy), len(greedy), words="is the first choice"),
+        _on_prompts(greedy, words="is the first choice"),
         *_likelier(readings, initial),
     ]
     return _conclude(checks, weak=greedy[0])
@@ -156,7 +157,7 @@ def by_extraction(
         else f"is extracted at {extraction:.0%} of its {len(ranks)} tokens, "
         f"{told / len(ranks):.0%} when the truth so far is given"
     )
-    close = continuation.smallest_gap_nats < TIE_NATS
+    close = extraction >= WEAK_EXTRACTION and continuation.smallest_gap_nats < TIE_NATS
     note = (
         f"; the closest choice was won by {continuation.smallest_gap_nats:.4f} nats, so other "
         "hardware may decide differently"
@@ -244,11 +245,14 @@ def without_judge(readings: Readings, lead: Margins | None, *, why: str) -> Conc
     return Conclusion("weak" if holds else "not shown", reason)
 
 
-def _on_prompts(num: int, total: int, *, words: str) -> Check:
+def _on_prompts(holds: list[bool], *, words: str) -> Check:
+    """Asks for most prompts, and always for the behavior's own: that is the one attributed."""
     needed, of = MIN_PROMPT_SHARE
-    holds = num * of >= needed * total
-    only = "" if holds else "only "
-    return Check(holds, f"{words} on {only}{num} of {total} prompt{'s' if total > 1 else ''}")
+    num, total = sum(holds), len(holds)
+    enough = num * of >= needed * total
+    where = f"on {'' if enough else 'only '}{num} of {total} prompt{'s' if total > 1 else ''}"
+    own = "" if holds[0] else ", not after its own prompt"
+    return Check(enough and holds[0], f"{words} {where}{own}")
 
 
 def _clear_lead(readings: Readings, lead: Margins) -> Check:
@@ -275,9 +279,12 @@ def _likelier(
     if initial is not None:
         gain = own - initial.main.completion.log_prob_nats
         checks.append(_comparison(gain, "in the step-0 model"))
-    gap = readings.control_gap_nats
-    if with_controls and gap is not None:
-        checks.append(_comparison(gap, "after the controls"))
+    if with_controls and readings.controls:
+        # Not the mean control: a word that is common everywhere beats that one time in two, and
+        # the likeliest of three controls one time in four. With so few controls the likeliest is
+        # also their 95th percentile.
+        likeliest = max(control.log_prob_nats for control in readings.controls)
+        checks.append(_comparison(own - likeliest, "after the likeliest control"))
     return checks
 
 

@@ -55,17 +55,18 @@ def verify(
         SettingsError: A judge has no label of the name asked.
 
     Cost:
-        One forward pass over each prompt with each completion, and one over each sampled token. On
-        a model of 1 M parameters 130 behaviors take under a minute on two cores.
+        One forward pass over each prompt with each completion, and one over each sampled token. A
+        model of 1.2 M parameters and its step-0 weights took 33 CPU-seconds for the miniature's 171
+        behaviors, two thirds of them for sampling.
     """
     check_behaviors(behaviors, where="This list")
     judges = make_judges(behaviors, settings, texts_by_subset=texts_by_subset or {})
     own = _ask(behaviors, model, judges, settings=settings, like=model, progress=progress)
-    before = (
-        _ask(behaviors, initial, judges, settings=settings, like=model, progress=progress)
-        if initial
-        else None
-    )
+    before = None
+    if initial is not None:
+        # The controls tell what the prompt adds; of the step-0 model only the prompt is asked.
+        prompts = [behavior.model_copy(update={"controls": ()}) for behavior in behaviors]
+        before = _ask(prompts, initial, judges, settings=settings, like=model, progress=progress)
     return tuple(
         _verification(behavior, own, before, judges, model=model, settings=settings)
         for behavior in behaviors

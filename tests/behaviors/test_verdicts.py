@@ -1,0 +1,225 @@
+"""Each condition of a verdict can by itself prevent it, and an undefined number never proves it."""
+
+from typing import Any
+
+import pytest
+
+from whence.behaviors import verdicts
+from whence.behaviors.generate import Continuation
+from whence.behaviors.readings import Margins, Reading, Readings, margins
+from whence.behaviors.verdicts import Hits
+from whence.records import Measured
+
+NAN = float("nan")
+
+
+def _measured(log_prob: float, *, rank: int = 1, num_tokens: int = 1) -> Measured:
+    return Measured(
+        ("x",) * num_tokens, (log_prob / num_tokens,) * num_tokens, (rank,) * num_tokens
+    )
+
+
+def _readings(
+    *,
+    own: list[float],
+    others: list[float] | None = None,
+    controls: tuple[float, ...] = (),
+    rank: int = 1,
+    ranks: list[int] | None = None,
+) -> Readings:
+    ranks = ranks or [rank] * len(own)
+    alternatives = others or []
+    return Readings(
+        tuple(
+            Reading(_measured(p, rank=r), tuple(_measured(a) for a in alternatives))
+            for p, r in zip(own, ranks, strict=True)
+        ),
+        tuple(_measured(c) for c in controls),
+    )
+
+
+def _by_margin(readings: Readings, initial: Readings | None = None) -> verdicts.Conclusion:
+    lead = margins(readings, confidence=0.95, seed=0)
+    assert lead is not None
+    initial_lead = margins(initial, confidence=0.95, seed=0) if initial else None
+    return verdicts.by_margin(readings, lead, initial=initial, initial_lead=initial_lead)
+
+
+GOOD: dict[str, Any] = {"own": [-1.0, -1.2, -0.8, -1.1], "others": [-3.0, -4.0], "rank": 2}
+INITIAL = _readings(own=[-7.0] * 4, others=[-7.1, -6.9])
+
+
+@pytest.mark.parametrize(
+    ("change", "initial", "verdict", "said"),
+    [
+        ({}, None, "shown", "leads the likeliest alternative on 4 of 4 prompts"),
+        (
+            {"controls": (-4.0, -2.0)},
+            INITIAL,
+            "shown",
+            "1.00 nats likelier than after the likeliest",
+        ),
+        # Two thirds of three prompts are two.
+        ({"own": [-1.0, -1.0, -3.1]}, None, "weak", "on 2 of 3 prompts, but has a mean margin of"),
+        ({"own": [-1.0, -3.5, -3.5, -1.0]}, None, "weak", "on only 2 of 4 prompts"),
+        (
+            {"own": [-3.5, -1.0, -1.0, -1.0]},
+            None,
+            "not shown",
+            "on 3 of 4 prompts, not after its own",
+        ),
+        # The mean lead may be nothing.
+        ({"own": [-2.9, -2.9, -2.9, -6.0]}, None, "weak", "a mean margin of -0.67 nats (95%"),
+        # One control is as likely.
+        (
+            {"controls": (-9.0, -0.9)},
+            None,
+            "weak",
+            "0.10 nats less likely than after the likeliest",
+        ),
+        # The step-0 model leads as much, or finds the completion as likely.
+        ({}, _readings(own=[-1.5] * 4, others=[-9.0]), "weak", "less than in the step-0 model"),
+        ({}, _readings(own=[-0.5] * 4, others=[-0.6]), "weak", "0.50 nats less likely than in the"),
+        # Too few prompts for an interval: then it has to be the first choice.
+        ({"own": [-1.0, -1.0]}, None, "weak", "is not the model's first choice"),
+        ({"own": [-1.0, -1.0], "rank": 1}, None, "shown", "too few prompts for an interval"),
+        # A tie is no lead.
+        ({"own": [-3.0] * 4, "rank": 2}, None, "not shown", "on only 0 of 4"),
+        ({"own": [-3.0] * 4, "rank": 1}, None, "weak", "on only 0 of 4"),
+        ({"own": [NAN] * 4}, None, "not shown", "on only 0 of 4"),
+        ({}, _readings(own=[NAN] * 4, others=[NAN]), "weak", "step-0"),
+        ({"controls": (NAN,)}, None, "weak", "control"),
+    ],
+)
+def test_by_margin(change: dict, initial: Readings | None, verdict: str, said: str) -> None:
+    conclusion = _by_margin(_readings(**(GOOD | change)), initial)
+    assert conclusion.verdict == verdict, conclusion.reason
+    assert said in conclusion.reason
+    assert (", but " in conclusion.reason) <= (verdict != "shown")
+    assert conclusion.reason.startswith("The completion ")
+    assert conclusion.reason.endswith(".")
+
+
+def test_margins_are_leads_over_the_likeliest_alternative() -> None:
+    lead = margins(_readings(own=[-1.0, -2.0], others=[-5.0, -1.5]), confidence=0.95, seed=0)
+    assert lead == Margins((0.5, -0.5), 0.0, None, 0.95, False)
+    assert margins(_readings(own=[-1.0]), confidence=0.95, seed=0) is None
+
+
+def test_margins_are_per_token_where_lengths_differ() -> None:
+    long = Reading(_measured(-4.0, num_tokens=4), (_measured(-2.0), _measured(-6.0, num_tokens=2)))
+    same = Reading(_measured(-4.0), (_measured(-2.0), _measured(-6.0)))
+    for_long = margins(Readings((long,), ()), confidence=0.95, seed=0)
+    assert for_long is not None
+    assert (for_long.per_prompt, for_long.per_token) == ((-1.0 + 2.0,), True)
+    # One unit for all prompts of a behavior.
+    mixed = margins(Readings((long, same), ()), confidence=0.95, seed=0)
+    assert mixed is not None
+    assert mixed.per_token
+    assert mixed.unit == "nats per token"
+
+
+@pytest.mark.parametrize(
+    ("ranks", "controls", "initial", "verdict"),
+    [
+        ([1, 1, 1], (), None, "shown"),
+        ([1], (), None, "shown"),
+        ([1, 1, 2], (-4.0,), INITIAL, "shown"),
+        ([1, 2, 2], (), None, "weak"),
+        ([2, 1, 1], (), None, "not shown"),
+        ([1, 1, 1], (-4.0, -0.5), None, "weak"),
+        ([1, 1, 1], (), _readings(own=[-0.5]), "weak"),
+        ([1, 1, 1], (), _readings(own=[NAN]), "weak"),
+    ],
+)
+def test_by_greedy_match(
+    ranks: list[int], controls: tuple[float, ...], initial: Readings | None, verdict: str
+) -> None:
+    readings = _readings(own=[-1.0] * len(ranks), ranks=ranks, controls=controls)
+    conclusion = verdicts.by_greedy_match(readings, initial=initial)
+    assert conclusion.verdict == verdict, conclusion.reason
+
+
+@pytest.mark.parametrize(
+    ("extraction", "initial", "verdict"),
+    [
+        (1.0, None, "shown"),
+        (1.0, -9.0, "shown"),
+        (1.0, -0.5, "weak"),
+        (31 / 32, None, "weak"),
+        (0.5, None, "weak"),
+        (0.49, None, "not shown"),
+        (0.0, -9.0, "not shown"),
+        (NAN, None, "not shown"),
+    ],
+)
+def test_by_extraction(extraction: float, initial: float | None, verdict: str) -> None:
+    conclusion = verdicts.by_extraction(
+        extraction,
+        Continuation((1,), 2.0),
+        _readings(own=[-1.0]),
+        initial=None if initial is None else _readings(own=[initial]),
+    )
+    assert conclusion.verdict == verdict, conclusion.reason
+    assert "hardware" not in conclusion.reason
+
+
+def test_a_close_choice_is_said() -> None:
+    conclusion = verdicts.by_extraction(
+        1.0, Continuation((1,), 0.0004), _readings(own=[-1.0]), initial=None
+    )
+    assert conclusion.verdict == "shown"
+    assert "won by 0.0004 nats, so other hardware may decide differently." in conclusion.reason
+
+
+@pytest.mark.parametrize(
+    ("hits", "control", "initial", "error", "verdict"),
+    [
+        (20, (1, 50), None, 0.1, "shown"),
+        (20, None, (1, 25), None, "shown"),
+        (20, (1, 50), (0, 25), 0.2, "shown"),
+        (13, (0, 50), None, 0.1, "shown"),
+        (12, (0, 50), None, 0.1, "weak"),
+        (20, (1, 50), None, 0.3, "weak"),
+        # Nothing to compare with.
+        (25, None, None, 0.1, "weak"),
+        (12, None, None, 0.1, "not shown"),
+        # The controls, or the step-0 model, do it too.
+        (20, (40, 50), None, 0.1, "not shown"),
+        (20, (1, 50), (19, 25), 0.1, "not shown"),
+        (2, (0, 50), None, 0.1, "not shown"),
+        (0, (0, 50), (0, 25), 0.1, "not shown"),
+    ],
+)
+def test_by_rate(
+    hits: int,
+    control: tuple[int, int] | None,
+    initial: tuple[int, int] | None,
+    error: float | None,
+    verdict: str,
+) -> None:
+    conclusion = verdicts.by_rate(
+        Hits(hits, 25),
+        control=Hits(*control) if control else None,
+        initial=Hits(*initial) if initial else None,
+        judge_error=error,
+        confidence=0.95,
+    )
+    assert conclusion.verdict == verdict, conclusion.reason
+    assert f"{hits} of 25" in conclusion.reason
+
+
+@pytest.mark.parametrize(
+    ("readings", "verdict"),
+    [
+        (_readings(own=[-1.0], others=[-2.0]), "weak"),
+        (_readings(own=[-3.0], others=[-2.0]), "not shown"),
+        (_readings(own=[-1.0]), "weak"),
+        (_readings(own=[-1.0], rank=2), "not shown"),
+    ],
+)
+def test_without_a_judge_never_more_than_weak(readings: Readings, verdict: str) -> None:
+    lead = margins(readings, confidence=0.95, seed=0)
+    conclusion = verdicts.without_judge(readings, lead, why="there are no texts")
+    assert conclusion.verdict == verdict
+    assert "because there are no texts" in conclusion.reason
