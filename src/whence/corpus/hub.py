@@ -42,8 +42,6 @@ def read_hub(settings: CorpusSettings) -> HubRows:
         raise _explain(error, settings) from error
     if names := dataset.column_names:
         dataset = dataset.select_columns(needed_columns(names, settings))
-    if settings.stream and settings.max_documents is not None:
-        dataset = dataset.take(settings.max_documents)
     num_rows = dataset.num_rows if isinstance(dataset, datasets.Dataset) else None
     return HubRows(_rows(dataset, settings), num_rows)
 
