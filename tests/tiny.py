@@ -108,7 +108,7 @@ def _fit(model, sequences: list[list[int]]) -> None:
         torch.arange(width) < torch.tensor([[len(s)] for s in sequences]), ids, -100
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(150):
+    for _ in range(60):
         optimizer.zero_grad()
         model(ids, labels=labels).loss.backward()
         optimizer.step()

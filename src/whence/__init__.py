@@ -3,6 +3,7 @@
 The names below are the Python API; see `whence.api`. Importing `whence` loads none of them.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,6 +45,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'whence' has no attribute {name!r}")
-    from whence import api
-
-    return getattr(api, name)
+    return getattr(import_module("whence.api"), name)

@@ -23,7 +23,7 @@ def export_testbed(
     Raises:
         ArtifactError: The directory cannot be written.
     """
-    from whence import testbed
+    import whence.testbed as testbed
     from whence.behaviors import dump_behaviors
 
     corpus = testbed.corpus(size)
