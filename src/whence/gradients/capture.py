@@ -111,10 +111,11 @@ def backward(
     import torch.nn.functional as F  # noqa: N812
 
     device = model_device(model)
-    logits = model.model(batch.input_ids.to(device), use_cache=False).logits[:, :-1]
-    labels = batch.labels[:, 1:].to(device)
+    logits = model.model(batch.input_ids.to(device), use_cache=False).logits
+    # The labels are shifted and not the logits, whose copies would cost more than the softmax.
+    labels = F.pad(batch.labels[:, 1:], (0, 1), value=IGNORED).to(device)
     losses = F.cross_entropy(
-        logits.reshape(-1, logits.shape[-1]).to(gradient_dtype(model)),
+        logits.flatten(0, 1).to(gradient_dtype(model)),
         labels.flatten(),
         ignore_index=IGNORED,
         reduction="none",
