@@ -4,13 +4,10 @@ import gzip
 import json
 from pathlib import Path
 
-import pytest
-
 from whence.corpus import load_corpus
 from whence.settings import CorpusSettings
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_pile_mini_is_what_its_model_was_trained_on(data: Path) -> None:
     from transformers import AutoTokenizer
 

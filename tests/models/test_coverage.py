@@ -39,6 +39,7 @@ MODELS = {"gpt-neox": make_model, "gpt2": gpt2, "llama": llama}
 
 
 @pytest.mark.parametrize("kind", MODELS)
+# Importing Bergson makes third-party libraries warn about what they will remove.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_names_and_sizes_are_bergsons(kind: str) -> None:
     collector = pytest.importorskip("bergson.collector.collector", exc_type=ImportError)
