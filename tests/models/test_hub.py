@@ -50,7 +50,11 @@ def test_fetches_weights_once_and_nothing_else(hub: LoopbackHub, checkpoint: Che
     folder = checkpoint()
     files: dict[str, bytes | Path] = {file.name: file for file in folder.iterdir()}
     extra = {"optimizer.pt": b"0", "pytorch_model.bin": b"0", "modeling.py": b"raise SystemExit"}
-    hub.add("models", "lab/extra", files | extra | {"onnx/model.safetensors": b"0"})
+    hub.add(
+        "models",
+        "lab/extra",
+        files | extra | {"onnx/model.safetensors": b"0", "tokenizer/vocab.json": b"0"},
+    )
     load_model(ModelSettings(name="lab/extra"))
     fetched = {Path(asked.path).name for asked in hub.downloads()}
     assert fetched == {file.name for file in folder.iterdir()}
