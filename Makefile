@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow check package-check setup clean
+.PHONY: demo test test-slow check package-check bench setup clean
 
 setup: $(STAMP)
 
@@ -30,6 +30,9 @@ check: $(STAMP)
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/docs
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/planted.py
 
 package-check: $(STAMP)
 	rm -rf build/package && mkdir -p build/package
