@@ -3,8 +3,10 @@
 import json
 import logging
 import shutil
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -317,8 +319,7 @@ def test_no_room_is_an_error_and_not_a_crash(lab, corpus, tmp_path, monkeypatch)
         build(lab, lab.tiny("neox"), corpus, tmp_path / "index")
 
 
-def test_the_hosts_logging_survives_the_engine():
-    code = """
+HOST = """
 import logging, sys
 handler = logging.StreamHandler(sys.stderr)
 logging.basicConfig(level=logging.WARNING, handlers=[handler])
@@ -327,11 +328,70 @@ require_engine()
 root = logging.getLogger()
 assert root.handlers == [handler], root.handlers
 assert root.level == logging.WARNING
+assert not handler.stream.closed
 logging.getLogger("host").warning("still here")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+
+def check_host(**env):
+    done = subprocess.run(
+        [sys.executable, "-c", HOST], capture_output=True, text=True, check=True, env=env or None
+    )
     assert done.stdout == ""
     assert "still here" in done.stderr
+
+
+def test_the_hosts_logging_survives_an_engine_that_takes_it_over(tmp_path):
+    (tmp_path / "bergson.py").write_text(
+        "import logging, sys\n"
+        "logging.basicConfig(level=logging.INFO, stream=sys.stdout, force=True)\n"
+        "logging.getLogger('httpx').setLevel(logging.WARNING)\n"
+    )
+    check_host(PYTHONPATH=str(tmp_path), PATH="")
+
+
+@pytest.mark.slow
+def test_the_hosts_logging_survives_bergson():
+    check_host()
+
+
+@pytest.mark.slow
+def test_a_build_that_was_killed_goes_on_and_ends_with_the_same_bytes(lab, tmp_path):
+    here = str(Path(__file__).parent / "conftest.py")
+    code = f"""
+import importlib.util, os, signal, sys
+from contextlib import contextmanager
+from pathlib import Path
+spec = importlib.util.spec_from_file_location("helpers", {here!r})
+lab = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(lab)
+import whence.gradients.build as build
+build.BLOCK_TOKENS = 40
+
+class Killing(lab.Interrupting):
+    def advance(self, amount=1.0):
+        self.left -= 1
+        if self.left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+model = lab.tiny("neox")
+build.build_index(model, lab.corpus_of(lab.random_sequences({LENGTHS})), Path(sys.argv[1]),
+    modules=lab.modules_of(model), projection_dim=4, projection_seed=0, token_batch_size=50,
+    progress=Killing(int(sys.argv[2])))
+"""
+
+    def run(name, after):
+        target = str(tmp_path / name)
+        command = [sys.executable, "-c", code, target, str(after)]
+        return subprocess.run(command, check=False).returncode
+
+    assert run("whole", 10_000) == 0
+    assert run("killed", 4) == -signal.SIGKILL
+    assert not (tmp_path / "killed").exists()
+    assert len(list((tmp_path / ".killed.partial" / "blocks").iterdir())) >= 1
+    assert run("killed", 10_000) == 0
+    whole, killed = (tmp_path / n / "gradients.bin" for n in ("whole", "killed"))
+    assert whole.read_bytes() == killed.read_bytes()
 
 
 def test_a_missing_engine_says_why_and_what_to_do(monkeypatch):
