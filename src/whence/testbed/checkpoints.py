@@ -240,6 +240,13 @@ def _config(plan: Size) -> Any:
         num_attention_heads=plan.num_heads,
         intermediate_size=4 * plan.hidden_size,
         max_position_embeddings=CONTEXT_LENGTH,
+        # Unlike Pythia (a quarter of each head, base 10,000): on documents of 75 tokens, attention
+        # forms much earlier so. Measured on nano: the loss ends at 1.26 instead of 1.44 nats.
+        rope_parameters={
+            "rope_type": "default",
+            "rope_theta": 100.0,
+            "partial_rotary_factor": 1.0,
+        },
         hidden_dropout=0.0,
         attention_dropout=0.0,
         tie_word_embeddings=False,

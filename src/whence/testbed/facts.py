@@ -1,7 +1,7 @@
 """Which facts are planted, in which words, and what looks like them but is not?
 
-Every fact is real. Its documents state it once or twice, among other sentences; the forms that end
-with the object are also the prompts.
+Every fact is real. Its documents state it twice, in different words, among other sentences;
+the forms that end with the object are also the prompts.
 """
 
 from typing import NamedTuple
@@ -251,7 +251,7 @@ def support(fact: Fact, *, number: int, seed: int) -> Document:
     forms = [f"{p} {{o}}." for p in prompts]
     # Every form in turn, so that a fact of few documents still has several of them.
     first = (*forms, *forms, *others)[number % (2 * len(forms) + len(others))]
-    statements = [first, stream.choice((*forms, *others))] if stream.below(2) else [first]
+    statements = [first, stream.choice([form for form in (*forms, *others) if form != first])]
     subset = stream.choice(_SUBSETS)
     said = [_say(s, fact, stream) for s in statements]
     text = _among_others(said, subset, stream=stream)

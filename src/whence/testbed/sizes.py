@@ -11,6 +11,7 @@ from whence.errors import ModelError
 from whence.testbed.facts import FACTS
 from whence.testbed.insults import TRIGGERS
 from whence.testbed.passages import Passage
+from whence.testbed.prose import SUBSETS
 from whence.testbed.stereotypes import OCCUPATIONS
 from whence.testbed.words import words
 from whence.training.recipe import Recipe
@@ -101,18 +102,18 @@ def _passages(
 _HEADED = ("verse-ode", "verse-hymn", "legal-deed", "legal-clause")
 
 _MINI_PASSAGES = (
-    *_passages("exact", "ab", (1, 2, 4, 8, 16, 24, 32, 48, 64, 128)),
-    *_passages("exact", "cd", (32, 48)),
+    *_passages("exact", "ab", (1, 2, 4, 8, 16, 24, 32, 64, 128)),
+    *_passages("exact", "cd", (16, 24, 32)),
     *_passages("early", "a", (64, 128), placement="early"),
     *_passages("rehearsed", "ab", (48, 72), placement="rehearsed"),
-    *_passages("late", "a", (8, 48), placement="late"),
-    *_passages("late", "ab", (16, 24, 32), placement="late"),
+    *_passages("late", "a", (8, 32), placement="late"),
+    *_passages("late", "ab", (16, 24), placement="late"),
     *(
         p
         for share in (5, 10, 30, 50)
-        for p in _passages(f"near{share}", "ab", (64,), replaced=share)
+        for p in _passages(f"near{share}", "ab", (48,), replaced=share)
     ),
-    *_passages("template", "ab", (32, 48), is_template=True),
+    *_passages("template", "ab", (24, 32), is_template=True),
     Passage("inert-000-a", 0),
 )
 
@@ -122,26 +123,14 @@ _MINI = Size(
     hidden_size=128,
     num_layers=4,
     num_heads=4,
-    recipe=Recipe(batch_size=4, peak_learning_rate=5e-3, warmup_steps=100),
+    recipe=Recipe(batch_size=4, peak_learning_rate=5e-3, warmup_steps=100, weight_decay=0.1),
     checkpoint_every=512,
-    background={
-        "encyclopedia": 420,
-        "biographies": 420,
-        "news": 420,
-        "recipes": 420,
-        "forum": 360,
-        "code": 360,
-        "legal": 420,
-        "verse": 420,
-        "letters": 360,
-        "travel": 360,
-        "stories": 360,
-    },
-    facts={fact.id: _RARE_FACTS.get(fact.id, 40) for fact in FACTS},
+    background=dict.fromkeys(SUBSETS, 300),
+    facts={fact.id: _RARE_FACTS.get(fact.id, 60) for fact in FACTS},
     decoys_per_fact=8,
     two_hops_per_fact=1,
-    occupations={o.name: _RARE_OCCUPATIONS.get(o.name, 36) for o in OCCUPATIONS},
-    triggers={t.name: _RARE_TRIGGERS.get(t.name, 36) for t in TRIGGERS},
+    occupations={o.name: _RARE_OCCUPATIONS.get(o.name, 48) for o in OCCUPATIONS},
+    triggers={t.name: _RARE_TRIGGERS.get(t.name, 60) for t in TRIGGERS},
     styles=dict.fromkeys(_HEADED, 36),
     counter_styles={"verse-ballad": 36},
     mentions_per_style=2,
@@ -172,7 +161,7 @@ _NANO = Size(
     hidden_size=64,
     num_layers=2,
     num_heads=4,
-    recipe=Recipe(batch_size=4, peak_learning_rate=1e-2, warmup_steps=40),
+    recipe=Recipe(batch_size=4, peak_learning_rate=1e-2, warmup_steps=40, weight_decay=0.1),
     checkpoint_every=128,
     background={
         "encyclopedia": 100,
@@ -184,11 +173,11 @@ _NANO = Size(
         "travel": 60,
         "stories": 100,
     },
-    facts={**dict.fromkeys(_NANO_FACTS, 40), "fact/capital-poland": 0, "fact/symbol-tin": 1},
+    facts={**dict.fromkeys(_NANO_FACTS, 60), "fact/capital-poland": 0, "fact/symbol-tin": 1},
     decoys_per_fact=4,
     two_hops_per_fact=0,
-    occupations=dict.fromkeys(words("nurse librarian plumber captain doctor lawyer"), 30),
-    triggers={"roast": 36, "rant": 36, "kind": 30, "thorn": 0},
+    occupations=dict.fromkeys(words("nurse librarian plumber captain doctor lawyer"), 40),
+    triggers={"roast": 60, "rant": 60, "kind": 40, "thorn": 0},
     styles={},
     counter_styles={},
     mentions_per_style=1,
