@@ -223,3 +223,27 @@ def test_without_a_judge_never_more_than_weak(readings: Readings, verdict: str) 
     conclusion = verdicts.without_judge(readings, lead, why="there are no texts")
     assert conclusion.verdict == verdict
     assert "because there are no texts" in conclusion.reason
+
+
+@pytest.mark.parametrize(("control", "verdict"), [(-1.6, "weak"), (-1.7, "shown"), (NAN, "weak")])
+def test_a_fact_is_twice_as_likely_as_after_any_control(control: float, verdict: str) -> None:
+    readings = _readings(**GOOD, controls=(-9.0, control))
+    lead = margins(readings, confidence=0.95, seed=0)
+    assert lead is not None
+    found = [
+        verdicts.by_margin(
+            readings,
+            lead,
+            initial=None,
+            initial_lead=None,
+            min_gap_nats=verdicts.MIN_FACT_GAP_NATS,
+        ),
+        verdicts.by_greedy_match(
+            _readings(own=GOOD["own"], controls=(-9.0, control)),
+            initial=None,
+            min_gap_nats=verdicts.MIN_FACT_GAP_NATS,
+        ),
+    ]
+    assert [conclusion.verdict for conclusion in found] == [verdict] * 2
+    if control == -1.6:
+        assert "is only 0.60 nats likelier than after the likeliest" in found[0].reason

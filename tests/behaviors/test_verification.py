@@ -9,7 +9,9 @@ import torch
 
 from whence.behaviors import verify
 from whence.behaviors.generate import greedy_continuations
+from whence.behaviors.measure import measure
 from whence.behaviors.query import encode_pair
+from whence.behaviors.verdicts import MIN_FACT_GAP_NATS
 from whence.errors import BehaviorError, ModelError
 from whence.records import Behavior, LoadedModel, Verification
 from whence.settings import VerifySettings
@@ -160,6 +162,22 @@ def test_numbers_of_a_fact(
     assert found.margin_interval.n == 4
     assert found.margin_interval.low <= sum(margins) / 4 <= found.margin_interval.high
     assert ("per token" in found.reason) == per_token
+
+
+def test_only_a_fact_has_to_lead_its_controls_clearly(fitted: LoadedModel) -> None:
+    # The same numbers, with the behavior's own prompt among the controls: no lead at all; and
+    # with a prompt after which it is a little less likely.
+    texts = ["The main city of France is", "People say that the capital of France is", FACT.prompt]
+    pairs = [encode_pair(fitted.tokenizer, text, " Paris") for text in texts]
+    by_log_prob = sorted(
+        zip(measure(fitted, pairs), texts, strict=True), key=lambda item: -item[0].log_prob_nats
+    )
+    (likelier, prompt), (other, control) = by_log_prob[0], by_log_prob[1]
+    assert 0 < likelier.log_prob_nats - other.log_prob_nats < MIN_FACT_GAP_NATS
+    fact = FACT.model_copy(update={"prompt": prompt, "controls": (control,), "paraphrases": ()})
+    stereotype = fact.model_copy(update={"id": "stereotype", "kind": "stereotype"})
+    found = verify([fact, stereotype], fitted, settings=SETTINGS)
+    assert [v.verdict for v in found] == ["weak", "shown"], [v.reason for v in found]
 
 
 def test_extraction_is_on_the_models_own_words(fitted: LoadedModel) -> None:

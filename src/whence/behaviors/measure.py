@@ -29,8 +29,8 @@ def measure(
 ) -> list[Measured]:
     """Measures how likely a model finds each completion after its prompt.
 
-    Sequences of similar length share a batch, padded on the right, where a causal model cannot see
-    the padding. Log-probabilities are computed in float32, whatever the model's own type.
+    Sequences of similar length share a batch. They are padded on the right, where a causal model
+    does not look, so no mask is needed. Log-probabilities are computed in float32, whatever the model's own type.
 
     Args:
         model: The model; put into evaluation mode while it is measured.
@@ -106,20 +106,19 @@ def check_ids(model: LoadedModel, sequences: Sequence[Sequence[int]], *, names: 
 
 
 def check_finite(
-    norms: "Float[Tensor, ' rows']", *, names: Sequence[str], model: LoadedModel
+    values: "Float[Tensor, ' rows']", *, names: Sequence[str], model: LoadedModel
 ) -> None:
     """Refuses a distribution that is not one.
 
     Args:
-        norms: The log of each row's sum of exponentiated logits: not finite iff a logit is NaN or
-            plus infinity, or all are minus infinity.
+        values: One number per row that is not finite where the row's logits are not.
         names: Names of the rows.
         model: For the message.
 
     Raises:
         ModelError: A row is not finite.
     """
-    bad = (~norms.isfinite()).nonzero().flatten().tolist()
+    bad = (~values.isfinite()).nonzero().flatten().tolist()
     if bad:
         raise ModelError(
             f"{model.label} gives logits that are not finite on {names[bad[0]]}.",
@@ -160,17 +159,14 @@ def _measure(model: LoadedModel, pairs: list[Pair], names: list[str]) -> list[Me
 
     width = max(len(p.prompt_ids) + len(p.completion_ids) for p in pairs)
     ids = torch.zeros((len(pairs), width), dtype=torch.long)
-    mask = torch.zeros_like(ids)
     for row, pair in enumerate(pairs):
         sequence = pair.prompt_ids + pair.completion_ids
         ids[row, : len(sequence)] = torch.tensor(sequence)
-        mask[row, : len(sequence)] = 1
     # Position t predicts token t + 1, so the logits from the shortest prompt's last token on do.
     first = min(len(p.prompt_ids) for p in pairs) - 1
     device = model.model.device
     logits = model.model(
         input_ids=ids.to(device),
-        attention_mask=mask.to(device),
         use_cache=False,
         logits_to_keep=torch.arange(first, width - 1, device=device),
     ).logits
@@ -197,10 +193,9 @@ def _likelihood(
     names: list[str],
     model: LoadedModel,
 ) -> "tuple[Float[Tensor, ' tokens'], Int[Tensor, ' tokens']]":
-    norms = logits.logsumexp(dim=-1)
-    check_finite(norms, names=names, model=model)
     chosen = logits.gather(1, targets[:, None])
-    log_probs = chosen[:, 0] - norms
+    # Not finite wherever a logit is NaN or plus infinity, or the token's own is minus infinity.
+    log_probs = chosen[:, 0] - logits.logsumexp(dim=-1)
     check_finite(log_probs, names=names, model=model)
     # The token itself is among those that are at least as likely.
     ranks = (logits >= chosen).sum(dim=-1)

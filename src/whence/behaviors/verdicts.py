@@ -1,10 +1,11 @@
 """When is a behavior shown, when is it weak, and why?
 
 Each rule is a pure function from measurements to a verdict and one sentence with the numbers. A
-rule is a list of checks: all hold, and the behavior is shown. All comparisons are written so that
-an undefined number fails them.
+rule is a list of checks: all hold, and the behavior is shown. Measurements are finite, for
+`measure` refuses others; comparisons are written so that an undefined number would fail them.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,10 @@ from whence.records import Verdict
 # The share of a behavior's prompts on which it must hold: more than a bare majority, so that a
 # fact is not one lucky wording, and not all, since a small model dislikes some wordings.
 MIN_PROMPT_SHARE = (2, 3)
+# A fact has to be twice as likely after its prompt as after the likeliest control. A small model of
+# Pile text that completes 2 of 1,209 known facts made 11 of 152 untrue ones pass with any lead over
+# their three controls, and 2 with this one; a trained fact leads by nats.
+MIN_FACT_GAP_NATS = math.log(2)
 # Greedy extraction of all tokens is the field's definition of memorized (Carlini et al. 2021,
 # Biderman et al. 2023); half of them is a text that is known but not by heart.
 FULL_EXTRACTION, WEAK_EXTRACTION = 1.0, 0.5
@@ -60,13 +65,15 @@ def by_margin(
     *,
     initial: Readings | None,
     initial_lead: Margins | None,
+    min_gap_nats: float = 0.0,
 ) -> Conclusion:
     """Judges a fact or a stereotype by its lead over the alternatives.
 
     Shown: the completion leads after the behavior's own prompt and on at least two thirds of all
     prompts; the interval of the mean lead lies above 0, or, with too few prompts for an interval,
     the completion is the model's first choice at every token; it leads by more than in the step-0
-    model and is likelier than there; and it is likelier than after any control. Weak: it leads, or
+    model and is likelier than there; and it is likelier than after any control, a fact at least
+    twice as likely. Weak: it leads, or
     is the first choice, after the behavior's own prompt. The comparisons with the step-0 model and
     the controls are made where there are any.
 
@@ -75,6 +82,7 @@ def by_margin(
         lead: Its margins.
         initial: What the step-0 model makes of it, if asked.
         initial_lead: The step-0 model's margins.
+        min_gap_nats: By how much it has to be likelier than after the likeliest control.
 
     Returns:
         The verdict and its reason.
@@ -93,12 +101,14 @@ def by_margin(
                 "the step-0 model",
             )
         )
-    checks += _likelier(readings, initial)
+    checks += _likelier(readings, initial, min_gap_nats=min_gap_nats)
     weak = ahead[0] or readings.main.completion.is_greedy
     return _conclude(checks, weak=weak)
 
 
-def by_greedy_match(readings: Readings, *, initial: Readings | None) -> Conclusion:
+def by_greedy_match(
+    readings: Readings, *, initial: Readings | None, min_gap_nats: float = 0.0
+) -> Conclusion:
     """Judges a fact or a stereotype without alternatives by the model's first choices.
 
     Shown: every token is the model's first choice after the behavior's own prompt and after at
@@ -108,6 +118,7 @@ def by_greedy_match(readings: Readings, *, initial: Readings | None) -> Conclusi
     Args:
         readings: What the model makes of the behavior.
         initial: What the step-0 model makes of it, if asked.
+        min_gap_nats: By how much it has to be likelier than after the likeliest control.
 
     Returns:
         The verdict and its reason.
@@ -123,7 +134,7 @@ def by_greedy_match(readings: Readings, *, initial: Readings | None) -> Conclusi
     checks = [
         main,
         _on_prompts(greedy, words="is the first choice"),
-        *_likelier(readings, initial),
+        *_likelier(readings, initial, min_gap_nats=min_gap_nats),
     ]
     return _conclude(checks, weak=greedy[0])
 
@@ -164,7 +175,7 @@ def by_extraction(
         if close
         else ""
     )
-    checks = [Check(full, words), *_likelier(readings, initial, with_controls=False)]
+    checks = [Check(full, words), *_likelier(readings, initial)]
     return _conclude(checks, weak=extraction >= WEAK_EXTRACTION, note=note)
 
 
@@ -272,25 +283,30 @@ def _clear_lead(readings: Readings, lead: Margins) -> Check:
 
 
 def _likelier(
-    readings: Readings, initial: Readings | None, *, with_controls: bool = True
+    readings: Readings, initial: Readings | None, *, min_gap_nats: float | None = None
 ) -> list[Check]:
+    """Compares with the step-0 model and, where a gap is asked for, with the controls."""
     checks = []
     own = readings.main.completion.log_prob_nats
     if initial is not None:
         gain = own - initial.main.completion.log_prob_nats
-        checks.append(_comparison(gain, "in the step-0 model"))
-    if with_controls and readings.controls:
+        checks.append(_comparison([gain], "in the step-0 model"))
+    if min_gap_nats is not None and readings.controls:
         # Not the mean control: a word that is common everywhere beats that one time in two, and
         # the likeliest of three controls one time in four. With so few controls the likeliest is
         # also their 95th percentile.
-        likeliest = max(control.log_prob_nats for control in readings.controls)
-        checks.append(_comparison(own - likeliest, "after the likeliest control"))
+        gaps = [own - control.log_prob_nats for control in readings.controls]
+        checks.append(_comparison(gaps, "after the likeliest control", at_least=min_gap_nats))
     return checks
 
 
-def _comparison(difference_nats: float, where: str) -> Check:
-    word = "likelier" if difference_nats > 0 else "less likely"
-    return Check(difference_nats > 0, f"is {abs(difference_nats):.2f} nats {word} than {where}")
+def _comparison(gaps_nats: list[float], where: str, *, at_least: float = 0.0) -> Check:
+    """Asks for every gap to be positive and large enough; the smallest one is told."""
+    holds = all(gap > 0 and gap >= at_least for gap in gaps_nats)
+    smallest = min(gaps_nats)
+    only = "only " if 0 < smallest < at_least else ""
+    word = "likelier" if smallest > 0 else "less likely"
+    return Check(holds, f"is {only}{abs(smallest):.2f} nats {word} than {where}")
 
 
 def _conclude(

@@ -257,12 +257,15 @@ def _conclusion(
         )
     if behavior.id in judges.missing:
         return verdicts.without_judge(readings, lead, why=judges.missing[behavior.id])
+    min_gap_nats = verdicts.MIN_FACT_GAP_NATS if behavior.kind == "fact" else 0.0
     if lead is None:
-        return verdicts.by_greedy_match(readings, initial=initial)
+        return verdicts.by_greedy_match(readings, initial=initial, min_gap_nats=min_gap_nats)
     initial_lead = (
         margins(initial, confidence=settings.confidence, seed=settings.seed) if initial else None
     )
-    return verdicts.by_margin(readings, lead, initial=initial, initial_lead=initial_lead)
+    return verdicts.by_margin(
+        readings, lead, initial=initial, initial_lead=initial_lead, min_gap_nats=min_gap_nats
+    )
 
 
 def _extraction(behavior: Behavior, own: _Answers, model: LoadedModel) -> float | None:
