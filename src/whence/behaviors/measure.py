@@ -30,7 +30,8 @@ def measure(
     """Measures how likely a model finds each completion after its prompt.
 
     Sequences of similar length share a batch. They are padded on the right, where a causal model
-    does not look, so no mask is needed. Log-probabilities are computed in float32, whatever the model's own type.
+    does not look, so no mask is needed. Log-probabilities are computed in float32, whatever the
+    model's own type.
 
     Args:
         model: The model; put into evaluation mode while it is measured.
