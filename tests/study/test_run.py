@@ -140,12 +140,13 @@ def test_without_bergson_everything_else_still_runs(
     import sys
 
     monkeypatch.setitem(sys.modules, "bergson", None)
-    run = _run(tiny)
-    record = load_run(run, manifest={})
-    methods = [scores.method for scores in record.scores]
+    streamed = load_run(_run(tiny, name="streamed"), manifest={})
+    assert not streamed.skipped
+    stored = load_run(_run(tiny, name="stored", attribution={"path": "stored"}), manifest={})
+    methods = [scores.method for scores in stored.scores]
     assert "bm25" in methods
     assert not {"gradient_cosine", "gradient_dot"} & set(methods)
-    assert "skipped" in record.skipped[0]
+    assert "Gradient methods were skipped" in stored.skipped[0]
 
 
 def test_a_directory_that_is_no_run_is_left_alone(tiny: Path) -> None:

@@ -265,9 +265,10 @@ def _plan(
     from whence.gradients import plan, require_engine
     from whence.models import coverage
 
-    require_engine()
     covered = coverage(model, modules=study.attribution.modules)
     found = plan(model, corpus, covered, study.attribution, num_queries=num_queries)
+    if found.path == "stored":
+        require_engine()
     progress.note(describe(found))
     return covered, found
 
