@@ -6,6 +6,7 @@ a text is toxic or in a style, and `verification` joins them into a verdict by t
 `verdicts`: shown, weak or not shown.
 """
 
+from whence.behaviors.discover import find_memorized, find_styles
 from whence.behaviors.query import encode_pair, make_query, token_texts
 from whence.behaviors.serialization import verification_from_json, verification_to_json
 from whence.behaviors.spec import dump_behaviors, load_behaviors
@@ -14,6 +15,8 @@ from whence.behaviors.verification import verify
 __all__ = [
     "dump_behaviors",
     "encode_pair",
+    "find_memorized",
+    "find_styles",
     "load_behaviors",
     "make_query",
     "token_texts",
