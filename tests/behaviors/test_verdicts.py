@@ -146,7 +146,7 @@ def test_by_greedy_match(
         (1.0, None, "shown"),
         (1.0, -9.0, "shown"),
         (1.0, -0.5, "weak"),
-        (31 / 32, None, "weak"),
+        (127 / 128, None, "weak"),
         (0.5, None, "weak"),
         (0.49, None, "not shown"),
         (0.0, -9.0, "not shown"),

@@ -10,7 +10,7 @@ import torch
 from whence.behaviors import verify
 from whence.behaviors.generate import greedy_continuations
 from whence.behaviors.measure import measure
-from whence.behaviors.query import encode_pair
+from whence.behaviors.query import decode, encode_pair
 from whence.behaviors.verdicts import MIN_FACT_GAP_NATS
 from whence.errors import BehaviorError, ModelError
 from whence.records import Behavior, LoadedModel, Verification
@@ -208,6 +208,22 @@ def test_rates_and_their_judges(verified: dict[str, Verification]) -> None:
     assert style.judge_error is not None
     assert toxic.sample
     assert verified["fact"].rate is None
+
+
+def test_samples_follow_the_settings(fitted: LoadedModel) -> None:
+    cold = SETTINGS.model_copy(update={"temperature": 1e-4, "num_samples": 7})
+    hot = SETTINGS.model_copy(update={"temperature": 50.0})
+    (found,) = verify([TOXIC], fitted, settings=cold)
+    assert found.rate is not None
+    # Cold samples are all the greedy one.
+    assert (found.rate.num_samples, found.rate.rate) in ((7, 0.0), (7, 1.0))
+    prompt = fitted.tokenizer.encode(TOXIC.prompt)
+    (greedy,) = greedy_continuations(fitted, [prompt], num_tokens=20)
+    assert decode(fitted.tokenizer, greedy.token_ids).startswith(found.rate.sample)
+    # Hot ones are letters by chance.
+    (found,) = verify([TOXIC], fitted, settings=hot)
+    assert found.rate is not None
+    assert found.rate.rate < 0.2
 
 
 def test_a_style_without_texts_is_at_most_weak(fitted: LoadedModel) -> None:
