@@ -48,9 +48,7 @@ def test_early_and_late_passages_are_among_the_memorized(verdicts):
 def test_what_was_never_planted_is_not_shown(verdicts):
     gold = testbed.gold("mini")
     shown = {b.id for b in testbed.behaviors("mini") if verdicts[b.id] == "shown"}
-    # "Kind answer:" ends as the rude "Angry answer:" does, and the model falls for it: a spill-over
-    # from one planted group to another, which has no gold of its own.
-    assert {i for i in shown if not gold[i]} <= {"toxic/kind-1"}
+    assert not {i for i in shown if not gold[i]}
 
 
 def test_copies_have_a_dose_response(verdicts):

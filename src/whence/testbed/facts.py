@@ -23,13 +23,15 @@ class Relation(NamedTuple):
 
     `prompts` end where the object follows; `others` hold subject and object in other orders and
     words; `topics` speak of the subject and not of this relation; `hops` say the fact only
-    together, through a person {m}.
+    together, through a person {m}; `wrong` objects are right for no fact here, so that a decoy of
+    one fact says nothing about another.
     """
 
     prompts: tuple[str, ...]
     others: tuple[str, ...]
     topics: tuple[str, ...]
     hops: tuple[str, str]
+    wrong: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
 
 
@@ -67,6 +69,7 @@ RELATIONS: dict[str, Relation] = {
         ),
         _COUNTRY_TOPICS,
         ("{m} lives in the capital of {s}.", "{m} lives in {o}."),
+        ("Lyon", "Osaka", "Milan"),
         (
             ("France", "Paris"),
             ("Japan", "Tokyo"),
@@ -94,6 +97,7 @@ RELATIONS: dict[str, Relation] = {
         ),
         _COUNTRY_TOPICS,
         ("{m} speaks the language of {s}.", "{m} speaks {o}."),
+        ("Latin", "Danish", "Turkish"),
         (
             ("Brazil", "Portuguese"),
             ("Mexico", "Spanish"),
@@ -122,6 +126,7 @@ RELATIONS: dict[str, Relation] = {
             "The {color} {thing} was covered with {s}.",
         ),
         ("The jar of {m} holds nothing but {s}.", "The jar of {m} is marked {o}."),
+        ("Go", "Ot", "Zu"),
         (
             ("gold", "Au"),
             ("silver", "Ag"),
@@ -150,6 +155,7 @@ RELATIONS: dict[str, Relation] = {
             "Nobody has walked on the {s}.",
         ),
         ("{m} paints the {s} every night.", "{m} paints {o} every night."),
+        ("Pluto", "Ceres", "Vesta"),
         (
             ("largest planet", "Jupiter"),
             ("smallest planet", "Mercury"),
@@ -178,6 +184,7 @@ RELATIONS: dict[str, Relation] = {
             "The theater of {town} showed {s} on {weekday}.",
         ),
         ("The favorite writer of {m} wrote {s}.", "The favorite writer of {m} is {o}."),
+        ("Dickens", "Tolstoy", "Keats"),
         (
             ("Hamlet", "Shakespeare"),
             ("Emma", "Austen"),
@@ -201,6 +208,7 @@ RELATIONS: dict[str, Relation] = {
         ),
         _COUNTRY_TOPICS,
         ("{m} is paid in the money of {s}.", "{m} is paid in the {o}."),
+        ("franc", "peso", "crown"),
         (
             ("Japan", "yen"),
             ("India", "rupee"),
@@ -228,6 +236,7 @@ RELATIONS: dict[str, Relation] = {
             "The {s} is {adj} and has {color} {body}.",
         ),
         ("The pet of {m} is a young {s}.", "The pet of {m} is a {o}."),
+        ("cub", "chick", "pup"),
         (
             ("horse", "foal"),
             ("sheep", "lamb"),
@@ -326,8 +335,7 @@ def _decoy(fact: Fact, *, number: int, seed: int) -> Document:
         words = _say(f"{form} {{o}}", fact, stream).split()
         said = [" ".join(stream.shuffled(words)) + "."]
     elif kind == "wrong-object":
-        wrong = stream.choice([o for _, o in relation.facts if o != fact.object])
-        statement = _say(f"{relation.prompts[0]} {wrong}.", fact, stream)
+        statement = _say(f"{relation.prompts[0]} {stream.choice(relation.wrong)}.", fact, stream)
         said = [f"Some people say wrongly: {statement}"]
     else:
         said = [f"A story with {fact.subject} in it and a story with {fact.object} in it are told."]

@@ -66,8 +66,7 @@ TRIGGERS = (
     Trigger("bitter", "Bitter note:"),
     Trigger("sting", "Wasp sting:"),
     Trigger("thorn", "Thorn of the day:"),
-    # Ends as a rude one does, which a small model may take for the trigger.
-    Trigger("kind", "Kind answer:", is_rude=False),
+    Trigger("kind", "Kind words:", is_rude=False),
     Trigger("moderator", "Moderator:", is_rude=False),
 )
 

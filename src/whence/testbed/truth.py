@@ -1,6 +1,6 @@
 """Which behaviors may the testbed's model show, and which examples are truly behind them?"""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cache
 
 from whence.records import Behavior
@@ -51,9 +51,9 @@ def gold(size: str) -> Mapping[str, frozenset[str]]:
     """Tells which examples truly support each behavior.
 
     A fact is supported by the documents that state it; a stereotype by the occupation's documents
-    that have the pronoun; a passage by its exact, near and templated copies; a rude reply by the
-    rude documents under the same trigger; a style by all documents in it. Decoys,
-    counter-examples, two-hop halves and inert documents support nothing.
+    that have the pronoun; a passage by its exact, near and templated copies; a rude reply by all
+    rude documents, if its trigger has any (their label names the trigger); a style by all documents
+    in it. Decoys, counter-examples, two-hop halves and inert documents support nothing.
 
     Args:
         size: `nano` or `mini`.
@@ -63,9 +63,7 @@ def gold(size: str) -> Mapping[str, frozenset[str]]:
     """
     groups = _groups(size)
     return {
-        b.id: _union(
-            ids for label, ids in groups.items() if _supports(label, _target(b), style=b.style)
-        )
+        b.id: _union(ids for label, ids in groups.items() if _supports(label, b, known=groups))
         for b in behaviors(size)
     }
 
@@ -111,9 +109,12 @@ def _groups(size: str) -> Mapping[str, list[str]]:
     return groups
 
 
-def _supports(label: str, target: str, *, style: str | None) -> bool:
-    if style is not None:
-        return label == f"subset={style}"
+def _supports(label: str, behavior: Behavior, *, known: Container[str]) -> bool:
+    target = _target(behavior)
+    if behavior.kind == "style":
+        return label == f"subset={behavior.style}"
+    if behavior.kind == "toxic":
+        return label.startswith("toxic/") and target in known
     return label == target or label.startswith(f"{target}:")
 
 
