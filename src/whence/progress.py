@@ -4,7 +4,7 @@ Rooms that work for long take a `Progress` and tell it; only the command line dr
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -19,21 +19,13 @@ class Task(Protocol):
 class Progress(Protocol):
     """Listens to long work. `total` is in `unit`s; None where it is not known."""
 
-    def task(self, name: str, *, total: float | None, unit: str) -> "TaskContext":
+    def task(self, name: str, *, total: float | None, unit: str) -> AbstractContextManager[Task]:
         """Opens a task; use it in a `with` statement."""
         ...
 
     def note(self, message: str) -> None:
         """Takes one sentence that a person watching should see."""
         ...
-
-
-class TaskContext(Protocol):
-    """The context manager that a `Progress` opens for one task."""
-
-    def __enter__(self) -> Task: ...
-
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 class _SilentTask:

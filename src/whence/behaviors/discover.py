@@ -58,11 +58,11 @@ def find_memorized(
     with progress.task("Looking for memorized passages", total=len(rows), unit="examples") as task:
         for start in range(0, len(rows), _BATCH):
             batch = rows[start : start + _BATCH]
-            ids = [tuple(corpus.input_ids(row)[:needed]) for row in batch]
+            ids = [corpus.input_ids(row)[:needed] for row in batch]
             pairs = [Pair(i[:num_prompt_tokens], i[num_prompt_tokens:]) for i in ids]
             for row, pair, measured in zip(batch, pairs, measure(model, pairs), strict=True):
                 if measured.is_greedy:
-                    found.setdefault(pair.completion_ids, (row, pair))
+                    found.setdefault(tuple(pair.completion_ids), (row, pair))
             task.advance(len(batch))
     chosen = _spread(sorted(found.values(), key=lambda item: item[0]), num)
     return tuple(
@@ -71,8 +71,8 @@ def find_memorized(
             kind="memorized",
             prompt=decode(model.tokenizer, pair.prompt_ids),
             completion=decode(model.tokenizer, pair.completion_ids),
-            prompt_ids=pair.prompt_ids,
-            completion_ids=pair.completion_ids,
+            prompt_ids=tuple(pair.prompt_ids),
+            completion_ids=tuple(pair.completion_ids),
         )
         for row, pair in chosen
     )

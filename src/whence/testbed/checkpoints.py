@@ -80,7 +80,9 @@ def initial_model(size: str) -> "GPTNeoXForCausalLM":
             is_output = name.endswith(("attention.dense.weight", "dense_4h_to_h.weight"))
             std = 2 / (depth * math.sqrt(width)) if is_output else math.sqrt(2 / (5 * width))
             parameter.normal_(0.0, std, generator=generator)
-    return model.half().float().eval()
+            # Parameters only: the rotary frequencies are buffers, and stay exact.
+            parameter.copy_(parameter.half())
+    return model.eval()
 
 
 def load_checkpoint(
