@@ -186,7 +186,17 @@ def pack(directory: Path, target: Path, *, kept: tuple[int, ...]) -> None:
     moments = load_tensors(directory / f"step{end}" / SECOND_MOMENTS)
     save_tensors(moments, target / f"step{end}" / SECOND_MOMENTS, dtype="bfloat16")
     shutil.copy(directory / LOG, target / LOG)
-    shutil.copy(directory / "manifest.json", target / "manifest.json")
+    _record_losses(directory, target, end=end)
+
+
+def _record_losses(directory: Path, target: Path, *, end: int) -> None:
+    """Writes the manifest with the losses of what ships, read back from the packed files."""
+    manifest = read_manifest(directory)
+    size = manifest["inputs"]["size"]
+    examples = corpus(size).table.column("input_ids").to_pylist()[:_NUM_CHECKED]
+    model = _read(size, target / f"step{end}")
+    manifest["details"]["end_losses_nats"] = document_losses(model, examples)
+    write_json(target / "manifest.json", manifest)
 
 
 def second_moments(size: str, *, cache: Path | None = None) -> "dict[str, torch.Tensor]":
