@@ -14,6 +14,7 @@ import torch
 from whence.errors import ModelError, SettingsError
 from whence.methods import Inputs, score
 from whence.methods.contract import main_term
+from whence.methods.reading import read
 from whence.records import GradientProducts, Query, Term
 from whence.settings import AttributionSettings
 
@@ -32,7 +33,7 @@ def texts(lab):
     corpus = lab.corpus_of([[1, 2]] * len(documents), [f"t{i}" for i in range(len(documents))])
     table = corpus.table.set_column(1, "text", [documents])
     queries = (
-        Query("gold", (Term((1, 2), 1, 1.0),), "The symbol for gold is Au"),
+        Query("gold", (Term((1, 2), 1, 1.0),), "The symbol for gold is the Au"),
         Query("unknown", (Term((1, 2), 1, 1.0),), "zzz qqq"),
         Query("wordless", (Term((1, 2), 1, 1.0),), "?!"),
     )
@@ -57,7 +58,7 @@ def test_bm25_is_okapis_sum_over_the_querys_words(texts):
         return total
 
     values = score("bm25", inputs).values
-    expected = [slow("The symbol for gold is Au", bag) if bag else np.nan for bag in bags]
+    expected = [slow("The symbol for gold is the Au", bag) if bag else np.nan for bag in bags]
     np.testing.assert_allclose(values[0], expected, rtol=1e-5)
     np.testing.assert_array_equal(values[1], [0, 0, 0, np.nan, 0, np.nan])
     assert np.isnan(values[2]).all()
@@ -121,6 +122,19 @@ def test_embedding_is_the_cosine_of_mean_middle_states(planted):
             found = state(planted.documents[row])
             cosine = asked @ found / np.linalg.norm(asked) / np.linalg.norm(found)
             assert values[q, row] == pytest.approx(cosine, rel=1e-5)
+
+
+def test_neither_padding_nor_company_changes_what_is_read(lab, planted):
+    lengths = [40, 3, 17, 2, 1, 29, 5]
+    generator = np.random.default_rng(2)
+    documents = [generator.integers(1, 80, size=n).tolist() for n in lengths]
+    together = read(planted.model, documents, token_batch_size=4096)
+    for row, tokens in enumerate(documents):
+        alone = read(planted.model, [tokens], token_batch_size=4096)
+        np.testing.assert_allclose(together.states[row], alone.states[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            together.mean_losses_nats[row], alone.mean_losses_nats[0], rtol=1e-5
+        )
 
 
 def test_one_token_has_a_state_but_no_loss(lab, planted):
