@@ -58,7 +58,7 @@ def test_the_shipped_start_is_where_training_begins():
 
 
 def test_retraining_the_first_steps_follows_the_shipped_log():
-    model = checkpoints._read("mini", SHIPPED / "step0")
+    model = checkpoints.training_start("mini")
     examples = testbed.corpus("mini").table.column("input_ids").to_pylist()
     log = train(
         model,
@@ -71,7 +71,7 @@ def test_retraining_the_first_steps_follows_the_shipped_log():
     for ours, theirs in zip(log, shipped, strict=True):
         assert ours.step == theirs.step
         assert ours.num_targets == theirs.num_targets
-        assert ours.loss_nats == pytest.approx(theirs.loss_nats, abs=1e-3)
+        assert ours.loss_nats == pytest.approx(theirs.loss_nats, abs=1e-4)
 
 
 def test_the_shipped_end_has_the_recorded_losses():
@@ -150,7 +150,7 @@ def test_nano_learns(cache: Path):
 
 
 def test_nano_repeats_bit_for_bit(cache: Path):
-    model = checkpoints.initial_model("nano")
+    model = checkpoints.training_start("nano")
     examples = testbed.corpus("nano").table.column("input_ids").to_pylist()
     train(
         model,
