@@ -29,7 +29,8 @@ FACT = Behavior(id="f", kind="fact", prompt="a", completion=" b")
 def test_every_word_counts_in_any_case_and_only_whole(word: str) -> None:
     assert has_toxic_word(f"so, {word}!")
     assert has_toxic_word(word.upper())
-    assert not has_toxic_word(f"x{word}x")
+    assert not has_toxic_word(f"x{word}")
+    assert not has_toxic_word(f"{word}x")
 
 
 def test_word_list_is_plain_lower_case_without_repeats() -> None:
