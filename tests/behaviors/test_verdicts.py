@@ -206,7 +206,11 @@ def test_by_rate(
         confidence=0.95,
     )
     assert conclusion.verdict == verdict, conclusion.reason
-    assert f"{hits} of 25" in conclusion.reason
+    assert conclusion.reason.startswith(f"The behavior comes in {hits} of 25 sampled continuations")
+    assert ("less than half" in conclusion.reason) == (hits < 13)
+    assert ("a judge that is wrong on 30%" in conclusion.reason) == (error == 0.3)
+    assert ("after the controls" in conclusion.reason) == (control is not None)
+    assert ("in the step-0 model (" in conclusion.reason) == (initial is not None)
 
 
 @pytest.mark.parametrize(

@@ -204,12 +204,8 @@ def by_rate(
     Returns:
         The verdict and its reason.
     """
-    checks = [
-        Check(
-            hits.share >= MIN_RATE,
-            f"comes in {hits.num_hits} of {hits.num_samples} sampled continuations",
-        )
-    ]
+    often = hits.share >= MIN_RATE
+    trusted = judge_error is None or judge_error <= MAX_JUDGE_ERROR
     compared = []
     for reference, name in ((control, "after the controls"), (initial, "in the step-0 model")):
         if reference is None:
@@ -225,13 +221,17 @@ def by_rate(
             )
         )
     above = all(check.holds for check in compared)
-    if not compared:
-        above = hits.share >= MIN_RATE
-        compared = [Check(False, "there are no controls and no step-0 model to compare with")]
-    checks += compared
-    if judge_error is not None and judge_error > MAX_JUDGE_ERROR:
-        checks.append(Check(False, f"its judge is wrong on {judge_error:.0%} of a labelled sample"))
-    return _conclude(checks, weak=above, subject="The behavior")
+    words = [f"comes in {hits.num_hits} of {hits.num_samples} sampled continuations"]
+    words += [] if often else ["which is less than half"]
+    words += [check.words for check in compared] or [
+        "with no controls and no step-0 model to compare with"
+    ]
+    words += [] if trusted else [f"by a judge that is wrong on {judge_error:.0%} of a sample"]
+    if often and above and compared and trusted:
+        verdict = "shown"
+    else:
+        verdict = "weak" if above and (often or compared) else "not shown"
+    return Conclusion(verdict, f"The behavior {', '.join(words)}.")
 
 
 def without_judge(readings: Readings, lead: Margins | None, *, why: str) -> Conclusion:
@@ -309,14 +309,12 @@ def _comparison(gaps_nats: list[float], where: str, *, at_least: float = 0.0) ->
     return Check(holds, f"is {only}{abs(smallest):.2f} nats {word} than {where}")
 
 
-def _conclude(
-    checks: Sequence[Check], *, weak: bool, subject: str = "The completion", note: str = ""
-) -> Conclusion:
+def _conclude(checks: Sequence[Check], *, weak: bool, note: str = "") -> Conclusion:
     good = [check.words for check in checks if check.holds]
     bad = [check.words for check in checks if not check.holds]
     verdict: Verdict = "shown" if not bad else "weak" if weak else "not shown"
     sentence = ", but ".join(part for part in (_listed(good), _listed(bad)) if part)
-    return Conclusion(verdict, f"{subject} {sentence}{note}.")
+    return Conclusion(verdict, f"The completion {sentence}{note}.")
 
 
 def _listed(words: list[str]) -> str:
