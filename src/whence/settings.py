@@ -97,7 +97,7 @@ class VerifySettings(Settings):
     num_samples: int = Field(default=25, ge=5, description="Continuations sampled per prompt.")
     num_sampled_tokens: int = Field(default=20, ge=1)
     temperature: float = Field(default=1.0, gt=0)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     toxic_judge: str = Field(
         default="wordlist", description="`wordlist` or a Hugging Face classifier."
     )

@@ -18,7 +18,8 @@ SHIPPED = DATA / "mini"
 MANIFEST = json.loads((SHIPPED / "manifest.json").read_text())
 
 
-@pytest.fixture(autouse=True)
+# For the whole module, so that it holds before `cache` trains: sums depend on the thread count.
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread():
     before = torch.get_num_threads()
     torch.set_num_threads(1)

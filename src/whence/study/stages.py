@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from whence.artifacts import building, is_current, write_json
+from whence.artifacts import building, fingerprint, is_current, write_json
 from whence.progress import Progress
 from whence.records import (
     Behavior,
@@ -42,7 +42,7 @@ def verification_stage(
         "model": model.fingerprint,
         "initial": initial.fingerprint if initial else None,
         "settings": settings.model_dump(mode="json"),
-        "texts": {name: len(texts) for name, texts in sorted(texts_by_subset.items())},
+        "texts": fingerprint({name: list(texts) for name, texts in texts_by_subset.items()}),
     }
     if not is_current(directory, kind="verification", inputs=inputs):
         with building(directory, kind="verification", inputs=inputs) as partial:
