@@ -18,7 +18,7 @@ import numpy as np
 from whence.artifacts import building, is_current, write_bytes, write_json, write_text
 from whence.corpus.store import save_corpus
 from whence.gradients.batches import Distinct, Pass, check_fits, pad, plan_pass
-from whence.gradients.blocks import BLOCK_TOKENS, group_batches
+from whence.gradients.blocks import BLOCK_TOKENS, group_batches, return_memory
 from whence.gradients.capture import LOSS_REDUCTION, gradient_dtype, not_finite
 from whence.gradients.collector import Collect, collecting, gradient_sizes, new_processor
 from whence.gradients.engine import engine_version
@@ -159,6 +159,7 @@ def _fill(
             buffer = io.BytesIO()
             np.save(buffer, np.concatenate(found), allow_pickle=False)
             write_bytes(marks / f"{number:05d}.npy", buffer.getvalue())
+            return_memory()
     losses = np.full(len(todo.lengths), np.nan, dtype=np.float32)
     for number, block in enumerate(blocks):
         losses[np.concatenate(block)] = np.load(marks / f"{number:05d}.npy", allow_pickle=False)

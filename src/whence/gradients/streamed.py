@@ -22,7 +22,13 @@ from whence.gradients.batches import (
     pad,
     plan_pass,
 )
-from whence.gradients.blocks import BLOCK_TOKENS, BlockStore, Products, group_batches
+from whence.gradients.blocks import (
+    BLOCK_TOKENS,
+    BlockStore,
+    Products,
+    group_batches,
+    return_memory,
+)
 from whence.gradients.capture import (
     LOSS_REDUCTION,
     backward,
@@ -125,6 +131,7 @@ def streamed_products(
                     np.concatenate([part.norms for part in parts]),
                 )
                 store.save(number, found)
+                return_memory()
             dots[:, places], example_norms[places] = found
     return GradientProducts(
         query_ids=tuple(query.id for query in queries),
