@@ -12,13 +12,25 @@ from whence.progress import SILENT
 LENGTHS = [9, 2, 48, 1, 17, 0, 30, 5, 5, 48, 3, 22]
 
 
-def products(lab, model, corpus, queries, *, tokens=4096, work=None, progress=SILENT, modules=None):
+def products(
+    lab,
+    model,
+    corpus,
+    queries,
+    *,
+    tokens=4096,
+    work=None,
+    progress=SILENT,
+    modules=None,
+    second_moments=None,
+):
     return streamed_products(
         model,
         corpus,
         queries,
         modules=modules or lab.modules_of(model),
         token_batch_size=tokens,
+        second_moments=second_moments,
         work=work,
         progress=progress,
     )
@@ -34,7 +46,7 @@ def queries(lab):
     )
 
 
-def expected(lab, model, corpus, queries):
+def expected(lab, model, corpus, queries, *, divisor=1.0):
     examples = np.stack([lab.oracle(model, corpus.input_ids(i)) for i in range(len(corpus))])
     asked = np.stack(
         [
@@ -45,6 +57,7 @@ def expected(lab, model, corpus, queries):
             for query in queries
         ]
     )
+    asked, examples = asked / divisor, examples / divisor
     return asked @ examples.T, np.linalg.norm(asked, axis=1), np.linalg.norm(examples, axis=1)
 
 
@@ -224,3 +237,45 @@ def test_batches_hold_each_example_once_within_the_budget():
     assert all(lengths[batch].max() * len(batch) <= 200 for batch in batches)
     assert all((np.diff(lengths[rows]) <= 0).tolist())
     assert [len(b) for b in length_batches([500, 3], token_batch_size=200)] == [1, 1]
+
+
+def test_corrected_products_are_those_of_autograds_gradients_divided(lab, family, queries):
+    model = lab.tiny(family, dtype="float64")
+    corpus = lab.corpus_of(lab.random_sequences(LENGTHS))
+    generator = torch.Generator().manual_seed(3)
+    moments = {
+        name: torch.rand(parameter.shape, generator=generator) ** 4
+        for name, parameter in model.model.named_parameters()
+    }
+    found = products(lab, model, corpus, queries, second_moments=moments)
+    weights = [model.model.base_model.get_submodule(n).weight for n in lab.modules_of(model)]
+    names = {id(parameter): name for name, parameter in model.model.named_parameters()}
+    divisor = np.concatenate(
+        [
+            (v.T if family == "gpt2" else v).double().sqrt().add(1e-8).flatten().numpy()
+            for v in (moments[names[id(weight)]] for weight in weights)
+        ]
+    )
+    dots, query_norms, example_norms = expected(lab, model, corpus, queries, divisor=divisor)
+    np.testing.assert_allclose(found.query_norms, query_norms, rtol=1e-5)
+    np.testing.assert_allclose(found.example_norms, example_norms, rtol=1e-5)
+    scale = np.outer(query_norms, example_norms).max()
+    np.testing.assert_allclose(found.dots, dots, rtol=1e-5, atol=1e-7 * scale)
+    assert found.settings["correction"] == "adam"
+    assert products(lab, model, corpus, queries).settings["correction"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v.clear(), "no second moments"),
+        (lambda v: v.update({n: t[:1] for n, t in v.items()}), "shape"),
+        (lambda v: v.update({n: -t - 1 for n, t in v.items()}), "negative"),
+    ],
+)
+def test_second_moments_that_do_not_fit_are_refused(lab, queries, change, message):
+    model = lab.tiny("neox")
+    moments = {n: torch.ones_like(p.detach()) for n, p in model.model.named_parameters()}
+    change(moments)
+    with pytest.raises(ModelError, match=message):
+        products(lab, model, lab.corpus_of([[1, 2, 3]]), queries, second_moments=moments)

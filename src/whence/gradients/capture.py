@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from whence.errors import GradientError, ModelError
-from whence.gradients.batches import IGNORED, Padded
+from whence.gradients.loss import Backward, Precision, backward_pass
 from whence.records import LoadedModel
 
 if TYPE_CHECKING:
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
 LOSS_REDUCTION = "sum"
 
-Sink = Callable[[str, "Float[Tensor, 'batch weights']"], None]
-"""Takes a module's name and its flattened gradients, one row per example."""
+Sink = Callable[
+    [str, "Float[Tensor, 'batch positions outputs']", "Float[Tensor, 'batch positions inputs']"],
+    None,
+]
+"""Takes a module's name, the loss's gradient at its outputs and what it was applied to."""
 
 
 def gradient_dtype(model: LoadedModel) -> "torch.dtype":
@@ -70,59 +73,35 @@ def frozen(model: LoadedModel) -> Iterator[None]:
 
 
 @contextmanager
-def capturing(model: LoadedModel, modules: Sequence[str], sink: Sink) -> Iterator[None]:
-    """Hands every batch's gradients to a sink while the context is open.
+def capturing(
+    model: LoadedModel, modules: Sequence[str], sink: Sink, *, precision: Precision = "float32"
+) -> Iterator[Backward]:
+    """Hands what makes every batch's gradients to a sink while the context is open.
 
     Args:
         model: The model.
         modules: Names of linear layers in the base model.
         sink: Called once per module and backward pass, last layer first.
+        precision: How the output layer is multiplied; see `backward_pass`.
+
+    Returns:
+        The pass to run batches with.
 
     Raises:
         ModelError: A module does not exist, or is not used once on a batch of sequences.
     """
-    dtype = gradient_dtype(model)
     seen: set[str] = set()
-    handles = [model.model.register_forward_pre_hook(lambda *_: seen.clear())]
+    handles = [model.model.base_model.register_forward_pre_hook(lambda *_: seen.clear())]
     with frozen(model):
+        run = backward_pass(model, precision=precision)
         try:
             for name in modules:
-                hook = _forward_hook(name, sink, dtype, seen)
+                hook = _forward_hook(name, sink, seen)
                 handles.append(layer(model, name).register_forward_hook(hook))
-            yield
+            yield run
         finally:
             for handle in handles:
                 handle.remove()
-
-
-def backward(
-    model: LoadedModel, batch: Padded, *, weights: "Float[Tensor, ' batch'] | None" = None
-) -> "Float[Tensor, ' batch']":
-    """Runs one batch forward and backward.
-
-    Args:
-        model: The model, frozen.
-        batch: Sequences with their labels.
-        weights: A factor for each sequence's loss in the backward pass; 1 by default.
-
-    Returns:
-        Each sequence's loss in nats, summed over its labelled tokens and not weighted.
-    """
-    import torch.nn.functional as F  # noqa: N812
-
-    device = model_device(model)
-    logits = model.model(batch.input_ids.to(device), use_cache=False).logits
-    # The labels are shifted and not the logits, whose copies would cost more than the softmax.
-    labels = F.pad(batch.labels[:, 1:], (0, 1), value=IGNORED).to(device)
-    losses = F.cross_entropy(
-        logits.flatten(0, 1).to(gradient_dtype(model)),
-        labels.flatten(),
-        ignore_index=IGNORED,
-        reduction="none",
-    )
-    losses = losses.view_as(labels).sum(dim=1)
-    (losses if weights is None else losses * weights).sum().backward()
-    return losses.detach()
 
 
 def layer(model: LoadedModel, name: str) -> "nn.Module":
@@ -148,11 +127,19 @@ def not_finite(example_id: str) -> GradientError:
     )
 
 
-def _forward_hook(
-    name: str, sink: Sink, dtype: "torch.dtype", seen: set[str]
-) -> Callable[..., None]:
+def outer(
+    output_gradient: "Float[Tensor, 'batch positions outputs']",
+    activations: "Float[Tensor, 'batch positions inputs']",
+    *,
+    dtype: "torch.dtype",
+) -> "Float[Tensor, 'batch weights']":
+    """Forms each example's gradient, the sum of its positions' outer products, as a flat row."""
     import torch
 
+    return torch.bmm(output_gradient.mT.to(dtype), activations.to(dtype)).flatten(1)
+
+
+def _forward_hook(name: str, sink: Sink, seen: set[str]) -> Callable[..., None]:
     def caught(_module: "nn.Module", inputs: tuple["Tensor", ...], output: "Tensor") -> None:
         activations = inputs[0].detach()
         if activations.dim() != 3:
@@ -168,10 +155,6 @@ def _forward_hook(
             )
         seen.add(name)
 
-        def form(output_gradient: "Tensor") -> None:
-            gradients = torch.bmm(output_gradient.mT.to(dtype), activations.to(dtype))
-            sink(name, gradients.flatten(1))
-
-        output.register_hook(form)
+        output.register_hook(lambda gradient: sink(name, gradient, activations))
 
     return caught

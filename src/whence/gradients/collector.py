@@ -1,18 +1,23 @@
-"""How are projected gradients taken by Bergson's own collector?
+"""How are projected gradients taken, so that they are the rows that Bergson would store?
 
-Bergson's hooks form each example's gradient of each module and project it on both sides,
-p × p = L (Σ_t g_t a_tᵀ) Rᵀ, with matrices that depend on the module's name and the seed alone; so
-rows that were taken at different times, or by Bergson's own commands, are comparable.
+Each example's gradient of each module is projected on both sides,
+
+    p × p = L (Σ_t g_t a_tᵀ) Rᵀ = Σ_t (L g_t) (R a_t)ᵀ,
+
+with Bergson's matrices, which depend on the module's name and the seed alone; so rows that were
+taken at different times, or by Bergson's own commands, are comparable. Projected first, nothing of
+a whole gradient's size is ever formed. Bergson's own hooks are the reference.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from whence.gradients.batches import Padded
-from whence.gradients.capture import backward, frozen, layer
+from whence.gradients.capture import capturing, frozen, gradient_dtype, layer, outer
 from whence.gradients.engine import require_engine
+from whence.gradients.loss import Precision, plain_pass
 from whence.records import LoadedModel
 
 if TYPE_CHECKING:
@@ -28,6 +33,7 @@ class Collected(NamedTuple):
 
 
 Collect = Callable[[Padded], Collected]
+Collector = Literal["whence", "bergson"]
 
 
 def new_processor(*, projection_dim: int | None, projection_seed: int) -> Any:
@@ -55,32 +61,85 @@ def stored_processor(directory: Path) -> Any:
 
 def gradient_sizes(model: LoadedModel, modules: Sequence[str], processor: Any) -> dict[str, int]:
     """Counts the numbers per example that the collector gives for each module, in its order."""
-    collector = _collector(model, modules, processor)
-    return {name: shape.numel() for name, shape in collector.shapes().items()}
+    hooks = _hooks(model, modules, processor)
+    return {name: shape.numel() for name, shape in hooks.shapes().items()}
 
 
 @contextmanager
-def collecting(model: LoadedModel, modules: Sequence[str], processor: Any) -> Iterator[Collect]:
+def collecting(
+    model: LoadedModel,
+    modules: Sequence[str],
+    processor: Any,
+    *,
+    collector: Collector = "whence",
+    precision: Precision = "float32",
+) -> Iterator[Collect]:
     """Opens a function that runs one batch and gives its gradients.
+
+    Args:
+        model: The model, whose state is restored afterwards.
+        modules: Names of the attributed layers in the base model.
+        processor: Bergson's record of how gradients are projected.
+        collector: `whence` holds no logits and forms no gradient before it is projected; `bergson`
+            is the reference. Their rows are equal but for rounding.
+        precision: `mixed` multiplies the output layer in bfloat16; only for `whence`.
 
     Raises:
         ModelError: The model has no module of a name that was asked for.
         MissingEngineError: Bergson cannot be imported.
     """
-    collector = _collector(model, modules, processor)
+    for name in modules:
+        layer(model, name)
+    hooks = _hooks(model, modules, processor)
+    if collector == "bergson":
+        with frozen(model):
+            yield lambda batch: _collect_by_hooks(model, hooks, batch)
+        return
+    dtype = gradient_dtype(model)
+    rows: dict[str, Tensor] = {}
+    sides = _projections(model, hooks)
 
-    def collect(batch: Padded) -> Collected:
-        with collector:
-            losses = backward(model, batch)
-        rows = {name: collector.mod_grads[name] for name in collector.shapes()}
-        collector.mod_grads.clear()
-        return Collected(rows, losses)
+    def take(name: str, output_gradient: "Tensor", activations: "Tensor") -> None:
+        if name in sides:
+            left, right = sides[name]
+            output_gradient, activations = output_gradient @ left.mT, activations @ right.mT
+        rows[name] = outer(output_gradient, activations, dtype=dtype)
 
-    with frozen(model):
+    with capturing(model, list(hooks.shapes()), take, precision=precision) as backward:
+
+        def collect(batch: Padded) -> Collected:
+            losses = backward(batch)
+            found = Collected({name: rows[name] for name in hooks.shapes()}, losses)
+            rows.clear()
+            return found
+
         yield collect
 
 
-def _collector(model: LoadedModel, modules: Sequence[str], processor: Any) -> Any:
+def _projections(model: LoadedModel, hooks: Any) -> "dict[str, tuple[Tensor, Tensor]]":
+    """Makes Bergson's two matrices of each module; none where nothing is projected."""
+    dim = hooks.per_module_projection_dim
+    if dim is None:
+        return {}
+    sides = {}
+    for name, (device, (outputs, inputs), _) in hooks.target_info.items():
+        dtype = layer(model, name).get_parameter("weight").dtype
+        sides[name] = (
+            hooks.projection(name, dim, outputs, "left", device, dtype),
+            hooks.projection(name, dim, inputs, "right", device, dtype),
+        )
+    return sides
+
+
+def _collect_by_hooks(model: LoadedModel, hooks: Any, batch: Padded) -> Collected:
+    with hooks:
+        losses = plain_pass(model, batch)
+    rows = {name: hooks.mod_grads[name] for name in hooks.shapes()}
+    hooks.mod_grads.clear()
+    return Collected(rows, losses)
+
+
+def _hooks(model: LoadedModel, modules: Sequence[str], processor: Any) -> Any:
     require_engine()
     from bergson.collector.collector import HookCollectorBase
 
@@ -99,8 +158,6 @@ def _collector(model: LoadedModel, modules: Sequence[str], processor: Any) -> An
         def process_batch(self, indices: list[int], **kwargs: Any) -> None:
             pass
 
-    for name in modules:
-        layer(model, name)
     return RowCollector(
         model=model.model.base_model, processor=processor, target_modules=set(modules)
     )

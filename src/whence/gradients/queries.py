@@ -7,7 +7,7 @@ import numpy as np
 
 from whence.errors import GradientError
 from whence.gradients.batches import Padded, length_batches, pad
-from whence.gradients.capture import backward, capturing, gradient_dtype, layer, model_device
+from whence.gradients.capture import capturing, gradient_dtype, layer, model_device, outer
 from whence.records import LoadedModel, Query
 
 if TYPE_CHECKING:
@@ -25,7 +25,12 @@ class TermBatch(NamedTuple):
 
 
 def query_gradients(
-    model: LoadedModel, queries: Sequence[Query], *, modules: Sequence[str], token_batch_size: int
+    model: LoadedModel,
+    queries: Sequence[Query],
+    *,
+    modules: Sequence[str],
+    token_batch_size: int,
+    scales: "Mapping[str, Float[Tensor, ' weights']] | None" = None,
 ) -> "dict[str, Float[Tensor, 'queries weights']]":
     """Computes the gradient of every query's loss: Σ weight · (summed loss of the completion).
 
@@ -34,6 +39,7 @@ def query_gradients(
         queries: What to differentiate.
         modules: Names of the attributed layers in the base model.
         token_batch_size: The most tokens in a batch, padding included.
+        scales: What each weight's gradient is multiplied with, such as `adam_scales`.
 
     Returns:
         For each module one flattened row per query, in nats per unit of weight; queries ·
@@ -48,13 +54,16 @@ def query_gradients(
     }
     owners = torch.zeros(0, dtype=torch.long, device=device)
 
-    def add(name: str, found: "Tensor") -> None:
-        gradients[name].index_add_(0, owners, found)
+    def add(name: str, output_gradient: "Tensor", activations: "Tensor") -> None:
+        gradients[name].index_add_(0, owners, outer(output_gradient, activations, dtype=dtype))
 
-    with capturing(model, modules, add):
+    with capturing(model, modules, add) as backward:
         for batch in term_batches(model, queries, token_batch_size=token_batch_size):
             owners = batch.owners
-            backward(model, batch.padded, weights=batch.weights)
+            backward(batch.padded, weights=batch.weights)
+    for name, rows in gradients.items():
+        if scales is not None:
+            rows.mul_(scales[name])
     return gradients
 
 

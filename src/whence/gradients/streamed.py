@@ -5,6 +5,7 @@ batch by batch; each module's gradients are multiplied with the queries' as soon
 are then forgotten. Nothing is projected.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,12 +32,13 @@ from whence.gradients.blocks import (
 )
 from whence.gradients.capture import (
     LOSS_REDUCTION,
-    backward,
     capturing,
     gradient_dtype,
     model_device,
     not_finite,
+    outer,
 )
+from whence.gradients.correction import adam_scales
 from whence.gradients.queries import query_gradients, query_norms
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, GradientProducts, LoadedModel, Query
@@ -54,6 +56,7 @@ def streamed_products(
     *,
     modules: Sequence[str],
     token_batch_size: int,
+    second_moments: "Mapping[str, Tensor] | None" = None,
     work: Path | None = None,
     progress: Progress = SILENT,
 ) -> GradientProducts:
@@ -70,6 +73,8 @@ def streamed_products(
         modules: Names of the attributed layers in the base model.
         token_batch_size: The most tokens in a batch, padding included; fewer are taken where the
             vocabulary is large. It changes the speed, and the result only by rounding.
+        second_moments: Adam's, by parameter name. Gradients of both sides are divided by their
+            roots (`adam_scales`), and norms and products are those of what results.
         work: A directory for finished blocks. A run that was cut short continues from there and
             ends with the same numbers; the caller deletes it.
         progress: Who watches.
@@ -80,6 +85,7 @@ def streamed_products(
 
     Raises:
         GradientError: A gradient is NaN or infinite, or a query's gradient is zero.
+        ModelError: A module does not exist, or its second moments do not fit.
         CorpusError: An example does not fit the model.
         BehaviorError: A query does not fit the model.
 
@@ -90,6 +96,7 @@ def streamed_products(
     started = time.perf_counter()
     check_fits(model, corpus)
     check_queries(model, queries)
+    scales = adam_scales(model, modules, second_moments) if second_moments is not None else None
     tokens = affordable_tokens(model, token_batch_size)
     settings = {
         "loss_reduction": LOSS_REDUCTION,
@@ -100,13 +107,17 @@ def streamed_products(
         "token_batch_size": tokens,
         "model": model.fingerprint,
         "corpus": corpus.fingerprint,
+        "correction": "none" if second_moments is None else "adam",
     }
-    gradients = query_gradients(model, queries, modules=modules, token_batch_size=tokens)
+    gradients = query_gradients(
+        model, queries, modules=modules, token_batch_size=tokens, scales=scales
+    )
     norms = query_norms(gradients, queries)
     largest = max(rows.shape[1] for rows in gradients.values())
     todo = plan_pass(model, corpus, token_batch_size=tokens, num_weights=largest)
     blocks = group_batches(todo.batches, todo.lengths, block_tokens=BLOCK_TOKENS)
-    store = BlockStore(work, fingerprint(settings, [[query.id, query.terms] for query in queries]))
+    asked = [[query.id, query.terms] for query in queries]
+    store = BlockStore(work, fingerprint(settings, asked, _digest(scales)))
     dots = np.zeros((len(queries), len(todo.lengths)), dtype=np.float32)
     example_norms = np.zeros(len(todo.lengths), dtype=np.float32)
 
@@ -116,7 +127,7 @@ def streamed_products(
     left = sum(todo.num_tokens(block) for n, block in enumerate(blocks) if n not in finished)
     with (
         progress.task("Gradients of the examples", total=left, unit="tokens") as task,
-        multiplying(model, gradients, num_queries=len(queries)) as multiply,
+        multiplying(model, gradients, num_queries=len(queries), scales=scales) as multiply,
     ):
         for number, block in enumerate(blocks):
             places = np.concatenate(block)
@@ -151,6 +162,7 @@ def multiplying(
     gradients: "Mapping[str, Float[Tensor, 'queries weights']]",
     *,
     num_queries: int,
+    scales: "Mapping[str, Float[Tensor, ' weights']] | None" = None,
 ) -> "Iterator[Callable[[Pass, NDArray[np.int64]], Products]]":
     """Opens a function that multiplies the gradients of one batch's examples with the queries'."""
     import torch
@@ -158,7 +170,10 @@ def multiplying(
     device, dtype = model_device(model), gradient_dtype(model)
     dots = squares = torch.empty(0)
 
-    def take(name: str, found: "Tensor") -> None:
+    def take(name: str, output_gradient: "Tensor", activations: "Tensor") -> None:
+        found = outer(output_gradient, activations, dtype=dtype)
+        if scales is not None:
+            found *= scales[name]
         dots.addmm_(found, gradients[name].mT)
         # Squares of large gradients overflow float32; their sum is kept in float64.
         squares.add_(torch.linalg.vector_norm(found, dim=1).double().square())
@@ -167,11 +182,20 @@ def multiplying(
         nonlocal dots, squares
         dots = torch.zeros(len(batch), num_queries, dtype=dtype, device=device)
         squares = torch.zeros(len(batch), dtype=torch.float64, device=device)
-        backward(model, pad(todo.sequences(batch)))
+        backward(pad(todo.sequences(batch)))
         finite = dots.isfinite().all(dim=1) & squares.isfinite()
         if not finite.all():
             raise not_finite(todo.example_id(int(batch[int((~finite).nonzero()[0])])))
         return Products(dots.mT.float().cpu().numpy().copy(), squares.sqrt().float().cpu().numpy())
 
-    with capturing(model, list(gradients), take):
+    with capturing(model, list(gradients), take) as backward:
         yield multiply
+
+
+def _digest(scales: "Mapping[str, Tensor] | None") -> str | None:
+    if scales is None:
+        return None
+    digest = hashlib.sha256()
+    for name, values in scales.items():
+        digest.update(name.encode() + values.cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,176 @@
+"""What does a batch's loss ask of the last hidden state, without the logits being held?
+
+With a vocabulary of 50,000 words the logits of one document take more memory than all else, and
+passing over them again and again more time than multiplying. With logits l = W h, the loss of a
+token with target y and its gradient are
+
+    loss = log Σ_v exp(l_v) - l_y,      dloss/dh = Σ_v softmax(l)_v W_v - W_y,
+
+and both sums are taken here in one pass over blocks of the vocabulary: a running maximum keeps the
+exponentials finite, and what was summed before is rescaled when it grows. A block of logits is used
+while it is in the cache and then forgotten; only labelled positions are computed at all.
+
+Source: the running maximum is that of Milakov and Gimelshein, "Online normalizer calculation for
+softmax", arXiv 1805.02867; keeping no logits is the idea of Wijmans et al., "Cut Your Losses in
+Large-Vocabulary Language Models", arXiv 2411.09009.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from whence.gradients.batches import IGNORED, Padded
+from whence.records import LoadedModel
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor, nn
+
+Precision = Literal["float32", "mixed"]
+Backward = Callable[..., "Float[Tensor, ' batch']"]
+"""Takes a batch and, by name, `weights`, a factor for each sequence's loss (1 by default); runs it
+forward and backward; gives each sequence's loss in nats, summed over its labelled tokens and not
+weighted."""
+
+# Per device: tokens and words of a block of logits. On a CPU a block must fit its cache.
+BLOCK = {"cpu": (1024, 1024), "cuda": (8192, 16384)}
+
+
+def backward_pass(model: LoadedModel, *, precision: Precision = "float32") -> Backward:
+    """Chooses how batches of a model are run.
+
+    Args:
+        model: The model, frozen.
+        precision: `mixed` multiplies with the output layer in bfloat16, and sums in float32.
+
+    Returns:
+        A pass that holds no logits, where the model's logits are nothing but its output layer
+        times its last hidden state (which is tried); otherwise the model's own forward pass.
+    """
+    head = output_layer(model)
+    if head is None:
+        return lambda batch, weights=None: plain_pass(model, batch, weights)
+    words = head.weight.bfloat16() if precision == "mixed" else head.weight
+    return lambda batch, weights=None: _fused(model, words, head.bias, batch, weights)
+
+
+def output_layer(model: LoadedModel) -> "nn.Linear | None":
+    """Finds the layer that makes logits; None where the model does more than apply it."""
+    import torch
+
+    network: Any = model.model
+    head = network.get_output_embeddings()
+    if not isinstance(head, torch.nn.Linear):
+        return None
+    ids = torch.arange(min(4, network.config.vocab_size), device=head.weight.device)[None]
+    with torch.no_grad():
+        logits = network(ids, use_cache=False).logits
+        ours = head(network.base_model(ids, use_cache=False).last_hidden_state)
+    same = logits.shape == ours.shape and torch.allclose(logits, ours, rtol=1e-3, equal_nan=True)
+    return head if same else None
+
+
+def cross_entropy(
+    hidden: "Float[Tensor, 'tokens hidden']",
+    targets: "Int[Tensor, ' tokens']",
+    words: "Float[Tensor, 'vocabulary hidden']",
+    bias: "Float[Tensor, ' vocabulary'] | None" = None,
+    *,
+    block: tuple[int, int] | None = None,
+) -> "tuple[Float[Tensor, ' tokens'], Float[Tensor, 'tokens hidden']]":
+    """Computes the loss of each token and its gradient with respect to its hidden state.
+
+    Args:
+        hidden: Last hidden states.
+        targets: The next token of each.
+        words: The output layer's weights; products are taken in their precision.
+        bias: The output layer's bias.
+        block: Tokens and words that are multiplied at once; it changes results only by rounding.
+
+    Returns:
+        Losses in nats and their gradients, both in float32 (float64 for a float64 model).
+
+    Cost:
+        4 · tokens · vocabulary · hidden operations; memory for one block of logits.
+    """
+    import torch
+
+    num_tokens, num_words = block or BLOCK.get(hidden.device.type, BLOCK["cuda"])
+    exact = torch.promote_types(hidden.dtype, torch.float32)
+    losses = torch.empty(len(hidden), dtype=exact, device=hidden.device)
+    gradients = torch.zeros(hidden.shape, dtype=exact, device=hidden.device)
+    for first in range(0, len(hidden), num_tokens):
+        part = slice(first, first + num_tokens)
+        states, mean = hidden[part].to(words.dtype), gradients[part]
+        top = torch.full_like(mean[:, :1], -torch.inf)
+        total = torch.zeros_like(top)
+        for word in range(0, len(words), num_words):
+            some = words[word : word + num_words]
+            logits = torch.mm(states, some.T).to(exact)
+            if bias is not None:
+                logits += bias[word : word + num_words]
+            peak = torch.maximum(top, logits.amax(dim=1, keepdim=True))
+            shrink = top.sub_(peak).exp_()
+            top = peak
+            logits.sub_(top).exp_()
+            total.mul_(shrink).add_(logits.sum(dim=1, keepdim=True))
+            mean.mul_(shrink)
+            if some.dtype == exact:
+                mean.addmm_(logits, some)
+            else:
+                mean.add_(torch.mm(logits.to(some.dtype), some))
+        target = words[targets[part]].to(exact)
+        logit = (states.to(exact) * target).sum(dim=1)
+        if bias is not None:
+            logit += bias[targets[part]]
+        losses[part] = (total.log() + top).squeeze(1) - logit
+        mean.div_(total).sub_(target)
+    return losses, gradients
+
+
+def _fused(
+    model: LoadedModel,
+    words: "Tensor",
+    bias: "Tensor | None",
+    batch: Padded,
+    weights: "Tensor | None",
+) -> "Tensor":
+    """Takes a batch's loss from its labelled positions and sends its gradient back."""
+    import torch
+
+    network: Any = model.model
+    input_ids, labels = batch.input_ids.to(words.device), batch.labels.to(words.device)
+    states = network.base_model(input_ids, use_cache=False).last_hidden_state
+    rows, places = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)
+    found, gradients = cross_entropy(
+        states.detach()[rows, places], labels[rows, places + 1], words, bias
+    )
+    if weights is not None:
+        gradients *= weights[rows, None]
+    downstream = torch.zeros_like(states)
+    downstream[rows, places] = gradients.to(states.dtype)
+    states.backward(downstream)
+    losses = torch.zeros(len(labels), dtype=found.dtype, device=found.device)
+    return losses.index_add_(0, rows, found)
+
+
+def plain_pass(
+    model: LoadedModel, batch: Padded, weights: "Tensor | None" = None
+) -> "Float[Tensor, ' batch']":
+    """Takes a batch's loss from the model's own logits, and sends its gradient back."""
+    import torch
+    import torch.nn.functional as F  # noqa: N812
+
+    network: Any = model.model
+    device = next(network.get_input_embeddings().parameters()).device
+    logits = network(batch.input_ids.to(device), use_cache=False).logits
+    # The labels are shifted and not the logits, whose copies would cost more than the softmax.
+    labels = F.pad(batch.labels[:, 1:], (0, 1), value=IGNORED).to(device)
+    losses = F.cross_entropy(
+        logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32)),
+        labels.flatten(),
+        ignore_index=IGNORED,
+        reduction="none",
+    )
+    losses = losses.view_as(labels).sum(dim=1)
+    (losses if weights is None else losses * weights).sum().backward()
+    return losses.detach()

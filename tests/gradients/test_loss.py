@@ -1,0 +1,101 @@
+"""The loss without logits is the loss, and so is its gradient."""
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from whence.gradients.batches import pad
+from whence.gradients.capture import frozen
+from whence.gradients.loss import backward_pass, cross_entropy, output_layer, plain_pass
+
+
+def _case(vocabulary=97, *, dtype=torch.float64, scale=1.0, bias=False):
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(23, 12, generator=generator, dtype=dtype) * scale
+    words = torch.randn(vocabulary, 12, generator=generator, dtype=dtype) * scale
+    shift = torch.randn(vocabulary, generator=generator, dtype=dtype) if bias else None
+    return hidden, torch.randint(0, vocabulary, (23,), generator=generator), words, shift
+
+
+def _by_autograd(hidden, targets, words, bias):
+    hidden = hidden.clone().requires_grad_()
+    losses = F.cross_entropy(F.linear(hidden, words, bias), targets, reduction="none")
+    losses.sum().backward()
+    return losses.detach(), hidden.grad
+
+
+@pytest.mark.parametrize("block", [(1, 1), (5, 7), (23, 97), (100, 1000), None])
+@pytest.mark.parametrize("bias", [False, True])
+def test_blocks_of_any_size_give_autograds_numbers(block, bias):
+    case = _case(bias=bias)
+    losses, gradients = cross_entropy(*case, block=block)
+    expected = _by_autograd(*case)
+    torch.testing.assert_close(losses, expected[0], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gradients, expected[1], rtol=1e-12, atol=1e-12)
+
+
+def test_logits_far_beyond_the_range_of_exp_stay_finite():
+    case = _case(scale=20.0, dtype=torch.float32)
+    assert (case[0] @ case[2].T).max() > 2000
+    losses, gradients = cross_entropy(*case, block=(8, 10))
+    expected = _by_autograd(*case)
+    torch.testing.assert_close(losses, expected[0], rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(gradients, expected[1], rtol=1e-4, atol=1e-3)
+
+
+def test_a_logit_that_is_not_a_number_is_not_hidden():
+    hidden, targets, words, _ = _case()
+    words[3] = float("nan")
+    losses, gradients = cross_entropy(hidden, targets, words, block=(8, 10))
+    assert losses.isnan().all()
+    assert gradients.isnan().any(dim=1).all()
+
+
+def test_bfloat16_words_are_close():
+    hidden, targets, words, _ = _case(dtype=torch.float32)
+    _, exact = cross_entropy(hidden, targets, words)
+    _, rounded = cross_entropy(hidden, targets, words.bfloat16())
+    cosine = F.cosine_similarity(exact.flatten(), rounded.flatten(), dim=0)
+    assert 0.999 < cosine < 0.9999999
+
+
+def test_the_pass_without_logits_is_taken_where_it_can_be(lab, family):
+    model = lab.tiny(family)
+    with frozen(model):
+        assert output_layer(model) is not None
+
+
+def test_a_model_that_does_more_than_multiply_keeps_its_own_pass(lab):
+    model = lab.tiny("neox")
+    forward = model.model.forward
+
+    def capped(*args, **kwargs):
+        output = forward(*args, **kwargs)
+        output.logits = output.logits.tanh()
+        return output
+
+    model.model.forward = capped
+    batch = pad(lab.random_sequences([9, 4, 7]))
+    with frozen(model):
+        assert output_layer(model) is None
+        found = backward_pass(model)(batch)
+        torch.testing.assert_close(found, plain_pass(model, batch))
+
+
+def test_both_passes_agree_and_weights_scale_the_gradient_only(lab, family):
+    model = lab.tiny(family)
+    batch = pad(lab.random_sequences([9, 4, 7]), num_unlabelled=[3, 0, 7])
+    weights = torch.tensor([2.0, -1.0, 0.5])
+    seen = []
+
+    def watch(_module, _inputs, output):
+        output.register_hook(seen.append)
+
+    with frozen(model):
+        run = backward_pass(model)
+        handle = model.model.get_input_embeddings().register_forward_hook(watch)
+        losses = [run(batch, weights=weights), plain_pass(model, batch, weights)]
+        handle.remove()
+    torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(*seen, rtol=1e-4, atol=1e-5)
+    assert losses[0][2] == 0
