@@ -121,9 +121,12 @@ class AttributionSettings(Settings):
         "gradient_cosine",
         "gradient_dot",
         "bm25",
-        "embedding",
+        "tfidf",
         "ngram_overlap",
+        "embedding",
+        "activation",
         "document_loss",
+        "length",
         "random",
     )
     modules: str = Field(default="*", description="Globs of modules to attribute, comma-separated.")
@@ -139,6 +142,24 @@ class AttributionSettings(Settings):
         default=4096, ge=2, description="Tokens in a batch, padding included."
     )
     embedding_model: str | None = Field(default=None, description="A sentence-transformers model.")
+    checkpoints: tuple[int, ...] = Field(
+        default=(), description="Steps of training whose gradients TracIn sums over."
+    )
+    learning_rates: tuple[float, ...] | None = Field(
+        default=None,
+        description="One per checkpoint: that of the step after it. By default the testbed's own.",
+    )
+    second_moments: str = Field(
+        default="auto",
+        description="Adam's: `auto` (a checkpoint's own where it has them, else estimated), "
+        "`estimate`, or a file of the model's own.",
+    )
+    training_batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="Sequences per optimizer step, to estimate second moments; by default the "
+        "testbed's own.",
+    )
     seed: int = 0
 
 

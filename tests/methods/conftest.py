@@ -90,7 +90,7 @@ def planted() -> SimpleNamespace:
     from torch import nn
 
     from whence.gradients import streamed_products
-    from whence.methods import Inputs
+    from whence.methods import FINAL, Inputs, View
 
     generator = np.random.default_rng(0)
     documents = [generator.integers(1, VOCABULARY, size=14).tolist() for _ in range(30)]
@@ -100,12 +100,20 @@ def planted() -> SimpleNamespace:
         query_of(name, documents[row], num_prompt_tokens=4) for name, row in copies.items()
     )
     corpus = corpus_of(documents, [f"d{i}" for i in range(30)])
-    model = fit([d for d in documents if d], steps=60)
+    kept = [d for d in documents if d]
+    models = {
+        view: fit(kept, steps=n)
+        for view, n in {FINAL: 60, View("initial"): 0, View(20): 20, View(40): 40}.items()
+    }
+    model = models[FINAL]
     modules = [n for n, m in model.model.base_model.named_modules() if isinstance(m, nn.Linear)]
 
     def inputs_for(which: Corpus) -> Inputs:
-        products = streamed_products(model, which, queries, modules=modules, token_batch_size=256)
-        settings = AttributionSettings(seed=5)
+        products = {
+            view: streamed_products(seen, which, queries, modules=modules, token_batch_size=256)
+            for view, seen in models.items()
+        }
+        settings = AttributionSettings(seed=5, checkpoints=(20, 40), learning_rates=(3e-3, 1e-3))
         return Inputs(queries, which, model, products, settings)
 
     return SimpleNamespace(
@@ -113,6 +121,7 @@ def planted() -> SimpleNamespace:
         copies=copies,
         corpus=corpus,
         model=model,
+        models=models,
         modules=modules,
         inputs=inputs_for(corpus),
         inputs_for=inputs_for,

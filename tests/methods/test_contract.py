@@ -6,15 +6,22 @@ import numpy as np
 import pytest
 
 from whence.errors import ArtifactError, SettingsError
-from whence.methods import METHODS, check_methods, load_scores, save_scores, score
+from whence.methods import FINAL, METHODS, Needs, check_methods, load_scores, save_scores, score
 from whence.settings import AttributionSettings
 
 every_method = pytest.mark.parametrize("name", METHODS)
+CHECKPOINTS = AttributionSettings(checkpoints=(20, 40), learning_rates=(3e-3, 1e-3))
+NEEDY = [name for name, method in METHODS.items() if method.needs(CHECKPOINTS) != Needs()]
 REAL = [name for name, method in METHODS.items() if not method.is_control]
 
 
-def test_the_default_settings_name_every_method():
-    assert sorted(AttributionSettings().methods) == sorted(METHODS)
+def test_the_default_settings_name_methods_of_one_pass_and_every_baseline():
+    settings = AttributionSettings()
+    needs = {name: METHODS[name].needs for name in METHODS}
+    for name in settings.methods:
+        assert set(needs[name](settings).products) <= {FINAL}
+    rest = set(METHODS) - set(settings.methods)
+    assert all(needs[name](CHECKPOINTS).products for name in rest)
 
 
 @every_method
@@ -61,12 +68,15 @@ def test_a_permuted_corpus_gives_permuted_scores(name, planted, lab):
 @every_method
 def test_fewer_queries_change_nothing_for_the_others(name, planted):
     whole, inputs = score(name, planted.inputs), planted.inputs
-    products = replace(
-        inputs.products,
-        query_ids=inputs.products.query_ids[1:],
-        dots=inputs.products.dots[1:],
-        query_norms=inputs.products.query_norms[1:],
-    )
+    products = {
+        view: replace(
+            found,
+            query_ids=found.query_ids[1:],
+            dots=found.dots[1:],
+            query_norms=found.query_norms[1:],
+        )
+        for view, found in inputs.products.items()
+    }
     part = score(name, replace(inputs, queries=inputs.queries[1:], products=products))
     np.testing.assert_allclose(part.values[0], whole.values[1], rtol=1e-5, atol=1e-6)
 
@@ -91,15 +101,15 @@ def test_the_record_is_frozen_and_its_settings_are_json(name, planted, tmp_path)
     assert replace(loaded, values=scores.values) == scores
 
 
-@pytest.mark.parametrize("name", [name for name, m in METHODS.items() if m.needs])
+@pytest.mark.parametrize("name", NEEDY)
 def test_what_is_missing_is_named(name, planted):
     with pytest.raises(SettingsError, match=f"`{name}` needs"):
-        score(name, replace(planted.inputs, model=None, products=None))
+        score(name, replace(planted.inputs, model=None, products={}))
 
 
-@pytest.mark.parametrize("name", [name for name, m in METHODS.items() if not m.needs])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in NEEDY])
 def test_what_is_not_needed_may_be_missing(name, planted):
-    without = replace(planted.inputs, model=None, products=None)
+    without = replace(planted.inputs, model=None, products={})
     np.testing.assert_array_equal(score(name, without).values, score(name, planted.inputs).values)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from whence.errors import ModelError, SettingsError
-from whence.methods import Inputs, score
+from whence.methods import FINAL, Inputs, View, score
 from whence.methods.contract import main_term
 from whence.methods.reading import read
 from whence.records import GradientProducts, Query, Term
@@ -38,7 +38,7 @@ def texts(lab):
         Query("wordless", (Term((1, 2), 1, 1.0),), "?!"),
     )
     corpus = replace(corpus, table=table)
-    return documents, Inputs(queries, corpus, None, None, AttributionSettings())
+    return documents, Inputs(queries, corpus, None, {}, AttributionSettings())
 
 
 def test_bm25_is_okapis_sum_over_the_querys_words(texts):
@@ -64,11 +64,6 @@ def test_bm25_is_okapis_sum_over_the_querys_words(texts):
     assert np.isnan(values[2]).all()
 
 
-def test_bm25_of_a_corpus_without_words_is_undefined(lab, texts):
-    corpus = lab.corpus_of([[], []], ["a", "b"])
-    assert np.isnan(score("bm25", replace(texts[1], corpus=corpus)).values).all()
-
-
 def test_ngram_overlap_is_the_share_of_distinct_3_grams(lab):
     generator = np.random.default_rng(0)
     sequences = [generator.integers(0, 4, size=n).tolist() for n in (0, 1, 2, 3, 9, 30, 30, 80)]
@@ -77,7 +72,7 @@ def test_ngram_overlap_is_the_share_of_distinct_3_grams(lab):
         lab.query_of(f"q{i}", tokens, num_prompt_tokens=0) for i, tokens in enumerate(asked)
     )
     corpus = lab.corpus_of(sequences, [f"e{i}" for i in range(len(sequences))])
-    inputs = Inputs(queries, corpus, None, None, AttributionSettings())
+    inputs = Inputs(queries, corpus, None, {}, AttributionSettings())
 
     def grams(tokens, n):
         return {tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)}
@@ -95,7 +90,7 @@ def test_ngrams_of_large_token_ids_do_not_collide(lab):
     top = 2**21 - 1
     query = lab.query_of("q", [top, 0, top], num_prompt_tokens=0)
     corpus = lab.corpus_of([[top, 0, top], [top - 1, top, top], [0, top, 0]], ["a", "b", "c"])
-    inputs = Inputs((query,), corpus, None, None, AttributionSettings())
+    inputs = Inputs((query,), corpus, None, {}, AttributionSettings())
     assert score("ngram_overlap", inputs).values.tolist() == [[1, 0, 0]]
 
 
@@ -124,6 +119,71 @@ def test_embedding_is_the_cosine_of_mean_middle_states(planted):
             assert values[q, row] == pytest.approx(cosine, rel=1e-5)
 
 
+def test_activation_is_the_cosine_of_what_the_output_layer_reads(planted):
+    network = planted.model.model
+
+    def state(tokens, first):
+        with torch.no_grad():
+            hidden = network.base_model(torch.tensor([list(tokens)])).last_hidden_state[0]
+        return hidden[first - 1 : -1].mean(0).numpy()
+
+    values = score("activation", planted.inputs).values
+    for q, query in enumerate(planted.inputs.queries):
+        asked = state(query.terms[0].input_ids, query.terms[0].num_prompt_tokens)
+        for row in (0, 7, 11):
+            found = state(planted.documents[row], 1)
+            cosine = asked @ found / np.linalg.norm(asked) / np.linalg.norm(found)
+            assert values[q, row] == pytest.approx(cosine, rel=1e-5)
+    assert not np.allclose(values, score("embedding", planted.inputs).values, equal_nan=True)
+
+
+def test_what_predicts_nothing_has_no_activation(lab, planted):
+    corpus = lab.corpus_of([[5], [6, 7]], ["one", "two"])
+    inputs = replace(planted.inputs, corpus=corpus, products={})
+    values = score("activation", inputs).values
+    assert np.isnan(values[:, 0]).all()
+    assert np.isfinite(values[:, 1]).all()
+    silent = (lab.query_of("s", [5, 6], num_prompt_tokens=2),)
+    assert np.isnan(score("activation", replace(inputs, queries=silent)).values).all()
+
+
+def test_tfidf_is_the_cosine_of_weighted_counts(texts):
+    documents, inputs = texts
+    bags = [re.findall(r"\w+", text.lower()) for text in documents]
+    kept = [bag for bag in bags if bag]
+    vocabulary = sorted({word for bag in kept for word in bag})
+
+    def vector(bag):
+        weights = []
+        for word in vocabulary:
+            holders = sum(word in other for other in kept)
+            weights.append(bag.count(word) * (math.log((1 + len(kept)) / (1 + holders)) + 1))
+        return np.array(weights)
+
+    def cosine(a, b):
+        return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+    values = score("tfidf", inputs).values
+    asked = vector(re.findall(r"\w+", "the symbol for gold is the au"))
+    expected = [cosine(asked, vector(bag)) if bag else np.nan for bag in bags]
+    np.testing.assert_allclose(values[0], expected, rtol=1e-5)
+    np.testing.assert_array_equal(values[1], [0, 0, 0, np.nan, 0, np.nan])
+    assert np.isnan(values[2]).all()
+
+
+@pytest.mark.parametrize("name", ["bm25", "tfidf"])
+def test_a_corpus_without_words_has_no_scores(lab, texts, name):
+    corpus = lab.corpus_of([[], []], ["a", "b"])
+    assert np.isnan(score(name, replace(texts[1], corpus=corpus)).values).all()
+
+
+def test_length_is_the_number_of_tokens_and_ignores_the_query(lab):
+    corpus = lab.corpus_of([[1], [1, 2, 3], [], [4, 5]], ["a", "b", "c", "d"])
+    queries = tuple(lab.query_of(n, [1, 2], num_prompt_tokens=1) for n in ("x", "y"))
+    values = score("length", Inputs(queries, corpus, None, {}, AttributionSettings())).values
+    np.testing.assert_array_equal(values, [[1, 3, np.nan, 2]] * 2)
+
+
 def test_neither_padding_nor_company_changes_what_is_read(lab, planted):
     lengths = [40, 3, 17, 2, 1, 29, 5]
     generator = np.random.default_rng(2)
@@ -131,7 +191,10 @@ def test_neither_padding_nor_company_changes_what_is_read(lab, planted):
     together = read(planted.model, documents, token_batch_size=4096)
     for row, tokens in enumerate(documents):
         alone = read(planted.model, [tokens], token_batch_size=4096)
-        np.testing.assert_allclose(together.states[row], alone.states[0], rtol=1e-4, atol=1e-5)
+        for states in ("middle_states", "last_states"):
+            np.testing.assert_allclose(
+                getattr(together, states)[row], getattr(alone, states)[0], rtol=1e-4, atol=1e-5
+            )
         np.testing.assert_allclose(
             together.mean_losses_nats[row], alone.mean_losses_nats[0], rtol=1e-5
         )
@@ -139,7 +202,7 @@ def test_neither_padding_nor_company_changes_what_is_read(lab, planted):
 
 def test_one_token_has_a_state_but_no_loss(lab, planted):
     corpus = lab.corpus_of([[5], [6, 7]], ["one", "two"])
-    inputs = replace(planted.inputs, corpus=corpus, products=None)
+    inputs = replace(planted.inputs, corpus=corpus, products={})
     assert np.isfinite(score("embedding", inputs).values).all()
     assert np.isnan(score("document_loss", inputs).values[:, 0]).all()
 
@@ -154,6 +217,7 @@ def test_the_models_pass_over_the_examples_is_shared(planted, monkeypatch):
     score("document_loss", inputs)
     once = len(calls)
     score("embedding", inputs)
+    score("activation", inputs)
     assert len(calls) == once + 1  # the queries
 
 
@@ -177,7 +241,7 @@ def test_gradient_methods_divide_as_they_say_and_leave_out_zero_gradients(lab):
         (query,),
         corpus,
         None,
-        products([[6.0, -1.0, 0.0]], [3.0], [4.0, 0.5, 0.0]),
+        {FINAL: products([[6.0, -1.0, 0.0]], [3.0], [4.0, 0.5, 0.0])},
         AttributionSettings(),
     )
     np.testing.assert_allclose(score("gradient_dot", inputs).values, [[6, -1, np.nan]])
@@ -185,6 +249,63 @@ def test_gradient_methods_divide_as_they_say_and_leave_out_zero_gradients(lab):
         score("gradient_cosine", inputs).values, [[0.5, -2 / 3, np.nan]], rtol=1e-6
     )
     assert score("gradient_dot", inputs).settings == {"path": "streamed", "projection_dim": None}
+
+
+def test_tracin_sums_over_checkpoints_by_learning_rate(lab):
+    corpus = lab.corpus_of([[1, 2], [3, 4], [5, 6]], ["a", "b", "c"])
+    query = lab.query_of("q", [1, 2], num_prompt_tokens=1)
+    found = {
+        View(4): products([[6.0, -1.0, 0.0]], [3.0], [4.0, 0.5, 0.0]),
+        View(8): products([[2.0, 5.0, 0.0]], [1.0], [2.0, 10.0, 0.0]),
+    }
+    settings = AttributionSettings(checkpoints=(4, 8), learning_rates=(0.5, 0.25))
+    inputs = Inputs((query,), corpus, None, found, settings)
+    np.testing.assert_allclose(score("tracin", inputs).values, [[3.5, 0.75, np.nan]])
+    cosines = [[(0.5 * 0.5 + 0.25 * 1) / 0.75, (0.5 * -2 / 3 + 0.25 * 0.5) / 0.75, np.nan]]
+    np.testing.assert_allclose(score("tracin_cosine", inputs).values, cosines, rtol=1e-6)
+    assert score("tracin", inputs).settings["learning_rates"] == [0.5, 0.25]
+
+
+def test_tracin_predicts_the_steps_that_it_sums_over(planted, lab):
+    """At each checkpoint one small step on the document alone, with that checkpoint's rate."""
+    scale = 1e-5
+    settings = planted.inputs.settings
+    rates = [scale * rate / settings.learning_rates[0] for rate in settings.learning_rates]
+    settings = settings.model_copy(update={"learning_rates": tuple(rates)})
+    found = score("tracin", replace(planted.inputs, settings=settings)).values
+    query = planted.inputs.queries[0]
+    for row in (0, 7, 11):
+        change = 0.0
+        for step, rate in zip(settings.checkpoints, rates, strict=True):
+            lab_model = planted.models[View(step)]
+            before = query_loss(lab_model.model, query)
+            document = planted.documents[row]
+            change += before - after_step(planted, query, document, rate=rate, model=lab_model)
+        assert change == pytest.approx(found[0, row], rel=0.02, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"checkpoints": ()}, "names none"),
+        ({"checkpoints": (20, 20)}, "20 more than once"),
+        ({"learning_rates": None}, "0 are known"),
+        ({"learning_rates": (1.0,)}, "1 are known"),
+        ({"learning_rates": (0.0, 0.0)}, "weight no checkpoint"),
+        ({"checkpoints": (20, 30)}, "step30"),
+    ],
+)
+def test_tracin_without_what_it_sums_over_is_refused(planted, changes, said):
+    settings = planted.inputs.settings.model_copy(update=changes)
+    with pytest.raises(SettingsError, match=said):
+        score("tracin", replace(planted.inputs, settings=settings))
+
+
+def test_the_initial_cosine_is_that_of_the_untrained_model(planted):
+    untrained = replace(planted.inputs, products={FINAL: planted.inputs.products[View("initial")]})
+    floor = score("gradient_cosine_initial", planted.inputs).values
+    np.testing.assert_array_equal(floor, score("gradient_cosine", untrained).values)
+    assert not np.allclose(floor, score("gradient_cosine", planted.inputs).values, equal_nan=True)
 
 
 def test_a_contrast_is_searched_by_its_completion(lab):
@@ -196,8 +317,8 @@ def test_random_depends_on_seed_query_and_example_only(lab):
     ids = [f"d{i}" for i in range(400)]
     corpus = lab.corpus_of([[1, 2]] * 400, ids)
     queries = tuple(lab.query_of(n, [1, 2], num_prompt_tokens=1) for n in ("a", "b"))
-    values = score("random", Inputs(queries, corpus, None, None, AttributionSettings())).values
-    other = score("random", Inputs(queries, corpus, None, None, AttributionSettings(seed=1))).values
+    values = score("random", Inputs(queries, corpus, None, {}, AttributionSettings())).values
+    other = score("random", Inputs(queries, corpus, None, {}, AttributionSettings(seed=1))).values
     assert abs(values.mean() - 0.5) < 0.05
     assert abs(np.corrcoef(values[0], values[1])[0, 1]) < 0.2
     assert (values != other).mean() > 0.99
@@ -268,9 +389,9 @@ def query_loss(network, query):
     return -sum(log_probs[t - 1, ids[0, t]].item() for t in range(first, ids.shape[1]))
 
 
-def after_step(planted, query, document, *, rate=1e-4):
+def after_step(planted, query, document, *, rate=1e-4, model=None):
     """The query's loss after one step of SGD on a document, in the attributed weights only."""
-    network = copy.deepcopy(planted.model.model).double()
+    network = copy.deepcopy((model or planted.model).model).double()
     weights = [network.base_model.get_submodule(name).weight for name in planted.modules]
     ids = torch.tensor([document])
     loss = network(ids, labels=ids).loss * (len(document) - 1)

@@ -5,22 +5,32 @@ from collections.abc import Mapping, Sequence
 
 from whence.errors import SettingsError
 from whence.methods import (
+    activation,
     bm25,
     document_loss,
     embedding,
     gradient_cosine,
+    gradient_cosine_initial,
     gradient_dot,
+    length,
     ngram_overlap,
     random,
+    tfidf,
+    tracin,
+    tracin_cosine,
 )
-from whence.methods.contract import Inputs, Method
+from whence.methods.contract import Inputs, Method, Needs
 from whence.methods.store import load_scores, save_scores
+from whence.methods.views import FINAL, View
 from whence.records import Scores
 
 __all__ = [
+    "FINAL",
     "METHODS",
     "Inputs",
     "Method",
+    "Needs",
+    "View",
     "check_methods",
     "load_scores",
     "save_scores",
@@ -32,10 +42,16 @@ METHODS: Mapping[str, Method] = {
     for module in (
         gradient_cosine,
         gradient_dot,
+        tracin,
+        tracin_cosine,
+        gradient_cosine_initial,
         bm25,
-        embedding,
+        tfidf,
         ngram_overlap,
+        embedding,
+        activation,
         document_loss,
+        length,
         random,
     )
 }

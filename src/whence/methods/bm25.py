@@ -1,14 +1,13 @@
 """Which examples share the query's rare words?"""
 
-import re
 from importlib.metadata import version
 
 import numpy as np
 
 from whence.methods.contract import LIKENESS, Found, Inputs, Method
+from whence.methods.words import WORD, words
 
 K1, B = 1.5, 0.75
-WORD = r"\w+"
 
 
 def compute(inputs: Inputs) -> Found:
@@ -46,11 +45,6 @@ def compute(inputs: Inputs) -> Found:
             known = [word for word in wanted if word in search.vocab_dict]
             values[row, has_words] = search.get_scores(known) if known else 0.0
     return Found(values, settings)
-
-
-def words(text: str | None) -> list[str]:
-    """Splits a text into the words that BM25 compares."""
-    return re.findall(WORD, (text or "").lower())
 
 
 METHOD = Method("bm25", compute, LIKENESS)

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from whence.errors import SettingsError
+from whence.methods.views import FINAL, View
 from whence.records import Corpus, GradientProducts, LoadedModel, Query, Scores, Term
 from whence.settings import AttributionSettings
 
@@ -26,17 +27,49 @@ INFLUENCE = "higher: a small step of training on the example lowers the query's 
 LIKENESS = "higher: the example is more like the query; a hint of influence, not a measure of it"
 CONTROL = "higher: nothing is claimed; a control that every method has to beat"
 
-Need = Literal["model", "products"]
+
+class Needs(NamedTuple):
+    """What a method cannot do without: the model, and products of gradients under some views."""
+
+    model: bool = False
+    products: tuple[View, ...] = ()
+
+    @property
+    def gradients(self) -> bool:
+        """Whether gradients have to be computed for it."""
+        return bool(self.products)
+
+
+NeedsOf = Callable[[AttributionSettings], Needs]
+
+
+def needs_nothing(settings: AttributionSettings) -> Needs:
+    """Queries and examples are enough."""
+    return Needs()
+
+
+def needs_model(settings: AttributionSettings) -> Needs:
+    """The model has to be read, without gradients."""
+    return Needs(model=True)
+
+
+def needs_view(view: View = FINAL) -> NeedsOf:
+    """Inner products of gradients under one view are needed."""
+    return lambda settings: Needs(products=(view,))
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that methods may use. `model` and `products` are None where there are none."""
+    """Everything that methods may use.
+
+    `model` is None and `products` is empty where there are none. Products of every view have the
+    same queries and examples, in the order of `queries` and `corpus`.
+    """
 
     queries: tuple[Query, ...]
     corpus: Corpus
     model: LoadedModel | None
-    products: GradientProducts | None
+    products: Mapping[View, GradientProducts]
     settings: AttributionSettings
 
     @cached_property
@@ -46,6 +79,20 @@ class Inputs:
 
         assert self.model is not None, "a method that reads must say that it needs the model"
         return read_examples(self.model, self.corpus, settings=self.settings)
+
+    @cached_property
+    def query_reading(self) -> "Reading":
+        """One pass of the model over the queries' sequences, shared likewise."""
+        from whence.methods.reading import read
+
+        assert self.model is not None, "a method that reads must say that it needs the model"
+        terms = [main_term(query) for query in self.queries]
+        return read(
+            self.model,
+            [term.input_ids for term in terms],
+            num_prompt_tokens=[term.num_prompt_tokens for term in terms],
+            token_batch_size=self.settings.token_batch_size,
+        )
 
     @cached_property
     def is_empty(self) -> "NDArray[np.bool_]":
@@ -70,14 +117,14 @@ class Found(NamedTuple):
 class Method:
     """One way to tie examples to queries.
 
-    `needs` names what of the inputs must be there; `is_control` marks a method that knows nothing
-    of the query.
+    `needs` tells from the settings what of the inputs must be there; `is_control` marks a method
+    that knows nothing of the query.
     """
 
     name: str
     compute: Callable[[Inputs], Found]
     orientation: str
-    needs: frozenset[Need] = field(default_factory=frozenset)
+    needs: NeedsOf = field(default=needs_nothing)
     is_control: bool = False
 
     def score(self, inputs: Inputs) -> Scores:
@@ -90,12 +137,7 @@ class Method:
         Raises:
             SettingsError: The inputs lack something that the method needs.
         """
-        for need in sorted(self.needs):
-            if getattr(inputs, need) is None:
-                raise SettingsError(
-                    f"The method `{self.name}` needs {_MISSING[need]}, and there is none.",
-                    "Provide it, or leave the method out.",
-                )
+        self._check(inputs)
         started = time.perf_counter()
         found = self.compute(inputs)
         values = np.array(found.values, dtype=np.float32)
@@ -113,6 +155,20 @@ class Method:
             orientation=self.orientation,
         )
 
+    def _check(self, inputs: Inputs) -> None:
+        needs = self.needs(inputs.settings)
+        missing = ["a model"] if needs.model and inputs.model is None else []
+        missing += [
+            f"the inner products of gradients ({view.label})"
+            for view in needs.products
+            if view not in inputs.products
+        ]
+        if missing:
+            raise SettingsError(
+                f"The method `{self.name}` needs {missing[0]}, and there is none.",
+                "Provide it, or leave the method out.",
+            )
+
 
 def main_term(query: Query) -> Term:
     """Picks the sequence that the model produced: of a contrast, the part that is not subtracted.
@@ -122,7 +178,6 @@ def main_term(query: Query) -> Term:
     return max(query.terms, key=lambda term: term.weight)
 
 
-_MISSING: Mapping[str, str] = {
-    "model": "a model",
-    "products": "the inner products of gradients",
-}
+def from_products(products: GradientProducts, values: "Float[np.ndarray, 'q n']") -> Found:
+    """Wraps what was computed from one view's products, with what determined them."""
+    return Found(values, {"path": products.path, **products.settings})

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from whence.methods.contract import CONTROL, Found, Inputs, Method
+from whence.methods.contract import CONTROL, Found, Inputs, Method, needs_model
 
 
 def compute(inputs: Inputs) -> Found:
@@ -15,11 +15,11 @@ def compute(inputs: Inputs) -> Found:
     Use it as a control: hard documents have large gradients, and a method whose ranking agrees
     with this one for every query measures the documents rather than their tie to the query.
 
-    Cost: one forward pass over the distinct examples, shared with `embedding`.
+    Cost: one forward pass over the distinct examples, shared with `embedding` and `activation`.
     """
     losses = inputs.reading.mean_losses_nats
     values = np.repeat(losses[None, :], len(inputs.queries), axis=0)
     return Found(values, {"unit": "nats per token"})
 
 
-METHOD = Method("document_loss", compute, CONTROL, needs=frozenset({"model"}), is_control=True)
+METHOD = Method("document_loss", compute, CONTROL, needs=needs_model, is_control=True)

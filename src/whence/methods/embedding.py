@@ -5,8 +5,8 @@ from importlib import import_module
 import numpy as np
 
 from whence.errors import ModelError, SettingsError
-from whence.methods.contract import LIKENESS, Found, Inputs, Method, main_term
-from whence.methods.reading import middle_layer, read
+from whence.methods.contract import LIKENESS, Found, Inputs, Method, needs_model
+from whence.methods.reading import cosines, middle_layer
 
 
 def compute(inputs: Inputs) -> Found:
@@ -26,7 +26,7 @@ def compute(inputs: Inputs) -> Found:
     is a fair baseline for gradient methods, since both know the same model; for the best search by
     meaning name an embedding model.
 
-    Cost: one forward pass over the distinct examples, shared with `document_loss`.
+    Cost: one forward pass over the distinct examples, shared with `document_loss` and `activation`.
 
     Source: as a baseline of attribution, Hanawa et al., "Evaluation of Similarity-based
         Explanations", ICLR 2021. The layer was chosen by finding the document that a passage comes
@@ -37,25 +37,15 @@ def compute(inputs: Inputs) -> Found:
     name = inputs.settings.embedding_model
     if name is not None:
         examples, queries = _sentence_embeddings(name, inputs)
-        return Found(_cosines(queries, examples), {"model": name})
+        return Found(cosines(queries, examples), {"model": name})
     assert inputs.model is not None
-    terms = [main_term(query).input_ids for query in inputs.queries]
-    tokens = inputs.settings.token_batch_size
-    queries = read(inputs.model, terms, token_batch_size=tokens).states
+    queries = inputs.query_reading.middle_states
     settings = {
         "model": inputs.model.fingerprint,
         "layer": middle_layer(inputs.model),
         "pooling": "mean over tokens",
     }
-    return Found(_cosines(queries, inputs.reading.states), settings)
-
-
-def _cosines(queries: np.ndarray, examples: np.ndarray) -> np.ndarray:
-    """Takes cosines between rows; NaN where one of them is zero."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        a = queries / np.linalg.norm(queries, axis=1, keepdims=True)
-        b = examples / np.linalg.norm(examples, axis=1, keepdims=True)
-    return np.clip(a @ b.T, -1, 1)
+    return Found(cosines(queries, inputs.reading.middle_states), settings)
 
 
 def _sentence_embeddings(name: str, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
@@ -85,4 +75,4 @@ def _sentence_embeddings(name: str, inputs: Inputs) -> tuple[np.ndarray, np.ndar
     )
 
 
-METHOD = Method("embedding", compute, LIKENESS, needs=frozenset({"model"}))
+METHOD = Method("embedding", compute, LIKENESS, needs=needs_model)

@@ -1,8 +1,7 @@
 """Which examples' gradients point in the query's direction?"""
 
-import numpy as np
-
-from whence.methods.contract import INFLUENCE, Found, Inputs, Method
+from whence.methods.contract import INFLUENCE, Found, Inputs, Method, from_products, needs_view
+from whence.methods.views import FINAL, cosines
 
 
 def compute(inputs: Inputs) -> Found:
@@ -24,12 +23,8 @@ def compute(inputs: Inputs) -> Found:
     Source: Charpiat et al., "Input Similarity from the Neural Network Perspective", NeurIPS 2019;
         here with one gradient per document.
     """  # noqa: D205
-    assert inputs.products is not None
-    products = inputs.products
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cosines = products.dots / products.query_norms[:, None] / products.example_norms
-    values = np.where(products.example_norms > 0, np.clip(cosines, -1, 1), np.nan)
-    return Found(values, {"path": products.path, **products.settings})
+    products = inputs.products[FINAL]
+    return from_products(products, cosines(products))
 
 
-METHOD = Method("gradient_cosine", compute, INFLUENCE, needs=frozenset({"products"}))
+METHOD = Method("gradient_cosine", compute, INFLUENCE, needs=needs_view())

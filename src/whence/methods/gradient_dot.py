@@ -1,8 +1,7 @@
 """Which examples' gradients have the largest inner product with the query's?"""
 
-import numpy as np
-
-from whence.methods.contract import INFLUENCE, Found, Inputs, Method
+from whence.methods.contract import INFLUENCE, Found, Inputs, Method, from_products, needs_view
+from whence.methods.views import FINAL, dots
 
 
 def compute(inputs: Inputs) -> Found:
@@ -25,10 +24,8 @@ def compute(inputs: Inputs) -> Found:
     Source: Pruthi et al., "Estimating Training Data Influence by Tracing Gradient Descent",
         NeurIPS 2020 (TracIn), here with one checkpoint and without the learning rate.
     """
-    assert inputs.products is not None
-    products = inputs.products
-    values = np.where(products.example_norms > 0, products.dots, np.nan)
-    return Found(values, {"path": products.path, **products.settings})
+    products = inputs.products[FINAL]
+    return from_products(products, dots(products))
 
 
-METHOD = Method("gradient_dot", compute, INFLUENCE, needs=frozenset({"products"}))
+METHOD = Method("gradient_dot", compute, INFLUENCE, needs=needs_view())

@@ -1,4 +1,4 @@
-"""What does the model make of each example, reading it once without gradients?"""
+"""What does the model make of each sequence, reading it once without gradients?"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,13 +18,20 @@ from whence.records import Corpus, LoadedModel
 from whence.settings import AttributionSettings
 
 if TYPE_CHECKING:
+    import torch
     from jaxtyping import Float
 
 
 class Reading(NamedTuple):
-    """Mean hidden states, and mean losses in nats per predicted token; NaN where undefined."""
+    """What was read of each sequence; NaN where undefined.
 
-    states: "Float[np.ndarray, 'sequences hidden']"
+    `middle_states` are means over all tokens of the hidden state after half of the layers,
+    `last_states` means over the predicting positions of what the output layer reads, and
+    `mean_losses_nats` the mean losses per predicted token.
+    """
+
+    middle_states: "Float[np.ndarray, 'sequences hidden']"
+    last_states: "Float[np.ndarray, 'sequences hidden']"
     mean_losses_nats: "Float[np.ndarray, ' sequences']"
 
 
@@ -38,18 +45,28 @@ def read_examples(model: LoadedModel, corpus: Corpus, *, settings: AttributionSe
     distinct = distinct_examples(corpus)
     sequences = [corpus.input_ids(int(row)) for row in distinct.rows]
     found = read(model, sequences, token_batch_size=settings.token_batch_size)
-    return Reading(found.states[distinct.of_example], found.mean_losses_nats[distinct.of_example])
+    return Reading(*(part[distinct.of_example] for part in found))
 
 
 def read(
-    model: LoadedModel, sequences: Sequence[Sequence[int]], *, token_batch_size: int
+    model: LoadedModel,
+    sequences: Sequence[Sequence[int]],
+    *,
+    token_batch_size: int,
+    num_prompt_tokens: Sequence[int] | None = None,
 ) -> Reading:
     """Reads sequences of tokens in batches of about the same length.
 
+    Args:
+        model: The model, whose state is restored afterwards.
+        sequences: Token ids.
+        token_batch_size: The most tokens in a batch, padding included.
+        num_prompt_tokens: How many tokens at the start of each sequence are given and not
+            predicted; by default only the first.
+
     Returns:
-        For each sequence the mean over its tokens of the hidden state after half of the layers,
-        and its mean loss. NaN for the state of an empty sequence and for the loss of one with fewer
-        than two tokens.
+        Middle states are NaN for an empty sequence; last states and losses for one in which nothing
+        is predicted.
 
     Cost: one forward pass.
     """
@@ -58,7 +75,9 @@ def read(
 
     device = model_device(model)
     layer = middle_layer(model)
-    states = np.full((len(sequences), model.model.config.hidden_size), np.nan, dtype=np.float32)
+    unlabelled = [max(1, n) for n in num_prompt_tokens or [1] * len(sequences)]
+    shape = (len(sequences), int(model.model.config.hidden_size))
+    middle, last = (np.full(shape, np.nan, dtype=np.float32) for _ in range(2))
     losses = np.full(len(sequences), np.nan, dtype=np.float32)
     lengths = [len(sequence) for sequence in sequences]
     tokens = affordable_tokens(model, token_batch_size)
@@ -66,23 +85,47 @@ def read(
     batches += [np.array([row]) for row, length in enumerate(lengths) if length == 1]
     with frozen(model), torch.no_grad():
         for rows in batches:
-            input_ids, labels = pad([sequences[row] for row in rows])
-            input_ids, labels = input_ids.to(device), labels.to(device)
-            output = model.model(input_ids, use_cache=False, output_hidden_states=True)
-            real = (labels != IGNORED).unsqueeze(-1)
-            middle = output.hidden_states[layer].float()
-            states[rows] = ((middle * real).sum(1) / real.sum(1)).cpu().numpy()
+            input_ids, labels = pad(
+                [sequences[row] for row in rows],
+                num_unlabelled=[unlabelled[row] for row in rows],
+            )
+            sizes = torch.tensor([lengths[row] for row in rows])
+            real = torch.arange(input_ids.shape[1])[None] < sizes[:, None]
+            output = model.model(input_ids.to(device), use_cache=False, output_hidden_states=True)
+            targets = labels[:, 1:].to(device)
+            predicts = F.pad(targets != IGNORED, (0, 1))
+            middle[rows] = _means(output.hidden_states[layer], real.to(device))
+            last[rows] = _means(output.hidden_states[-1], predicts)
             found = F.cross_entropy(
                 output.logits[:, :-1].flatten(0, 1).float(),
-                labels[:, 1:].flatten(),
+                targets.flatten(),
                 ignore_index=IGNORED,
                 reduction="none",
             )
-            predicted = (labels[:, 1:] != IGNORED).sum(1)
+            predicted = (targets != IGNORED).sum(1)
             losses[rows] = (found.view(len(rows), -1).sum(1) / predicted).cpu().numpy()
-    return Reading(states, losses)
+    return Reading(middle, last, losses)
 
 
 def middle_layer(model: LoadedModel) -> int:
     """Chooses the layer whose output stands for a text: half of the way up, 0 is the embedding."""
     return int(model.model.config.num_hidden_layers) // 2
+
+
+def cosines(
+    queries: "Float[np.ndarray, 'queries hidden']", examples: "Float[np.ndarray, 'examples hidden']"
+) -> "Float[np.ndarray, 'queries examples']":
+    """Takes cosines between rows; NaN where one of them is zero or undefined."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        a = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+        b = examples / np.linalg.norm(examples, axis=1, keepdims=True)
+    return np.clip(a @ b.T, -1, 1)
+
+
+def _means(
+    states: "Float[torch.Tensor, 'batch positions hidden']",
+    counted: "torch.Tensor",
+) -> "Float[np.ndarray, 'batch hidden']":
+    """Averages over the positions that count; NaN where there is none."""
+    mask = counted.unsqueeze(-1)
+    return ((states.float() * mask).sum(1) / mask.sum(1)).cpu().numpy()

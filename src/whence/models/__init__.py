@@ -1,6 +1,16 @@
-"""Which checkpoint, and which of its modules? Loading, revisions, tokenizers and coverage."""
+"""Which checkpoint, and which of its modules? Loading, revisions, tokenizers, optimizer state."""
 
 from whence.models.coverage import attributed_modules, coverage
 from whence.models.load import load_initial, load_model, model_fingerprint
+from whence.models.optimizer_files import load_second_moments
+from whence.models.second_moments import estimate_second_moments
 
-__all__ = ["attributed_modules", "coverage", "load_initial", "load_model", "model_fingerprint"]
+__all__ = [
+    "attributed_modules",
+    "coverage",
+    "estimate_second_moments",
+    "load_initial",
+    "load_model",
+    "load_second_moments",
+    "model_fingerprint",
+]

@@ -26,12 +26,37 @@ METHODS: Mapping[str, MethodWording] = {
         "gradients, often long or unusual ones, are favored.",
         "gradient",
     ),
+    "tracin": MethodWording(
+        "What small steps of training on the example at several checkpoints would have done to the "
+        "query's loss, added up. Examples with large gradients are favored.",
+        "gradient",
+    ),
+    "tracin_cosine": MethodWording(
+        "The angle between an example's gradient and the query's, averaged over several "
+        "checkpoints.",
+        "gradient",
+    ),
+    "gradient_cosine_initial": MethodWording(
+        "The angle between gradients in the untrained model, which has learned nothing. A floor: "
+        "what it finds too is found by likeness of texts.",
+        "baseline",
+    ),
     "bm25": MethodWording(
         "Shares rare words with the query. A plain search: it knows the texts, not the model.",
         "baseline",
     ),
+    "tfidf": MethodWording(
+        "Uses the query's words in similar proportions. A plain search: it knows the texts, not "
+        "the model.",
+        "baseline",
+    ),
     "embedding": MethodWording(
         "Is similar to the query in an embedding. It says nothing about what training did.",
+        "baseline",
+    ),
+    "activation": MethodWording(
+        "Puts the model's last layer in a state like that in which it says the completion. It "
+        "says nothing about what training did.",
         "baseline",
     ),
     "ngram_overlap": MethodWording(
@@ -40,6 +65,11 @@ METHODS: Mapping[str, MethodWording] = {
     "document_loss": MethodWording(
         "Orders examples by the model's loss on them, the same for every query: what a method "
         "finds that looks at the example alone.",
+        "baseline",
+    ),
+    "length": MethodWording(
+        "Orders examples by their number of tokens, the same for every query: what a method finds "
+        "that looks at the example alone.",
         "baseline",
     ),
     "random": MethodWording("A random order: what a method finds that knows nothing.", "baseline"),
@@ -67,12 +97,13 @@ TESTBED_LIMIT = (
 )
 
 
+_GRADIENT_NAMES = ("gradient", "tracin", "trackstar", "trak", "influence")
 _PARTS: tuple[str, ...] = ("embedding", "output layer", "biases", "norms", "other layers")
 
 
 def method_wording(name: str, orientation: str) -> MethodWording:
     """Describes a method; one that is not known here is described by its orientation."""
-    family: Family = "gradient" if name.startswith("gradient") else "baseline"
+    family: Family = "gradient" if name.startswith(_GRADIENT_NAMES) else "baseline"
     return METHODS.get(name, MethodWording(f"Orientation: {orientation}.", family))
 
 

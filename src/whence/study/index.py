@@ -105,7 +105,7 @@ def query_index(
     """
     from whence.behaviors import make_query
     from whence.gradients import stored_products
-    from whence.methods import Inputs, score
+    from whence.methods import FINAL, Inputs, score
 
     if contrast and not behavior.alternatives:
         raise SettingsError(
@@ -122,7 +122,7 @@ def query_index(
             queries=(query,),
             corpus=corpus,
             model=model,
-            products=products,
+            products={FINAL: products},
             settings=AttributionSettings(),
         ),
     )

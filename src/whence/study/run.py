@@ -5,7 +5,7 @@ an interrupted run finished is kept, and the same command goes on from there.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,16 +19,14 @@ from whence.artifacts import (
     write_json,
     write_text,
 )
-from whence.errors import ArtifactError, BehaviorError, MissingEngineError, SettingsError
+from whence.errors import ArtifactError, BehaviorError, SettingsError
 from whence.progress import SILENT, Progress
-from whence.records import Behavior, Corpus, Coverage, LoadedModel, Plan, Verification
+from whence.records import Behavior, Corpus, LoadedModel, Verification
 from whence.settings import StudySettings
 from whence.study import inputs as sources
 from whence.study import stages
-from whence.study.index import describe
+from whence.study.attribute import attribute, prepare
 from whence.study.load import RunFile, load_run, write_run_file
-
-GRADIENT_METHODS = ("gradient_dot", "gradient_cosine")
 
 
 class RunResult(NamedTuple):
@@ -62,6 +60,7 @@ def run_study(
     _claim(directory, study)
     clock = _Clock()
     cache = directory / "cache"
+    prepare(study, cache=cache)
     with clock("load"):
         behaviors = sources.open_behaviors(study.behaviors)
         model = sources.open_model(study.model, cache=cache)
@@ -70,7 +69,7 @@ def run_study(
     with clock("verify"):
         verifications, warnings = _verify(study, behaviors, model, corpus, directory, progress)
     chosen, forced = _choose(study, behaviors, verifications)
-    attributed = _attribute(study, chosen, model, corpus, directory, clock=clock, progress=progress)
+    attributed = attribute(study, chosen, model, corpus, directory, clock=clock, progress=progress)
     write_run_file(
         directory,
         RunFile(
@@ -102,13 +101,6 @@ def write_report(directory: Path) -> Path:
 
     record = load_run(directory, manifest=read_manifest(directory))
     return write_page(record, directory / "index.html")
-
-
-class _Attributed(NamedTuple):
-    methods: tuple[str, ...]
-    coverage: Coverage | None
-    plan: Plan | None
-    skipped: tuple[str, ...]
 
 
 class _Clock:
@@ -198,79 +190,6 @@ def _choose(
             "Read their verdicts with `whence verify`, or attribute them anyway with `--force`.",
         )
     return chosen, ()
-
-
-def _attribute(
-    study: StudySettings,
-    chosen: tuple[Behavior, ...],
-    model: LoadedModel,
-    corpus: Corpus,
-    directory: Path,
-    *,
-    clock: Callable[[str], Any],
-    progress: Progress,
-) -> _Attributed:
-    from whence.behaviors import make_query
-    from whence.methods import Inputs, check_methods
-
-    settings = study.attribution
-    check_methods(settings.methods)
-    queries = tuple(
-        make_query(
-            behavior,
-            model.tokenizer,
-            contrast=settings.contrast and bool(behavior.alternatives),
-            context_length=model.context_length,
-        )
-        for behavior in chosen
-    )
-    coverage = plan = products = products_key = None
-    skipped: tuple[str, ...] = ()
-    methods = settings.methods
-    if any(method in GRADIENT_METHODS for method in methods):
-        try:
-            coverage, plan = _plan(study, model, corpus, len(queries), progress)
-        except MissingEngineError as error:
-            methods = tuple(method for method in methods if method not in GRADIENT_METHODS)
-            skipped = (f"Gradient methods were skipped: {error.problem} {error.remedy}",)
-            progress.note(skipped[0])
-    if coverage is not None and plan is not None:
-        with clock("gradients"):
-            products = stages.products_stage(
-                directory / "products",
-                model,
-                corpus,
-                queries,
-                plan=plan,
-                modules=tuple(coverage.modules),
-                settings=settings,
-                progress=progress,
-            )
-        products_key = fingerprint(dict(products.settings), plan.path, plan.projection_dim)
-    given = Inputs(
-        queries=queries, corpus=corpus, model=model, products=products, settings=settings
-    )
-    with clock("scores"), progress.task("Scoring", total=len(methods), unit="methods") as task:
-        for method in methods:
-            stages.scores_stage(
-                directory / "scores" / method, method, given, products_key=products_key
-            )
-            task.advance()
-    return _Attributed(methods, coverage, plan, skipped)
-
-
-def _plan(
-    study: StudySettings, model: LoadedModel, corpus: Corpus, num_queries: int, progress: Progress
-) -> tuple[Coverage, Plan]:
-    from whence.gradients import plan, require_engine
-    from whence.models import coverage
-
-    covered = coverage(model, modules=study.attribution.modules)
-    found = plan(model, corpus, covered, study.attribution, num_queries=num_queries)
-    if found.path == "stored":
-        require_engine()
-    progress.note(describe(found))
-    return covered, found
 
 
 def _manifest(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from whence.artifacts import building, fingerprint, is_current, write_json
+from whence.errors import SettingsError
 from whence.progress import Progress
 from whence.records import (
     Behavior,
@@ -22,6 +23,7 @@ from whence.records import (
     Verification,
 )
 from whence.settings import AttributionSettings, VerifySettings
+from whence.study.views import ViewSource, shared_between_sides
 
 
 def verification_stage(
@@ -75,18 +77,40 @@ def products_stage(
     corpus: Corpus,
     queries: Sequence[Query],
     *,
+    source: ViewSource,
+    index: Path,
     plan: Plan,
     modules: Sequence[str],
     settings: AttributionSettings,
     progress: Progress,
 ) -> GradientProducts:
-    """Computes inner products of gradients, by the planned path; resumes after a kill."""
+    """Computes inner products of one view's gradients, by the planned path.
+
+    Args:
+        directory: The stage's place; a stage that was killed goes on from what it left there.
+        model: The study's own model.
+        corpus: The examples.
+        queries: What is asked.
+        source: Which model and which correction the view means.
+        index: Where the stored path puts its index.
+        plan: The path.
+        modules: Names of the attributed layers.
+        settings: Projection seed and batch size.
+        progress: Who watches.
+
+    Raises:
+        SettingsError: A correction was asked of the stored path, which has none.
+    """
     import numpy as np
 
-    from whence.gradients import build_index, stored_products, streamed_products
+    from whence.gradients import build_index, stored_products
 
+    model = source.open(model)
+    origin = dict(source.moments.origin) if source.moments else {}
     inputs = {
         "model": model.fingerprint,
+        "view": source.view.label,
+        "moments": origin,
         "corpus": corpus.fingerprint,
         "queries": [asdict(query) for query in queries],
         "modules": list(modules),
@@ -97,27 +121,29 @@ def products_stage(
     if not is_current(directory, kind="products", inputs=inputs):
         with building(directory, kind="products", inputs=inputs, resume=True) as partial:
             if plan.path == "streamed":
-                products = streamed_products(
+                products = _streamed(
                     model,
                     corpus,
                     queries,
+                    source=source,
                     modules=modules,
                     token_batch_size=settings.token_batch_size,
                     work=partial / "work",
                     progress=progress,
                 )
             else:
-                index = build_index(
+                _refuse_correction(source)
+                built = build_index(
                     model,
                     corpus,
-                    directory.parent / "index",
+                    index,
                     modules=modules,
                     projection_dim=plan.projection_dim,
                     projection_seed=settings.projection_seed,
                     token_batch_size=settings.token_batch_size,
                     progress=progress,
                 )
-                products = stored_products(index, model, queries, progress=progress)
+                products = stored_products(built, model, queries, progress=progress)
             np.savez(
                 partial / "products.npz",
                 dots=products.dots,
@@ -126,19 +152,51 @@ def products_stage(
             )
             write_json(
                 partial / "details.json",
-                {"settings": dict(products.settings), "seconds": products.seconds},
+                {
+                    "settings": {**products.settings, "view": source.view.label, **origin},
+                    "seconds": products.seconds,
+                },
             )
             _remove(partial / "work")
     return _read_products(directory, corpus, queries, plan)
 
 
-def scores_stage(directory: Path, method: str, inputs: Any, *, products_key: str | None) -> Scores:
+def _streamed(
+    model: LoadedModel,
+    corpus: Corpus,
+    queries: Sequence[Query],
+    *,
+    source: ViewSource,
+    **arguments: Any,
+) -> GradientProducts:
+    from whence.gradients import streamed_products
+
+    if source.moments is None:
+        return streamed_products(model, corpus, queries, **arguments)
+    moments = source.moments.load(model, corpus)
+    if source.view.correction == "adam_step":
+        moments = shared_between_sides(moments)
+    return streamed_products(model, corpus, queries, second_moments=moments, **arguments)
+
+
+def _refuse_correction(source: ViewSource) -> None:
+    if source.moments is not None:
+        raise SettingsError(
+            f"The view {source.view.label} is corrected by second moments, which a stored index "
+            "does not do.",
+            'Set `path = "streamed"`, or leave the method out.',
+        )
+
+
+def scores_stage(
+    directory: Path, method: str, inputs: Any, *, products_keys: Mapping[str, str]
+) -> Scores:
     """Scores every example for every query by one method."""
     from whence.methods import load_scores, save_scores, score
 
     key = {
         "method": method,
-        "products": products_key,
+        "products": dict(products_keys),
         "model": inputs.model.fingerprint if inputs.model else None,
         "corpus": inputs.corpus.fingerprint,
         "queries": [asdict(query) for query in inputs.queries],

@@ -26,7 +26,7 @@ from whence.testbed.tables import (
     corpus_hash,
     training_weights,
 )
-from whence.training.recipe import num_steps, pythia_like_steps
+from whence.training.recipe import Recipe, learning_rate, num_steps, pythia_like_steps
 
 if TYPE_CHECKING:
     import torch
@@ -208,16 +208,64 @@ def _record_losses(directory: Path, target: Path, *, end: int) -> None:
     write_json(target / "manifest.json", manifest)
 
 
-def second_moments(size: str, *, cache: Path | None = None) -> "dict[str, torch.Tensor]":
-    """Loads Adam's second moments at the end of training, by parameter name, in float32.
+def second_moments(
+    size: str, *, step: int | None = None, cache: Path | None = None
+) -> "dict[str, torch.Tensor]":
+    """Loads Adam's second moments after a step, by parameter name, in float32.
+
+    They are the running means as Adam keeps them, divided by 1 − β₂ to the power of the step, as
+    Adam divides them before it uses them.
+
+    Args:
+        size: `nano` or `mini`.
+        step: One of `second_moment_steps`; the end by default.
+        cache: Where `train_testbed` has kept its checkpoints.
 
     Raises:
         ArtifactError: They are not there; train the testbed into the cache first.
     """
     from whence.training.checkpoints import load_tensors
 
-    directory = DATA / size if size == _SHIPPED or cache is None else cache / f"testbed-{size}"
-    return load_tensors(directory / f"step{all_steps(size)[-1]}" / SECOND_MOMENTS)
+    step = last_step(size) if step is None else step
+    kept = load_tensors(_moments_directory(size, step, cache) / f"step{step}" / SECOND_MOMENTS)
+    correction = 1 - recipe(size).beta2 ** step
+    return {name: values / correction for name, values in kept.items()}
+
+
+def second_moment_steps(size: str, *, cache: Path | None = None) -> tuple[int, ...]:
+    """Lists the steps whose second moments are on disk; never 0, where there are none yet."""
+    return tuple(
+        step
+        for step in all_steps(size)
+        if step
+        and (_moments_directory(size, step, cache) / f"step{step}" / SECOND_MOMENTS).is_file()
+    )
+
+
+def last_step(size: str) -> int:
+    """Tells after which step training ends."""
+    return all_steps(size)[-1]
+
+
+def recipe(size: str) -> Recipe:
+    """Tells how a testbed is trained."""
+    return size_named(size).recipe
+
+
+def learning_rate_after(size: str, step: int) -> float:
+    """Tells the learning rate of the optimizer step after a checkpoint; at the end, the last one's.
+
+    It is the rate at which the gradients at that checkpoint are taken.
+    """
+    total = last_step(size)
+    return learning_rate(recipe(size), min(step + 1, total), total_steps=total)
+
+
+def _moments_directory(size: str, step: int, cache: Path | None) -> Path:
+    trained = cache / f"testbed-{size}" if cache is not None else None
+    if trained is not None and (trained / f"step{step}" / SECOND_MOMENTS).is_file():
+        return trained
+    return DATA / size
 
 
 def read_log(path: Path) -> "tuple[StepLog, ...]":

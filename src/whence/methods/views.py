@@ -1,0 +1,48 @@
+"""Which gradients does a method look at: at which checkpoint, corrected how?"""
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from whence.records import GradientProducts
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+Checkpoint = Literal["final", "initial"] | int
+Correction = Literal["none", "adam", "adam_step"]
+
+
+class View(NamedTuple):
+    """One choice of gradients.
+
+    `checkpoint` is the study's own model ("final"), the randomly initialised one, or a step of
+    training. `correction` says by what gradients are divided before they are multiplied, with v
+    Adam's second moments: nothing; √v + ε on both sides ("adam", as TrackStar does); or √v + ε
+    once, shared between the sides ("adam_step"), so that a product is what one step of Adam does.
+    """
+
+    checkpoint: Checkpoint = "final"
+    correction: Correction = "none"
+
+    @property
+    def label(self) -> str:
+        """A name for directories and messages, such as `step512-adam`."""
+        place = f"step{self.checkpoint}" if isinstance(self.checkpoint, int) else self.checkpoint
+        correction = "" if self.correction == "none" else f"-{self.correction.replace('_', '-')}"
+        return place + correction
+
+
+FINAL = View()
+
+
+def dots(products: GradientProducts) -> "Float[np.ndarray, 'queries examples']":
+    """Takes inner products; NaN for an example without a gradient."""
+    return np.where(products.example_norms > 0, products.dots, np.nan)
+
+
+def cosines(products: GradientProducts) -> "Float[np.ndarray, 'queries examples']":
+    """Takes cosines in [-1, 1]; NaN for an example without a gradient."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = products.dots / products.query_norms[:, None] / products.example_norms
+    return np.where(products.example_norms > 0, np.clip(found, -1, 1), np.nan)

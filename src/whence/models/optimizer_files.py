@@ -1,0 +1,159 @@
+"""Which of the optimizer's files can be read, without running any code that is in them?
+
+Read are safetensors by parameter name, and PyTorch files of plain tensors (`optimizer.pt` of a
+Hugging Face trainer). A file that would have to be unpickled as more than tensors is refused.
+"""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whence.errors import ModelError
+from whence.records import LoadedModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# What different writers call Adam's second moment, before or after the parameter's name.
+_KEYS = ("exp_avg_sq", "second_moments", "v")
+_CONVERT = (
+    "Where you trust the file, read it with the program that wrote it and save `exp_avg_sq` by "
+    "parameter name with `safetensors.torch.save_file`."
+)
+
+
+def load_second_moments(path: Path, model: LoadedModel) -> "dict[str, Tensor]":
+    """Reads Adam's or Adafactor's second moments of a model's parameters.
+
+    Args:
+        path: A `.safetensors` file whose names are the parameters', alone or as `exp_avg_sq/NAME`
+            or `NAME.exp_avg_sq`; or a PyTorch file with `state` and `param_groups`. There,
+            parameters are numbered: by the names the file gives, or else in the order of a Hugging
+            Face trainer, those with weight decay first.
+        model: The model the state belongs to.
+
+    Returns:
+        By parameter name, in the weights' shapes, float32, ≥ 0. Adafactor's factors are multiplied
+        out, v = row ⊗ col / mean(row). Divided by 1 − β₂ᵗ where the file says t and β₂.
+
+    Raises:
+        ModelError: The file cannot be read safely, or does not fit the model.
+    """
+    read = _named if path.suffix == ".safetensors" else _numbered
+    found = read(path, model)
+    shapes = {name: parameter.shape for name, parameter in model.model.named_parameters()}
+    for name, values in found.items():
+        if values.shape != shapes[name]:
+            raise ModelError(
+                f"In {path}, the second moments of `{name}` have shape {tuple(values.shape)}, and "
+                f"the weight has {tuple(shapes[name])}.",
+                "Give the optimizer state of this very model.",
+            )
+    return {name: values.float() for name, values in found.items()}
+
+
+def _named(path: Path, model: LoadedModel) -> "dict[str, Tensor]":
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        stored = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} cannot be read ({error}).", "Check the file.") from None
+    known = [name for name, _ in model.model.named_parameters()]
+    found = {}
+    for name in known:
+        candidates = (name, *(f"{k}/{name}" for k in _KEYS), *(f"{name}.{k}" for k in _KEYS))
+        key = next((c for c in candidates if c in stored), None)
+        if key is not None:
+            found[name] = stored[key]
+    if not found:
+        raise ModelError(
+            f"No tensor in {path} has the name of a parameter of {model.label}, such as "
+            f"`{known[0]}`.",
+            "Name the tensors after the model's parameters.",
+        )
+    return found
+
+
+def _numbered(path: Path, model: LoadedModel) -> "dict[str, Tensor]":
+    state, groups = _optimizer_state(path)
+    names = _names(groups, model, path)
+    rates = {
+        number: float(group.get("betas", (0.0, 0.0))[1])
+        for group in groups
+        for number in group["params"]
+    }
+    found = {}
+    for number, name in names.items():
+        moment = _moment(state.get(number, {}), beta=rates[number])
+        if moment is not None:
+            found[name] = moment
+    if not found:
+        raise ModelError(
+            f"{path} holds no `exp_avg_sq`, so it is not Adam's or Adafactor's state.",
+            "Give the file of one of these optimizers, or estimate.",
+        )
+    return found
+
+
+def _optimizer_state(path: Path) -> tuple[Mapping[int, Any], list[Mapping[str, Any]]]:
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(f"There is no file {path}.", "Check the path.") from None
+    except Exception as error:
+        raise ModelError(
+            f"{path} is not a file of plain tensors ({type(error).__name__}), and unpickling it "
+            "can run any code.",
+            _CONVERT,
+        ) from None
+    value = value.get("optimizer", value) if isinstance(value, dict) else value
+    if not isinstance(value, dict) or not {"state", "param_groups"} <= value.keys():
+        raise ModelError(
+            f"{path} has no `state` and `param_groups`, as a PyTorch optimizer's has.", _CONVERT
+        )
+    return value["state"], value["param_groups"]
+
+
+def _names(groups: list[Mapping[str, Any]], model: LoadedModel, path: Path) -> dict[int, str]:
+    numbers = [number for group in groups for number in group["params"]]
+    given = [name for group in groups for name in group.get("param_names", ())]
+    named = dict(model.model.named_parameters())
+    if given:
+        odd = [name for name in given if name not in named]
+        ordered = given
+    else:
+        odd = []
+        decayed = [name for name in named if _is_decayed(model, name)]
+        others = [name for name in named if name not in set(decayed)]
+        ordered = list(named) if len(groups) == 1 else decayed + others
+    if odd or len(ordered) != len(numbers):
+        raise ModelError(
+            f"{path} has the state of {len(numbers)} parameters, and {model.label} has "
+            f"{len(named)}{f', but no `{odd[0]}`' if odd else ''}.",
+            "Give the optimizer state of this very model.",
+        )
+    return dict(zip(numbers, ordered, strict=True))
+
+
+def _is_decayed(model: LoadedModel, name: str) -> bool:
+    """Tells what a Hugging Face trainer decays: neither biases nor norms."""
+    module = model.model.get_submodule(name.rpartition(".")[0])
+    return not name.endswith("bias") and "norm" not in type(module).__name__.lower()
+
+
+def _moment(state: Mapping[str, Any], *, beta: float) -> "Tensor | None":
+    if "exp_avg_sq" in state:
+        step = float(state.get("step", 0))
+        correction = 1 - beta**step if step and beta else 1.0
+        return state["exp_avg_sq"].float() / correction
+    if "exp_avg_sq_row" in state and "exp_avg_sq_col" in state:
+        row, col = state["exp_avg_sq_row"].float(), state["exp_avg_sq_col"].float()
+        return row.unsqueeze(-1) * col.unsqueeze(-2) / row.mean(dim=-1, keepdim=True).unsqueeze(-1)
+    return None

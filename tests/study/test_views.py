@@ -1,0 +1,148 @@
+"""Methods look at several views of the gradients; only those that are needed are computed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from whence.errors import SettingsError
+from whence.records import RunRecord
+from whence.settings import StudySettings, load_study
+from whence.study.load import load_run
+from whence.study.run import run_study
+
+LADDER = {
+    "methods": ("gradient_dot", "gradient_cosine_initial", "tracin"),
+    "checkpoints": (1, 2),
+    "learning_rates": (0.25, 0.5),
+}
+
+
+def _with_checkpoints(folder: Path) -> Path:
+    """Step 1 has the first weights and step 2 the last, so that truth is known."""
+    shutil.copytree(folder / "initial", folder / "model" / "step1")
+    shutil.copytree(folder / "model", folder / "model" / "step2", ignore=lambda *_: ["step1"])
+    return folder
+
+
+def _run(folder: Path, *, name: str = "run", **changes: object) -> Path:
+    study = load_study(folder / "study.toml")
+    study = StudySettings.model_validate(study.model_dump() | changes)
+    return run_study(study, folder / name, base=folder).directory
+
+
+def _values(run: RunRecord, method: str) -> np.ndarray:
+    return next(scores.values for scores in run.scores if scores.method == method)
+
+
+@pytest.fixture(scope="module")
+def ladder(tiny_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("views") / "tiny"
+    shutil.copytree(tiny_files, folder)
+    return _run(_with_checkpoints(folder), attribution=LADDER)
+
+
+def test_each_view_has_a_directory_and_no_other_is_made(ladder: Path) -> None:
+    found = {path.name for path in ladder.iterdir() if path.name.startswith("products")}
+    assert found == {"products", "products-initial", "products-step1", "products-step2"}
+
+
+def test_tracin_is_the_sum_over_the_checkpoints_products(ladder: Path) -> None:
+    first, last = (
+        np.load(ladder / f"products-{view}" / "products.npz")["dots"]
+        for view in ("initial", "step2")
+    )
+    run = load_run(ladder, manifest={})
+    expected = 0.25 * first + 0.5 * last
+    np.testing.assert_allclose(_values(run, "tracin"), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(_values(run, "gradient_dot"), last, rtol=1e-4, atol=1e-4)
+    assert not np.allclose(first, last)
+
+
+def test_the_plan_counts_every_pass(ladder: Path, tiny: Path) -> None:
+    plan = load_run(ladder, manifest={}).plan
+    assert plan is not None
+    assert "final, initial, step1, step2" in plan.reason
+    one = load_run(_run(tiny, attribution={"methods": ("gradient_dot",)}), manifest={}).plan
+    assert one is not None
+    assert "One pass for each" not in one.reason
+
+
+def test_a_second_run_computes_no_view_again(ladder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("a finished stage was made again")
+
+    monkeypatch.setattr("whence.study.stages.building", fail)
+    run_study(load_study(ladder / "study.toml"), ladder)
+
+
+def test_one_more_checkpoint_leaves_the_others_as_they_are(tiny: Path) -> None:
+    folder = _with_checkpoints(tiny)
+    methods = {"methods": ("tracin",)}
+    run = _run(folder, attribution={**methods, "checkpoints": (1,), "learning_rates": (1.0,)})
+    before = (run / "products-step1" / "manifest.json").read_bytes()
+    scores = (run / "scores" / "tracin" / "manifest.json").read_bytes()
+    _run(folder, attribution={**methods, "checkpoints": (1, 2), "learning_rates": (1.0, 2.0)})
+    assert (run / "products-step1" / "manifest.json").read_bytes() == before
+    assert (run / "scores" / "tracin" / "manifest.json").read_bytes() != scores
+    assert json.loads((run / "run.json").read_text())["plan"]["reason"].count("step") == 2
+
+
+def test_every_view_is_stored_where_the_path_is_stored(tiny: Path) -> None:
+    run = _run(
+        _with_checkpoints(tiny), attribution={**LADDER, "path": "stored", "projection_dim": 8}
+    )
+    assert {p.parent.name for p in run.glob("*/gradients.bin")} == {
+        "index",
+        "index-initial",
+        "index-step1",
+        "index-step2",
+    }
+    record = load_run(run, manifest={})
+    assert record.plan is not None
+    sizes = [path.stat().st_size for path in run.glob("*/gradients.bin")]
+    assert record.plan.disk_bytes == sum(sizes)
+    assert np.isfinite(_values(record, "gradient_cosine_initial")).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": {"name": "model"}}, "names no step-0 weights"),
+        ({"attribution": {"methods": ("tracin",)}}, "names none"),
+        (
+            {"attribution": {"methods": ("tracin",), "checkpoints": (1, 2)}},
+            "2 checkpoints by their learning rates",
+        ),
+        (
+            {"attribution": {**LADDER, "learning_rates": (1.0,)}},
+            "1 are known",
+        ),
+    ],
+)
+def test_what_a_view_needs_is_asked_for_before_anything_is_done(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], said: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("something was loaded")
+
+    monkeypatch.setattr("whence.study.inputs.open_model", fail)
+    with pytest.raises(SettingsError, match=said):
+        _run(tiny, **{"attribution": LADDER, **changes})
+
+
+def test_the_testbed_knows_its_learning_rates() -> None:
+    from whence.study.demo import demo_study
+    from whence.study.views import with_learning_rates
+    from whence.testbed import learning_rate_after
+    from whence.testbed.checkpoints import read_log
+    from whence.testbed.tables import DATA
+
+    study = demo_study("mini")
+    settings = study.attribution.model_copy(update={"checkpoints": (512, 2536)})
+    study = with_learning_rates(study.model_copy(update={"attribution": settings}))
+    logged = {entry.step: entry.learning_rate for entry in read_log(DATA / "mini" / "log.csv")}
+    assert study.attribution.learning_rates == pytest.approx((logged[513], logged[2536]))
+    assert learning_rate_after("mini", 0) == pytest.approx(logged[1])
