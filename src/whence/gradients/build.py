@@ -20,9 +20,10 @@ from whence.corpus.store import save_corpus
 from whence.gradients.batches import Distinct, Pass, check_fits, pad, plan_pass
 from whence.gradients.blocks import BLOCK_TOKENS, group_batches, return_memory
 from whence.gradients.capture import LOSS_REDUCTION, gradient_dtype, not_finite
-from whence.gradients.collector import Collect, collecting, gradient_sizes, new_processor
+from whence.gradients.collector import Collect, Collector, collecting, gradient_sizes, new_processor
 from whence.gradients.engine import engine_version
 from whence.gradients.index import GRADIENTS, INFO, Index, open_index
+from whence.gradients.loss import Precision
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel
 
@@ -41,6 +42,8 @@ def build_index(
     projection_dim: int | None,
     projection_seed: int,
     token_batch_size: int,
+    collector: Collector = "whence",
+    precision: Precision = "float32",
     progress: Progress = SILENT,
 ) -> Index:
     """Builds an index of every example's gradient, in Bergson's format, with the examples beside.
@@ -57,6 +60,8 @@ def build_index(
             gradients whole.
         projection_seed: The projection's seed.
         token_batch_size: The most tokens in a batch, padding included.
+        collector: Who takes the gradients, ours or Bergson's own hooks; see `collecting`.
+        precision: `mixed` multiplies the output layer in bfloat16.
         progress: Who watches.
 
     Raises:
@@ -76,6 +81,8 @@ def build_index(
         "projection_dim": projection_dim,
         "projection_seed": projection_seed,
         "loss_reduction": LOSS_REDUCTION,
+        "collector": collector,
+        "precision": precision,
         "bergson": engine_version(),
     }
     if is_current(directory, kind="index", inputs=inputs):
@@ -88,7 +95,8 @@ def build_index(
     )
     with building(directory, kind="index", inputs=inputs, resume=True) as partial:
         rows = _allocate(partial, len(corpus), sizes)
-        with collecting(model, modules, processor) as collect:
+        opened = collecting(model, modules, processor, collector=collector, precision=precision)
+        with opened as collect:
             losses = _fill(rows, todo, partial / MARKS, collect, progress)
         processor.save(partial)
         save_corpus(corpus, partial)

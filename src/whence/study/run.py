@@ -69,6 +69,11 @@ def run_study(
     with clock("verify"):
         verifications, warnings = _verify(study, behaviors, model, corpus, directory, progress)
     chosen, forced = _choose(study, behaviors, verifications)
+    if study.attribution.contrast and (plain := sum(not b.alternatives for b in chosen)):
+        warnings.append(
+            f"{plain} of {len(chosen)} behaviors name no alternative, so their queries are the "
+            "completion alone and no contrast."
+        )
     attributed = attribute(study, chosen, model, corpus, directory, clock=clock, progress=progress)
     write_run_file(
         directory,
