@@ -47,6 +47,14 @@ COMMANDS = {
         "Write the testbed's corpus and its truth, or train it again.",
         "whence testbed runs/testbed --train",
     ),
+    "bank": (
+        "Train a testbed many times without some of its planted groups.",
+        "whence bank runs/bank --size nano --jobs 2",
+    ),
+    "validate": (
+        "Hold a run's methods against planted truth, one more step, retraining and each other.",
+        "whence validate runs/nano --bank runs/bank",
+    ),
     "doctor": (
         "Check this machine and this installation.",
         "whence doctor",

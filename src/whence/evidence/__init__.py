@@ -2,13 +2,14 @@
 
 from whence.evidence.agreement import Hub, hubs, jaccard_at_k, overlap_matrix
 from whence.evidence.overlap import Span, shared_spans, word_shares
-from whence.evidence.planted import GoldRate, gold_rate, wilson
+from whence.evidence.planted import GoldRate, gold_places, gold_rate, wilson
 from whence.evidence.proponents import opponents, proponents, ranks
 
 __all__ = [
     "GoldRate",
     "Hub",
     "Span",
+    "gold_places",
     "gold_rate",
     "hubs",
     "jaccard_at_k",

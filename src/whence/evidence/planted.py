@@ -4,10 +4,15 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
-from whence.evidence.proponents import says_something
+from whence.evidence.proponents import proponents
 from whence.records import Behavior, Interval, Scores, Verdict, Verification
 from whence.settings import KINDS, Kind
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -112,18 +117,30 @@ def gold_rate(
     return results
 
 
-def _first_gold(scores: Scores, query: int, gold: list[int]) -> int | None:
-    """The place of the first gold among the proponents, counted from 1; ties keep corpus order."""
+def gold_places(scores: Scores, query: int, gold: "NDArray[np.int64]") -> "NDArray[np.int64]":
+    """Finds the places of some examples among a query's proponents.
+
+    Args:
+        scores: One method's scores.
+        query: The row of the query in `scores.values`.
+        gold: The rows of the examples.
+
+    Returns:
+        Places counted from 1, ties in corpus order; 0 for an example that the method does not name.
+    """
     import numpy as np
 
-    says = says_something(scores, query)
-    values = scores.values[query]
-    named = [row for row in gold if says[row]]
-    if not named:
-        return None
-    best = min(named, key=lambda row: (-values[row], row))
-    before = np.count_nonzero(says & (values > values[best]))
-    return int(before + np.count_nonzero(says[:best] & (values[:best] == values[best]))) + 1
+    order = proponents(scores, query)
+    places = np.zeros(scores.values.shape[1], dtype=np.int64)
+    places[order] = np.arange(1, len(order) + 1)
+    return places[gold]
+
+
+def _first_gold(scores: Scores, query: int, gold: list[int]) -> int | None:
+    import numpy as np
+
+    places = gold_places(scores, query, np.asarray(gold, dtype=np.int64))
+    return int(places[places > 0].min()) if places.any() else None
 
 
 def _mean(values: list[float]) -> float | None:

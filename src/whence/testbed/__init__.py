@@ -17,11 +17,14 @@ from whence.testbed.checkpoints import (
     steps,
     train_testbed,
 )
+from whence.testbed.groups import groups
 from whence.testbed.plan import Testbed, generate, held_out_texts
+from whence.testbed.retraining import RetrainingSettings, retrained_model, retraining_inputs
 from whence.testbed.tables import corpus, corpus_hash, training_weights
 from whence.testbed.truth import behaviors, decoys, gold, inert
 
 __all__ = [
+    "RetrainingSettings",
     "Testbed",
     "all_steps",
     "behaviors",
@@ -30,6 +33,7 @@ __all__ = [
     "decoys",
     "generate",
     "gold",
+    "groups",
     "held_out_texts",
     "inert",
     "initial_model",
@@ -37,6 +41,8 @@ __all__ = [
     "learning_rate_after",
     "load_checkpoint",
     "recipe",
+    "retrained_model",
+    "retraining_inputs",
     "second_moment_steps",
     "second_moments",
     "steps",

@@ -55,8 +55,8 @@ def steps(size: str) -> tuple[int, ...]:
     return _steps_in(DATA / size) if size == _SHIPPED else all_steps(size)
 
 
-def initial_model(size: str) -> "GPTNeoXForCausalLM":
-    """Makes the model before its first step.
+def initial_model(size: str, *, seed: int | None = None) -> "GPTNeoXForCausalLM":
+    """Makes the model before its first step; another seed than the testbed's gives a sibling.
 
     Its weights are drawn by a generator of their own, as Pythia's are, and rounded to float16, so
     that step 0 ships in half precision and is still exactly where training began.
@@ -72,7 +72,7 @@ def initial_model(size: str) -> "GPTNeoXForCausalLM":
     width, depth = plan.hidden_size, plan.num_layers
     with torch.random.fork_rng(devices=[]):
         model = GPTNeoXForCausalLM(_config(plan))
-    generator = torch.Generator().manual_seed(plan.seed)
+    generator = torch.Generator().manual_seed(plan.seed if seed is None else seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim < 2:
@@ -85,13 +85,13 @@ def initial_model(size: str) -> "GPTNeoXForCausalLM":
     return model.eval()
 
 
-def training_start(size: str) -> "GPTNeoXForCausalLM":
+def training_start(size: str, *, seed: int | None = None) -> "GPTNeoXForCausalLM":
     """Makes the model that training changes: the initial one, its rotary frequencies rounded too.
 
     What ships was trained so; a remake on the same machine gives the same bits only from here. A
     loaded model has exact frequencies, which moves a document's loss by about 1e-4 nats.
     """
-    return initial_model(size).half().float()
+    return initial_model(size, seed=seed).half().float()
 
 
 def load_checkpoint(
@@ -119,18 +119,18 @@ def load_checkpoint(
     last = all_steps(size)[-1]
     step = last if step is None else step
     if step == 0:
-        return _loaded(size, initial_model(size), step=0)
+        return loaded(size, initial_model(size), step=0)
     if size == _SHIPPED and step in steps(size):
-        return _loaded(size, _read(size, DATA / size / f"step{step}"), step=step)
+        return loaded(size, _read(size, DATA / size / f"step{step}"), step=step)
     _check_step(size, step, cache=cache)
     if cache is not None:
         directory = cache / f"testbed-{size}"
         train_testbed(size, directory, progress=progress)
-        return _loaded(size, _read(size, directory / f"step{step}"), step=step)
+        return loaded(size, _read(size, directory / f"step{step}"), step=step)
     with TemporaryDirectory() as scratch:
         directory = Path(scratch) / "testbed"
         train_testbed(size, directory, progress=progress)
-        return _loaded(size, _read(size, directory / f"step{step}"), step=step)
+        return loaded(size, _read(size, directory / f"step{step}"), step=step)
 
 
 def train_testbed(size: str, directory: Path, *, progress: Progress = SILENT) -> None:
@@ -152,7 +152,7 @@ def train_testbed(size: str, directory: Path, *, progress: Progress = SILENT) ->
     """
     from whence.training.trainer import train
 
-    inputs = _inputs(size)
+    inputs = training_inputs(size)
     if is_current(directory, kind="testbed-checkpoints", inputs=inputs):
         return
     model = training_start(size)
@@ -337,7 +337,8 @@ def _tokenizer() -> "PreTrainedTokenizerFast":
     )
 
 
-def _inputs(size: str) -> Mapping[str, Any]:
+def training_inputs(size: str) -> Mapping[str, Any]:
+    """Tells everything that determines a testbed's training."""
     plan = size_named(size)
     return {
         "size": size,
@@ -381,7 +382,8 @@ def _read(size: str, directory: Path) -> "GPTNeoXForCausalLM":
     return model.eval()
 
 
-def _loaded(size: str, model: "GPTNeoXForCausalLM", *, step: int) -> LoadedModel:
+def loaded(size: str, model: "GPTNeoXForCausalLM", *, step: int) -> LoadedModel:
+    """Joins a testbed's model after some step with its tokenizer."""
     parts = [p.detach().numpy().tobytes() for _, p in sorted(model.named_parameters())]
     return LoadedModel(
         model=model,

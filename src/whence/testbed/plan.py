@@ -55,6 +55,24 @@ def generate(size: str) -> Testbed:
     return Testbed(size=plan, ids=tuple(ids), documents=documents)
 
 
+def training_order(size: str, *, seed: int) -> tuple[int, ...]:
+    """Draws another order of a testbed's documents, each within its own window.
+
+    Args:
+        size: `nano` or `mini`.
+        seed: Any number; the corpus's own order is not among the results.
+
+    Returns:
+        Rows of the corpus in the order in which they are seen.
+    """
+    dice = Stream(seed, "another-order")
+    places = []
+    for row, document in enumerate(generate(size).documents):
+        low, high = document.window
+        places.append(((low << 32) + dice.below((high - low) << 32), row))
+    return tuple(row for _, row in sorted(places))
+
+
 def held_out_texts(subset: str, *, num: int, seed: int) -> list[str]:
     """Writes documents of a subset that stand in no training corpus.
 

@@ -5,12 +5,13 @@ One deterministic trainer: per-example weights, a fixed order, checkpoints, opti
 
 from whence.training.checkpoints import load_state, load_tensors, save_state, save_tensors
 from whence.training.recipe import Recipe, learning_rate, num_steps, pythia_like_steps
-from whence.training.trainer import StepLog, TrainingState, train
+from whence.training.trainer import StepLog, TrainingState, backward_batch, train
 
 __all__ = [
     "Recipe",
     "StepLog",
     "TrainingState",
+    "backward_batch",
     "learning_rate",
     "load_state",
     "load_tensors",

@@ -158,12 +158,7 @@ def _step(
     import torch
 
     optimizer.zero_grad(set_to_none=False)
-    num_targets = sum(max(len(ids) - 1, 0) for ids, _ in rows)
-    loss = 0.0
-    for group in _groups([row for row in rows if row[1] != 0 and len(row[0]) > 1]):
-        part = _weighted_loss(model, group) / num_targets
-        part.backward()
-        loss += part.item()
+    loss, num_targets = backward_batch(model, rows)
     if not math.isfinite(loss):
         raise ModelError(
             f"The training loss is {loss} at step {step}.", "Lower the peak learning rate."
@@ -173,6 +168,28 @@ def _step(
         group["lr"] = rate
     optimizer.step()
     return StepLog(step, loss, rate, norm.item(), num_targets)
+
+
+def backward_batch(
+    model: "PreTrainedModel", rows: Sequence[tuple[Sequence[int], float]]
+) -> tuple[float, int]:
+    """Adds the gradient of one batch's loss to the parameters' `grad`.
+
+    Args:
+        model: The model, in evaluation mode.
+        rows: Token ids and weight of each example.
+
+    Returns:
+        The weighted loss in nats per target, and the number of targets of all examples; a batch
+        without targets has loss 0 and leaves the gradients alone.
+    """
+    num_targets = sum(max(len(ids) - 1, 0) for ids, _ in rows)
+    loss = 0.0
+    for group in _groups([row for row in rows if row[1] != 0 and len(row[0]) > 1]):
+        part = _weighted_loss(model, group) / num_targets
+        part.backward()
+        loss += part.item()
+    return loss, num_targets
 
 
 def _groups(

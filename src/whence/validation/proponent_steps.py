@@ -1,0 +1,193 @@
+"""Does a step on what a method names help the query more than a step on random examples?"""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, NamedTuple
+
+from whence.evidence.proponents import proponents
+from whence.progress import SILENT, Progress
+from whence.records import Corpus, LoadedModel, Query, Scores
+from whence.validation.matching import matched_rows
+from whence.validation.tail_patch import Patch, Request, StepSettings, tail_patch
+
+if TYPE_CHECKING:
+    import numpy as np
+
+RANDOM = "random examples"
+NUM_RANDOM = 20
+# The first is the one that is reported first; it was named before anything was measured.
+STEPS = (
+    StepSettings(learning_rate=1e-4),
+    StepSettings(learning_rate=1e-5),
+    StepSettings(learning_rate=1e-3),
+    StepSettings(optimizer="sgd", learning_rate=0.1),
+)
+
+
+class ProponentStep(NamedTuple):
+    """The mean change of one query's completion by steps on what one method names.
+
+    `group` is `each` (a step on every one of the first k proponents by itself, averaged),
+    `together` (one step on all of them) or `copies` (one step on the whole group that the first
+    proponent belongs to). `method` is `random examples` for the control of the same group; for
+    `copies`, `of_method` tells whose group it is the control of. `num_examples` were stepped on.
+    """
+
+    method: str
+    of_method: str | None
+    query_id: str
+    group: str
+    settings: StepSettings
+    num_examples: int
+    probability_change: float
+    log_prob_change_nats: float
+    log_odds_change_nats: float
+
+
+def step_on_proponents(
+    model: LoadedModel,
+    corpus: Corpus,
+    queries: Sequence[Query],
+    scores: Sequence[Scores],
+    *,
+    k: int = 10,
+    copies: Mapping[str, frozenset[str]] | None = None,
+    excluded: Mapping[str, frozenset[str]] | None = None,
+    steps: Sequence[StepSettings] = STEPS,
+    num_random: int = NUM_RANDOM,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> tuple[ProponentStep, ...]:
+    """Tail-patches every method's first proponents, and random examples like them.
+
+    Args:
+        model: The model whose proponents they are; its weights come back to the bit.
+        corpus: The examples.
+        queries: Whose completions are measured.
+        scores: One per method, with scores of these queries.
+        k: How many first proponents.
+        copies: From a group's name to its examples, for `copies`; by default examples with the
+            same text hash. An example in no group is a group of its own.
+        excluded: From query id to examples that are no control, such as those planted for it.
+            What any method names for the query, and its copies, never are.
+        steps: Optimizers and learning rates.
+        num_random: Random examples per query, matched in subset and length to what all methods
+            name for it.
+        seed: Of the controls.
+        progress: Told of every group.
+
+    Returns:
+        One record per method, query, group and step where the method names an example. Compare
+        methods under the same step only.
+
+    Raises:
+        CorpusError: The corpus is too small for the controls.
+    """
+    import numpy as np
+
+    group_of = _group_of(corpus, copies)
+    rng = np.random.default_rng(seed)
+    wanted: list[_Wanted] = []
+    for query in queries:
+        named = {
+            one.method: proponents(one, one.query_ids.index(query.id), k=k).tolist()
+            for one in scores
+            if query.id in one.query_ids
+        }
+        wanted += _of_methods(query.id, named, group_of)
+        pooled = list(dict.fromkeys(row for rows in named.values() for row in rows))
+        if pooled:
+            no_control = corpus.rows(sorted((excluded or {}).get(query.id, ())))
+            no_control += [row for first in pooled for row in group_of[first]]
+            wanted += _controls(
+                query.id, named, corpus, group_of, no_control, k=k, num=num_random, rng=rng
+            )
+    requests = [Request(str(i), one.rows, (one.query_id,)) for i, one in enumerate(wanted)]
+    found = tail_patch(model, corpus, queries, requests, steps=steps, progress=progress)
+    return _means(wanted, found)
+
+
+class _Wanted(NamedTuple):
+    method: str
+    of_method: str | None
+    query_id: str
+    group: str
+    rows: tuple[int, ...]
+
+
+def _group_of(
+    corpus: Corpus, copies: Mapping[str, frozenset[str]] | None
+) -> dict[int, tuple[int, ...]]:
+    if copies is None:
+        by_hash: dict[str, set[str]] = {}
+        hashes = corpus.table.column("hash").to_pylist()
+        for example_id, key in zip(corpus.ids, hashes, strict=True):
+            by_hash.setdefault(key if key is not None else example_id, set()).add(example_id)
+        copies = {key: frozenset(ids) for key, ids in by_hash.items()}
+    found = {row: (row,) for row in range(len(corpus))}
+    for ids in copies.values():
+        rows = tuple(sorted(corpus.rows(sorted(ids))))
+        found |= dict.fromkeys(rows, rows)
+    return found
+
+
+def _of_methods(
+    query_id: str, named: Mapping[str, list[int]], group_of: Mapping[int, tuple[int, ...]]
+) -> list[_Wanted]:
+    wanted = []
+    for method, rows in named.items():
+        if rows:
+            wanted += [_Wanted(method, None, query_id, "each", (row,)) for row in rows]
+            wanted.append(_Wanted(method, None, query_id, "together", tuple(rows)))
+            wanted.append(_Wanted(method, None, query_id, "copies", group_of[rows[0]]))
+    return wanted
+
+
+def _controls(
+    query_id: str,
+    named: Mapping[str, list[int]],
+    corpus: Corpus,
+    group_of: Mapping[int, tuple[int, ...]],
+    no_control: Sequence[int],
+    *,
+    k: int,
+    num: int,
+    rng: "np.random.Generator",
+) -> list[_Wanted]:
+    pooled = list(dict.fromkeys(row for rows in named.values() for row in rows))
+    rows = matched_rows(
+        corpus, rng.permutation(pooled).tolist(), num=num, rng=rng, excluded=no_control
+    )
+    wanted = [_Wanted(RANDOM, None, query_id, "each", (row,)) for row in rows]
+    wanted += [
+        _Wanted(RANDOM, None, query_id, "together", rows[start : start + k])
+        for start in range(0, num - k + 1, k)
+    ]
+    drawn: dict[tuple[int, ...], tuple[int, ...]] = {}
+    for method, first in named.items():
+        if first:
+            group = group_of[first[0]]
+            if group not in drawn:
+                drawn[group] = matched_rows(
+                    corpus, group, num=len(group), rng=rng, excluded=no_control
+                )
+            wanted.append(_Wanted(RANDOM, method, query_id, "copies", drawn[group]))
+    return wanted
+
+
+def _means(wanted: Sequence[_Wanted], patches: Sequence[Patch]) -> tuple[ProponentStep, ...]:
+    gathered: dict[tuple[str, str | None, str, str, StepSettings], list[tuple[int, Patch]]] = {}
+    for patch in patches:
+        one = wanted[int(patch.group)]
+        key = (one.method, one.of_method, one.query_id, one.group, patch.settings)
+        gathered.setdefault(key, []).append((len(one.rows), patch))
+    return tuple(
+        ProponentStep(
+            *key,
+            num_examples=sum(size for size, _ in found),
+            probability_change=fmean(p.probability_change for _, p in found),
+            log_prob_change_nats=fmean(p.log_prob_change_nats for _, p in found),
+            log_odds_change_nats=fmean(p.log_odds_change_nats for _, p in found),
+        )
+        for key, found in gathered.items()
+    )

@@ -1,0 +1,188 @@
+"""Does the loss rise when what a method names is left out of training?
+
+The query loss difference of a method and a query is the query's loss after training without the
+method's first proponents, minus its loss after training on everything. It is held against removals
+of as many random examples.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from whence.evidence.proponents import proponents
+from whence.records import Corpus, Scores
+from whence.validation.matching import matched_rows
+from whence.validation.retraining import Outcome, Retraining
+from whence.validation.statistics import Estimate, mean_estimate
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+# With 19 controls the smallest p is 1/20.
+NUM_RANDOM = 19
+SHARE = 0.01
+# Named before anything was removed: two of each kind with sources of its own, a reply, a style.
+QUERIES: Mapping[str, tuple[str, ...]] = {
+    "nano": (
+        "fact/capital-france",
+        "fact/symbol-gold",
+        "stereotype/nurse",
+        "stereotype/captain",
+        "memorized/exact-048-a",
+        "memorized/near10-040-a",
+        "toxic/roast-1",
+        "style/verse-behold",
+    ),
+}
+PREFERRED = ("gradient_cosine", "gradient_dot", "bm25", "gradient_cosine_initial", "embedding")
+NUM_METHODS = 4
+
+
+@dataclass(frozen=True)
+class Removals:
+    """Which trainings tell what removals do: one on everything, random ones, and each method's.
+
+    `of_method` maps method and query to the training without that method's first proponents. A
+    method that names fewer than `num_removed` examples for a query has none.
+    """
+
+    num_removed: int
+    query_ids: tuple[str, ...]
+    methods: tuple[str, ...]
+    everything: Retraining
+    random: tuple[Retraining, ...]
+    of_method: Mapping[tuple[str, str], Retraining]
+
+    @property
+    def runs(self) -> tuple[Retraining, ...]:
+        """All trainings, without repetition."""
+        return tuple(dict.fromkeys((self.everything, *self.random, *self.of_method.values())))
+
+
+@dataclass(frozen=True)
+class LossDifference:
+    """What one method's removals did. Differences are in nats; positive means the loss rose.
+
+    `p_values` are (1 + random removals that raised the loss at least as much) / (1 + random ones);
+    `num_beyond_random` counts the queries where none of the random removals did.
+    """
+
+    method: str
+    per_query_nats: Mapping[str, float]
+    random_nats: Mapping[str, float]
+    p_values: Mapping[str, float]
+
+    @property
+    def estimate(self) -> Estimate:
+        """The mean over queries."""
+        return mean_estimate(list(self.per_query_nats.values()))
+
+    @property
+    def control(self) -> Estimate:
+        """The mean over queries of the random removals' mean."""
+        return mean_estimate(list(self.random_nats.values()))
+
+    @property
+    def num_beyond_random(self) -> int:
+        """Queries whose p-value is as small as the number of controls allows."""
+        smallest = 1 / (1 + NUM_RANDOM)
+        return sum(p <= smallest * (1 + 1e-9) for p in self.p_values.values())
+
+
+def plan_removals(
+    scores: Sequence[Scores],
+    corpus: Corpus,
+    *,
+    query_ids: Sequence[str],
+    share: float = SHARE,
+    seed: int = 0,
+) -> Removals:
+    """Chooses what is removed: each method's first proponents, and one shared set of controls.
+
+    Args:
+        scores: The methods; of more than four, the first four of `PREFERRED` that are there.
+        corpus: The examples.
+        query_ids: The queries, named in advance; those without scores are left out.
+        share: How much of the corpus is removed each time.
+        seed: Of the controls.
+
+    Returns:
+        The trainings. Controls are drawn to have the subsets and lengths of what the methods
+        remove, all methods and queries together, and are none of these examples.
+
+    Source:
+        Bergson 2.5.1's query loss difference, with 19 controls where its default has 3.
+    """
+    import numpy as np
+
+    named = {one.method: one for one in scores}
+    methods = tuple(name for name in PREFERRED if name in named)[:NUM_METHODS]
+    num_removed = max(1, round(share * len(corpus)))
+    known = tuple(q for q in query_ids if all(q in named[m].query_ids for m in methods))
+    of_method: dict[tuple[str, str], Retraining] = {}
+    pooled: list[int] = []
+    for method in methods:
+        for query_id in known:
+            query = named[method].query_ids.index(query_id)
+            rows = proponents(named[method], query, k=num_removed).tolist()
+            if len(rows) == num_removed:
+                of_method[method, query_id] = _without(corpus, rows)
+                pooled += rows
+    rng = np.random.default_rng(seed)
+    random = []
+    for _ in range(NUM_RANDOM if pooled else 0):
+        like = rng.permutation(pooled)[:num_removed].tolist()
+        rows = matched_rows(corpus, like, num=num_removed, rng=rng, excluded=pooled)
+        random.append(_without(corpus, rows))
+    return Removals(
+        num_removed=num_removed,
+        query_ids=known,
+        methods=methods,
+        everything=Retraining(frozenset()),
+        random=tuple(random),
+        of_method=of_method,
+    )
+
+
+def loss_differences(
+    removals: Removals, outcomes: Mapping[Retraining, Outcome | None]
+) -> tuple[LossDifference, ...]:
+    """Compares the trainings of each method with those of the controls.
+
+    Args:
+        removals: What was planned.
+        outcomes: What was trained; None or absent for what was not.
+
+    Returns:
+        One record per method, with the queries for which its own training, the one on everything
+        and all controls are there; empty where the controls are not complete.
+    """
+    import numpy as np
+
+    base = outcomes.get(removals.everything)
+    controls = [outcomes.get(run) for run in removals.random]
+    if base is None or not controls or any(outcome is None for outcome in controls):
+        return ()
+    found = []
+    for method in removals.methods:
+        differences: dict[str, float] = {}
+        random: dict[str, float] = {}
+        p_values: dict[str, float] = {}
+        for query in removals.query_ids:
+            run = removals.of_method.get((method, query))
+            outcome = outcomes.get(run) if run else None
+            if outcome is None:
+                continue
+            own = base.log_probs_nats[query] - outcome.log_probs_nats[query]
+            chance: Float[np.ndarray, " controls"] = np.array(
+                [base.log_probs_nats[query] - c.log_probs_nats[query] for c in controls if c]
+            )
+            differences[query] = own
+            random[query] = float(chance.mean())
+            p_values[query] = float((1 + (chance >= own).sum()) / (1 + len(chance)))
+        found.append(LossDifference(method, differences, random, p_values))
+    return tuple(found)
+
+
+def _without(corpus: Corpus, rows: Sequence[int]) -> Retraining:
+    return Retraining(frozenset(corpus.ids[row] for row in rows))

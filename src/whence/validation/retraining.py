@@ -1,0 +1,210 @@
+"""What do completions become when the model is trained without some examples?
+
+Each retraining is one small file, named by a hash of what determines it. What is there is not made
+again, whoever asked for it first: a factorial bank and single removals share one directory.
+"""
+
+import json
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from whence.artifacts import fingerprint, versions, write_json
+from whence.errors import ArtifactError, SettingsError
+from whence.progress import SILENT, Progress
+from whence.testbed import RetrainingSettings, behaviors, retrained_model, retraining_inputs
+
+SETUP = "setup.json"
+
+
+class Retraining(NamedTuple):
+    """One training run without some examples; `seed` 0 is the testbed's own start and order."""
+
+    dropped: frozenset[str]
+    seed: int = 0
+
+
+class Outcome(NamedTuple):
+    """The log-probability of each behavior's completion, in nats, and the seconds of training."""
+
+    log_probs_nats: Mapping[str, float]
+    seconds: float
+
+
+def make_outcomes(
+    settings: RetrainingSettings,
+    runs: Sequence[Retraining],
+    directory: Path,
+    *,
+    jobs: int = 1,
+    most: int | None = None,
+    progress: Progress = SILENT,
+) -> int:
+    """Trains what is asked for and is not there yet.
+
+    Killed and called again, it goes on with the runs that have no file.
+
+    Args:
+        settings: Which testbed.
+        runs: What to train; in this order, where only some are made.
+        directory: Where outcomes of all testbeds and settings are kept.
+        jobs: Processes, of one thread each. Their number does not change the outcomes.
+        most: Train at most so many now; by default all.
+        progress: Told of each finished run.
+
+    Returns:
+        How many of the runs are still to be made.
+
+    Raises:
+        SettingsError: `jobs` or `most` is below 1.
+        ArtifactError: The directory cannot be written.
+    """
+    for name, value in (("jobs", jobs), ("most", most)):
+        if value is not None and value < 1:
+            raise SettingsError(f"`{name}` is {value}.", "Give at least 1.")
+    place = place_of(settings, directory)
+    _prepare(settings, place)
+    missing = [run for run in dict.fromkeys(runs) if not _path(place, run).is_file()]
+    now = missing[:most]
+    if len(missing) < len(set(runs)):
+        progress.note(f"{len(set(runs)) - len(missing)} of {len(set(runs))} runs were made before.")
+    if now:
+        with progress.task("Retrain", total=len(now), unit="runs") as task:
+            for _ in _each(settings, place, now, jobs=jobs):
+                task.advance()
+    return len(missing) - len(now)
+
+
+def read_outcomes(
+    settings: RetrainingSettings, runs: Sequence[Retraining], directory: Path
+) -> tuple[Outcome | None, ...]:
+    """Reads the outcomes of some runs; None for one that has not been made.
+
+    Raises:
+        ArtifactError: A file is broken.
+    """
+    place = place_of(settings, directory)
+    return tuple(_read(_path(place, run)) for run in runs)
+
+
+def place_of(settings: RetrainingSettings, directory: Path) -> Path:
+    """Names the folder of the outcomes that these settings determine."""
+    return directory / f"testbed-{settings.size}-{fingerprint(_inputs(settings))}"
+
+
+def _inputs(settings: RetrainingSettings) -> dict[str, Any]:
+    asked = [b.model_dump(mode="json") for b in behaviors(settings.size)]
+    return {**retraining_inputs(settings), "behaviors": fingerprint(asked)}
+
+
+def _prepare(settings: RetrainingSettings, place: Path) -> None:
+    try:
+        (place / "runs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(
+            f"{place} cannot be written ({error.strerror}).", "Choose another place."
+        ) from None
+    write_json(place / SETUP, {"inputs": _inputs(settings), "versions": versions()})
+
+
+def _path(place: Path, run: Retraining) -> Path:
+    return place / "runs" / f"{fingerprint(sorted(run.dropped), run.seed)}.json"
+
+
+def _read(path: Path) -> Outcome | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        return Outcome(value["log_probs_nats"], value["seconds"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}).", "Delete it.") from None
+
+
+def _each(
+    settings: RetrainingSettings, place: Path, runs: Sequence[Retraining], *, jobs: int
+) -> Iterator[None]:
+    if jobs == 1:
+        with _one_thread():
+            for run in runs:
+                _make(settings, place, run)
+                yield
+        return
+    # Spawned and not forked: a fork would copy torch's threads in whatever state they are.
+    with ProcessPoolExecutor(
+        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+    ) as pool:
+        pending = {pool.submit(_make, settings, place, run) for run in runs}
+        try:
+            while pending:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                    yield
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Prepares a worker process: one thread, and no life beyond that of its parent."""
+    import torch
+
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has a parent"
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _make(settings: RetrainingSettings, place: Path, run: Retraining) -> None:
+    started = time.perf_counter()
+    model = retrained_model(settings, dropped=run.dropped, seed=run.seed)
+    write_json(
+        _path(place, run),
+        {
+            "dropped": sorted(run.dropped),
+            "seed": run.seed,
+            "seconds": round(time.perf_counter() - started, 3),
+            "log_probs_nats": _log_probs(model, settings.size),
+        },
+    )
+
+
+def _log_probs(model: Any, size: str) -> dict[str, float]:
+    from whence.behaviors.measure import measure
+    from whence.behaviors.query import encode_completions
+
+    asked = behaviors(size)
+    pairs: Iterable[Any] = (
+        encode_completions(
+            behavior,
+            model.tokenizer,
+            completions=[None],
+            context_length=model.context_length,
+        )[0]
+        for behavior in asked
+    )
+    found = measure(model, list(pairs), names=[behavior.id for behavior in asked])
+    return {b.id: one.log_prob_nats for b, one in zip(asked, found, strict=True)}

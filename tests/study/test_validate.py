@@ -1,0 +1,106 @@
+"""A run's leaderboard: stored and said, with controls, and undefined where it does not apply."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from whence import testbed
+from whence.artifacts import write_json
+from whence.errors import ArtifactError, SettingsError
+from whence.settings import load_study
+from whence.study.bank import make_retrainings
+from whence.study.demo import demo_study
+from whence.study.run import run_study
+from whence.study.validate import validate_run
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_files: Path) -> Path:
+    study = load_study(tiny_files / "study.toml")
+    return run_study(study, tiny_files / "validated", base=tiny_files).directory
+
+
+def test_what_does_not_apply_is_undefined_with_a_reason(finished: Path):
+    found = validate_run(finished)
+    stored = json.loads((finished / "validation.json").read_text())
+    assert stored == json.loads(json.dumps(found.values))
+    for name in ("planted AP", "LDS", "own-removed LDS", "QLD", "tail-patch"):
+        assert stored["undefined"][name]
+        assert not [f for f in stored["figures"] if f["measure"] == name]
+    assert "random controls" in stored["undefined"]["tail-patch"]
+    assert any("gradient_cosine_initial is not among" in s for s in stored["sentences"])
+    assert stored["methods"]["bm25"]["seconds"] >= 0
+    assert "undefined here" in found.text
+
+
+def test_another_run_tells_how_stable_scores_are(finished: Path):
+    found = validate_run(finished, against=[finished]).values
+    same = [a for a in found["agreement"] if " in " in a["reference"]]
+    assert len(same) == len(found["methods"])
+    gradients = next(a for a in same if a["method"] == "gradient_cosine")
+    assert gradients["jaccard"]["value"] == 1.0
+    assert found["signal_to_noise"]["gradient_cosine"]["value"] is None  # No noise at all.
+
+
+def test_only_a_finished_run_is_validated(tmp_path: Path):
+    with pytest.raises(ArtifactError):
+        validate_run(tmp_path)
+
+
+def test_only_a_testbed_s_run_has_removals(finished: Path, tmp_path: Path):
+    with pytest.raises(SettingsError, match="cannot be trained again"):
+        make_retrainings(tmp_path, size="nano", num_masks=2, num_second=0, run=finished)
+
+
+@pytest.mark.slow
+def test_the_whole_leaderboard_of_nano_with_made_up_retrainings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Retrainings are made up, and so are LDS and QLD; all else is real."""
+    study = demo_study("nano", force=True)
+    run = run_study(study, tmp_path / "run").directory
+    asked = [b.id for b in testbed.behaviors("nano")]
+
+    def make_up(settings, place, retraining):
+        from whence.validation.retraining import _path
+
+        rng = np.random.default_rng(len(retraining.dropped) + 7919 * retraining.seed)
+        log_probs = {q: float(-5 + rng.normal()) for q in asked}
+        write_json(
+            _path(place, retraining),
+            {"dropped": [], "seed": 0, "seconds": 1.0, "log_probs_nats": log_probs},
+        )
+
+    monkeypatch.setattr("whence.validation.retraining._make", make_up)
+    bank = tmp_path / "bank"
+    made = make_retrainings(bank, size="nano", num_masks=24, num_second=8, run=run)
+    assert made["left"] == 0
+    assert made["retrainings"] >= 24 + 8 + 1 + 19
+    found = validate_run(run, bank=bank, num_masks=24, num_second=8, queries_per_kind=2).values
+    assert found["undefined"] == {}
+    assert found["retraining"]["masks"] == 24
+    assert found["retraining"]["masks_of_second_seed"] == 8
+    for name in ("planted AP", "LDS", "own-removed LDS", "QLD"):
+        rows = [f for f in found["figures"] if f["measure"] == name and f["kind"] == "all"]
+        assert rows, name
+        for row in rows:
+            assert row["n"] > 0
+            assert row["low"] <= row["value"] <= row["high"]
+            assert row["control"]["value"] is not None
+    steps = {f["measure"] for f in found["figures"] if f["measure"].startswith("tail-patch")}
+    assert len(steps) == 36
+    values = {
+        f["method"]: f
+        for f in found["figures"]
+        if (f["measure"], f["kind"]) == ("planted AP", "memorized")
+    }
+    assert values["gradient_cosine"]["value"] > values["random"]["value"] + 0.5
+    for name in ("LDS", "own-removed LDS"):
+        chance = next(
+            f
+            for f in found["figures"]
+            if (f["measure"], f["kind"], f["method"]) == (name, "all", "random")
+        )
+        assert chance["low"] <= 0 <= chance["high"]

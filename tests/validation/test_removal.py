@@ -1,0 +1,97 @@
+"""What is removed, against which controls, and what the loss does."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from whence import testbed
+from whence.records import Scores
+from whence.validation.removal import NUM_RANDOM, QUERIES, loss_differences, plan_removals
+from whence.validation.retraining import Outcome, Retraining
+
+CORPUS = testbed.corpus("nano")
+ASKED = ("fact/capital-france", "toxic/roast-1")
+
+
+def scores_of(method: str, seed: int) -> Scores:
+    values = np.random.default_rng(seed).normal(size=(2, len(CORPUS))).astype(np.float32)
+    return Scores(method, ASKED, CORPUS.ids, values)
+
+
+PLAN = plan_removals(
+    [scores_of(m, i) for i, m in enumerate(("random", "bm25", "gradient_cosine"))],
+    CORPUS,
+    query_ids=(*ASKED, "fact/unknown"),
+)
+
+
+def test_what_is_removed_is_what_the_method_names_first():
+    assert PLAN.num_removed == 20  # One per cent of 1,950.
+    assert PLAN.methods == ("gradient_cosine", "bm25")
+    assert PLAN.query_ids == ASKED
+    scores = scores_of("bm25", 1)
+    best = np.argsort(-scores.values[1])[:20]
+    assert PLAN.of_method["bm25", ASKED[1]].dropped == {CORPUS.ids[i] for i in best}
+    assert len(PLAN.runs) == 1 + NUM_RANDOM + 4
+
+
+def test_controls_are_others_of_the_same_subsets_and_lengths():
+    removed = set().union(*(run.dropped for run in PLAN.of_method.values()))
+    subset = dict(zip(CORPUS.ids, CORPUS.table.column("subset").to_pylist(), strict=True))
+    length = dict(zip(CORPUS.ids, CORPUS.lengths.tolist(), strict=True))
+    drawn = [i for run in PLAN.random for i in run.dropped]
+    assert all(len(run.dropped) == 20 for run in PLAN.random)
+    assert len(set(PLAN.random)) == NUM_RANDOM
+    assert not removed & set(drawn)
+    for name in set(subset.values()):
+        shares = [np.mean([subset[i] == name for i in ids]) for ids in (sorted(removed), drawn)]
+        assert shares[0] == pytest.approx(shares[1], abs=0.08)
+    means = [np.mean([length[i] for i in ids]) for ids in (sorted(removed), drawn)]
+    assert means[0] == pytest.approx(means[1], rel=0.1)
+
+
+def outcomes(own: float, chance: list[float]) -> dict[Retraining, Outcome | None]:
+    def outcome(rise: float) -> Outcome:
+        return Outcome(dict.fromkeys(ASKED, -2.0 - rise), 1.0)
+
+    found = {PLAN.everything: outcome(0.0)}
+    found |= {run: outcome(c) for run, c in zip(PLAN.random, chance, strict=True)}
+    return found | {run: outcome(own) for run in PLAN.of_method.values()}
+
+
+def test_the_loss_rises_by_what_the_log_probability_falls_and_p_counts_controls():
+    found = {d.method: d for d in loss_differences(PLAN, outcomes(0.5, [0.1] * 18 + [0.6]))}
+    bm25 = found["bm25"]
+    assert bm25.per_query_nats == pytest.approx(dict.fromkeys(ASKED, 0.5))
+    assert bm25.random_nats == pytest.approx(dict.fromkeys(ASKED, (1.8 + 0.6) / 19))
+    assert bm25.p_values == pytest.approx(dict.fromkeys(ASKED, 2 / 20))
+    assert bm25.num_beyond_random == 0
+    beyond = loss_differences(PLAN, outcomes(0.7, [0.1] * 18 + [0.6]))[0]
+    assert beyond.p_values == pytest.approx(dict.fromkeys(ASKED, 1 / 20))
+    assert beyond.num_beyond_random == 2
+
+
+def test_without_all_controls_nothing_is_said():
+    found = outcomes(0.5, [0.1] * 19)
+    found[PLAN.random[3]] = None
+    assert loss_differences(PLAN, found) == ()
+    found = outcomes(0.5, [0.1] * 19)
+    del found[PLAN.of_method["bm25", ASKED[0]]]
+    named = {d.method: d for d in loss_differences(PLAN, found)}
+    assert set(named["bm25"].per_query_nats) == {ASKED[1]}
+
+
+def test_a_method_that_names_too_few_removes_nothing():
+    scores = scores_of("bm25", 1)
+    values = np.zeros_like(scores.values)
+    values[:, :19] = 1
+    plan = plan_removals([replace(scores, values=values)], CORPUS, query_ids=ASKED)
+    assert not plan.of_method
+    assert not plan.random
+
+
+def test_the_queries_named_in_advance_exist():
+    known = {b.id for b in testbed.behaviors("nano")}
+    assert len(QUERIES["nano"]) == 8
+    assert set(QUERIES["nano"]) <= known
