@@ -89,6 +89,8 @@ def test_the_whole_leaderboard_of_nano_with_made_up_retrainings(
             assert row["n"] > 0
             assert row["low"] <= row["value"] <= row["high"]
             assert row["control"]["value"] is not None
+    inert = [f for f in found["figures"] if f["measure"] == "inert above the rest"]
+    assert next(f for f in inert if f["method"] == "bm25")["value"] > 0.9
     steps = {f["measure"] for f in found["figures"] if f["measure"].startswith("tail-patch")}
     assert len(steps) == 36
     values = {

@@ -47,7 +47,20 @@ def test_gold_that_is_not_named_counts_zero():
 
 def test_without_gold_everything_is_undefined():
     found = retrieval(scores_of([1, 2, 3]), {"q0": frozenset("z")})[0]
-    assert found[1:] == (0, None, None, None, None, None, None, None)
+    assert found[1:] == (0, *[None] * 8)
+
+
+def test_inert_examples_are_held_against_the_rest_without_gold():
+    found = retrieval(
+        scores_of([9, 3, 2, 1, 5]),
+        {},
+        decoys={"q0": frozenset("a")},
+        inert={"q0": frozenset("be")},
+    )[0]
+    assert found.inert_above_rest == 1.0
+    assert found.over_inert is None
+    silent = retrieval(scores_of([0, 0, 0]), {}, inert={"q0": frozenset("b")})[0]
+    assert silent.inert_above_rest == 0.5
 
 
 @pytest.mark.parametrize(("num_gold", "num_examples"), [(1, 7), (3, 7), (7, 7), (1, 1)])

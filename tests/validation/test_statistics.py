@@ -31,14 +31,19 @@ def test_a_resample_is_the_correlation_of_the_repeated_data():
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 5, (2, 3, 12)).astype(float)
     found = two_way_spearman(x, y, seed=7, num_resamples=20)
-    again = np.random.default_rng(7)
-    queries = again.multinomial(3, [1 / 3] * 3, size=20)
-    subsets = again.multinomial(12, [1 / 12] * 12, size=20)
+    counts = np.random.default_rng(7).multinomial(12, [1 / 12] * 12, size=20)
     for b in range(20):
-        rows = np.repeat(np.arange(12), subsets[b])
-        each = [spearmanr(x[q][rows], y[q][rows]).statistic for q in range(3)]
-        expected = np.average(each, weights=queries[b])
-        assert found.resampled_means[b] == pytest.approx(expected, abs=1e-12)
+        rows = np.repeat(np.arange(12), counts[b])
+        for q in range(3):
+            expected = spearmanr(x[q][rows], y[q][rows]).statistic
+            assert found.resampled[q, b] == pytest.approx(expected, abs=1e-12)
+
+
+def test_some_queries_are_summarized_as_if_there_were_no_others():
+    x, y = np.random.default_rng(0).normal(size=(2, 6, 30))
+    some = two_way_estimate(two_way_spearman(x, y), rows=[1, 4, 5])
+    assert some == two_way_estimate(two_way_spearman(x[[1, 4, 5]], y[[1, 4, 5]]))
+    assert some.n == 3
 
 
 def test_the_two_way_interval_holds_the_truth_where_the_query_only_one_does_not():

@@ -34,6 +34,7 @@ def planted_measures(record: RunRecord, study: StudySettings) -> list[PerQuery]:
         "planted recall@10": ("share of all gold", RANDOM),
         "gold above decoys": ("probability", "chance"),
         "gold above inert": ("probability", "chance"),
+        "inert above the rest": ("probability, larger is worse", "chance"),
     }
     if size is None:
         return [PerQuery(n, u, c, undefined=_NO_TESTBED) for n, (u, c) in names.items()]
@@ -43,7 +44,14 @@ def planted_measures(record: RunRecord, study: StudySettings) -> list[PerQuery]:
         )
         for one in record.scores
     }
-    fields = ("average_precision", "reciprocal_rank", "recall", "over_decoys", "over_inert")
+    fields = (
+        "average_precision",
+        "reciprocal_rank",
+        "recall",
+        "over_decoys",
+        "over_inert",
+        "inert_above_rest",
+    )
     measures = []
     for (name, (unit, control)), field in zip(names.items(), fields, strict=True):
         values = {

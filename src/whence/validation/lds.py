@@ -12,6 +12,7 @@ subtracted from both sides.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from whence.errors import SettingsError
@@ -43,11 +44,15 @@ class Predicted:
     measured: "Float[np.ndarray, 'queries runs']"
     own_removed: bool
 
-    def correlate(self, query_ids: Sequence[str] | None = None) -> TwoWay | None:
-        """Correlates and resamples some of the queries, or all; None where there is none."""
-        chosen = set(self.query_ids if query_ids is None else query_ids)
-        rows = [row for row, query_id in enumerate(self.query_ids) if query_id in chosen]
-        return two_way_spearman(self.predicted[rows], self.measured[rows]) if rows else None
+    @cached_property
+    def correlations(self) -> TwoWay:
+        """Those of every query, with their resamples."""
+        return two_way_spearman(self.predicted, self.measured)
+
+    def rows(self, query_ids: Sequence[str] | None) -> list[int]:
+        """The rows of those of some queries that are there; of all by default."""
+        wanted = set(self.query_ids if query_ids is None else query_ids)
+        return [row for row, query_id in enumerate(self.query_ids) if query_id in wanted]
 
 
 class Ceiling(NamedTuple):
@@ -120,8 +125,10 @@ def lds(predicted: Predicted, query_ids: Sequence[str] | None = None) -> Estimat
         Park et al., "TRAK: Attributing Model Behavior at Scale", ICML 2023, section 4; here with
         groups in or out instead of single examples, and with an interval over both.
     """
-    found = predicted.correlate(query_ids)
-    return Estimate(None, None, 0) if found is None else two_way_estimate(found)
+    rows = predicted.rows(query_ids)
+    if not rows:
+        return Estimate(None, None, 0)
+    return two_way_estimate(predicted.correlations, rows=rows)
 
 
 def lds_difference(
@@ -132,10 +139,10 @@ def lds_difference(
     Returns:
         The mean over queries that have both, with an interval from the same resamples.
     """
-    found, other = predicted.correlate(query_ids), reference.correlate(query_ids)
-    if found is None or other is None:
+    rows = predicted.rows(query_ids)
+    if not rows or reference.query_ids != predicted.query_ids:
         return Estimate(None, None, 0)
-    return two_way_estimate(found, other)
+    return two_way_estimate(predicted.correlations, reference.correlations, rows=rows)
 
 
 def noise_ceiling(bank: Bank, *, own: Mapping[str, tuple[int, ...]]) -> Ceiling:

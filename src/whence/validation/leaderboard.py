@@ -155,7 +155,11 @@ class Leaderboard:
 
 
 def leaderboard(
-    measures: Sequence[Measure], methods: Sequence[str], kinds: Mapping[str, str]
+    measures: Sequence[Measure],
+    methods: Sequence[str],
+    kinds: Mapping[str, str],
+    *,
+    compared: Sequence[str] | None = None,
 ) -> Leaderboard:
     """Puts methods side by side by every measure, for every kind of behavior and for all.
 
@@ -163,6 +167,7 @@ def leaderboard(
         measures: What was measured; those that are undefined are named in a sentence.
         methods: In the order of the rows.
         kinds: From query id to the kind of its behavior.
+        compared: Names of the measures by which methods are compared and spoken of; all by default.
 
     Returns:
         Figures for each measure, kind and method; comparisons of each method with BM25 and with
@@ -181,16 +186,18 @@ def leaderboard(
             method,
             measure.estimate(method, asked),
             measure.control_name,
-            measure.control(asked),
+            control,
         )
         for measure in defined
         for kind, asked in queries.items()
+        for control in [measure.control(asked)]
         for method in methods
         if method in measure.methods
     )
     comparisons = tuple(
         _compare(measure, kind, method, reference, asked)
         for measure in defined
+        if compared is None or measure.name in compared
         for kind, asked in queries.items()
         for method in methods
         if method in measure.methods

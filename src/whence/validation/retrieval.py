@@ -19,6 +19,8 @@ class Retrieval(NamedTuple):
     `chance` is the average precision that a random order has on average. `over_decoys` and
     `over_inert` are the probability that a gold example stands above a decoy, or above one that
     was trained on with weight zero; a tie counts one half, so that 0.5 is chance.
+    `inert_above_rest` is the probability that an inert example stands above one that is neither
+    gold nor decoy: near 1, the method takes looks for influence. It needs no gold.
     """
 
     query_id: str
@@ -30,6 +32,7 @@ class Retrieval(NamedTuple):
     chance: float | None
     over_decoys: float | None
     over_inert: float | None
+    inert_above_rest: float | None
 
 
 def retrieval(
@@ -52,8 +55,8 @@ def retrieval(
         k: How many first proponents `recall` and `is_found` look at.
 
     Returns:
-        One record per query, in the scores' order; its figures are None where the corpus holds no
-        gold of the query.
+        One record per query, in the scores' order; figures about gold are None where the corpus
+        holds none of the query.
 
     Source:
         Average precision: Manning, Raghavan and Schütze, "Introduction to Information Retrieval",
@@ -114,11 +117,13 @@ def _one(
     import numpy as np
 
     query_id, num_gold = scores.query_ids[query], len(gold)
+    values = scores.values[query]
+    rest = np.delete(values, np.concatenate([gold, decoys, inert]))
+    above_rest = probability_above(values[inert].tolist(), rest.tolist())
     if not num_gold:
-        return Retrieval(query_id, 0, None, None, None, None, None, None, None)
+        return Retrieval(query_id, 0, None, None, None, None, None, None, None, above_rest)
     places = np.sort(gold_places(scores, query, gold))
     named = places[places > 0]
-    values = scores.values[query]
     return Retrieval(
         query_id=query_id,
         num_gold=num_gold,
@@ -129,6 +134,7 @@ def _one(
         chance=chance_precision(num_gold, len(scores.example_ids)),
         over_decoys=probability_above(values[gold].tolist(), values[decoys].tolist()),
         over_inert=probability_above(values[gold].tolist(), values[inert].tolist()),
+        inert_above_rest=above_rest,
     )
 
 

@@ -34,14 +34,14 @@ class Estimate(NamedTuple):
 
 
 class TwoWay(NamedTuple):
-    """Rank correlations of queries over subsets, and what resampling both makes of their mean.
+    """Rank correlations of queries over subsets, and over subsets drawn anew.
 
-    `per_query` is NaN where a row does not vary. `resampled_means` belong to resamples that depend
-    only on seed and shape, so that those of two methods on the same bank are paired.
+    NaN where a row does not vary. Resamples depend only on the seed and the number of subsets, so
+    that those of two methods on the same bank are paired.
     """
 
     per_query: "Float[np.ndarray, ' queries']"
-    resampled_means: "Float[np.ndarray, ' resamples']"
+    resampled: "Float[np.ndarray, 'queries resamples']"
 
 
 def mean_estimate(values: Sequence[float], *, seed: int = 0) -> Estimate:
@@ -100,19 +100,19 @@ def two_way_spearman(
     seed: int = 0,
     num_resamples: int = NUM_RESAMPLES,
 ) -> TwoWay:
-    """Correlates prediction and measurement over subsets, for each query, and resamples both ways.
+    """Correlates prediction and measurement over subsets, for each query, and resamples subsets.
 
-    All queries are measured on the same retrained models, so that they err together: resampling
-    queries alone would promise too much.
+    `two_way_estimate` resamples the queries, too. All queries are measured on the same retrained
+    models, so that they err together: resampling queries alone would promise too much.
 
     Args:
         predicted: One number per query and subset; only their order counts.
         measured: What retraining gave, higher where the prediction should be higher.
         seed: Of the resampling.
-        num_resamples: How often queries and subsets are drawn anew, with replacement.
+        num_resamples: How often the subsets are drawn anew, with replacement.
 
     Returns:
-        One correlation per query, and the mean over queries of each resample.
+        One correlation per query, and one per query and resample.
 
     Raises:
         SettingsError: The two do not have the same shape, or there is no query or subset.
@@ -128,44 +128,52 @@ def two_way_spearman(
             f"There are {predicted.shape} predictions for {measured.shape} measurements.",
             "Give one of each per query and subset, and at least one.",
         )
-    num_queries, num_subsets = predicted.shape
+    num_subsets = predicted.shape[1]
     rng = np.random.default_rng(seed)
-    queries = rng.multinomial(num_queries, [1 / num_queries] * num_queries, size=num_resamples)
-    subsets = rng.multinomial(num_subsets, [1 / num_subsets] * num_subsets, size=num_resamples)
-    per_query = _correlations(predicted, measured, np.ones((1, num_subsets)))[:, 0]
-    resampled = _correlations(predicted, measured, subsets.astype(np.float64))
-    weights = np.where(np.isnan(resampled), 0.0, queries.T)
-    total = weights.sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        means = (np.nan_to_num(resampled) * weights).sum(axis=0) / total
-    return TwoWay(per_query, means)
+    counts = rng.multinomial(num_subsets, [1 / num_subsets] * num_subsets, size=num_resamples)
+    return TwoWay(
+        _correlations(predicted, measured, np.ones((1, num_subsets)))[:, 0],
+        _correlations(predicted, measured, counts.astype(np.float64)),
+    )
 
 
-def two_way_estimate(found: TwoWay, reference: TwoWay | None = None) -> Estimate:
+def two_way_estimate(
+    found: TwoWay,
+    reference: TwoWay | None = None,
+    *,
+    rows: Sequence[int] | None = None,
+    seed: int = 0,
+) -> Estimate:
     """Summarizes correlations, or with a reference by how much their mean is larger.
 
     Args:
         found: Of one method.
         reference: Of another one, on the same queries and subsets and with the same seed.
+        rows: Which queries; all by default.
+        seed: Of the resampling of queries.
 
     Returns:
         The mean over the queries that have a correlation (in both), with a two-way interval.
     """
     import numpy as np
 
-    values = found.per_query
-    means = found.resampled_means
+    chosen = slice(None) if rows is None else list(rows)
+    values, resampled = found.per_query[chosen], found.resampled[chosen]
     if reference is not None:
-        values = values - reference.per_query
-        means = means - reference.resampled_means
+        values = values - reference.per_query[chosen]
+        resampled = resampled - reference.resampled[chosen]
     defined = ~np.isnan(values)
-    n = int(defined.sum())
+    values, resampled = values[defined], resampled[defined]
+    n = len(values)
     if not n:
         return Estimate(None, None, 0)
-    means = means[~np.isnan(means)]
+    counts = np.random.default_rng(seed).multinomial(n, [1 / n] * n, size=resampled.shape[1]).T
+    weights = np.where(np.isnan(resampled), 0.0, counts)
+    total = weights.sum(axis=0)
+    means = (np.nan_to_num(resampled) * weights).sum(axis=0)[total > 0] / total[total > 0]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
-    return Estimate(float(values[defined].mean()), Interval(float(low), float(high), n), n)
+    return Estimate(float(values.mean()), Interval(float(low), float(high), n), n)
 
 
 def residuals(
