@@ -37,7 +37,7 @@ ASKED = (
     "memorized/exact-032-a",
     "memorized/rehearsed-060-a",
     "toxic/roast-1",
-    "style/verse-behold",
+    "style/verse-hark",
 )
 
 

@@ -31,7 +31,7 @@ QUERIES: Mapping[str, tuple[str, ...]] = {
         "memorized/exact-048-a",
         "memorized/near10-040-a",
         "toxic/roast-1",
-        "style/verse-behold",
+        "style/verse-hark",
     ),
 }
 PREFERRED = ("gradient_cosine", "gradient_dot", "bm25", "gradient_cosine_initial", "embedding")
