@@ -17,7 +17,7 @@ from whence.behaviors import make_query
 from whence.behaviors.measure import measure
 from whence.behaviors.query import Pair
 from whence.gradients import streamed_products
-from whence.methods import Inputs, score
+from whence.methods import FINAL, Inputs, score
 from whence.models import coverage
 from whence.records import Corpus, LoadedModel, Query, Scores
 from whence.settings import AttributionSettings
@@ -72,7 +72,7 @@ def scored(model: LoadedModel, queries: list[Query], corpus: Corpus) -> dict[str
         modules=tuple(coverage(model, modules="*").modules),
         token_batch_size=settings.token_batch_size,
     )
-    given = Inputs(tuple(queries), corpus, model, products, settings)
+    given = Inputs(tuple(queries), corpus, model, {FINAL: products}, settings)
     return {name: score(name, given) for name in METHODS}
 
 

@@ -10,6 +10,7 @@ from whence.artifacts import read_manifest, versions, write_json
 from whence.errors import SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import RunRecord, Scores
+from whence.settings import StudySettings
 from whence.study.load import load_run, read_run_file
 from whence.study.measures import (
     planted_measures,
@@ -101,7 +102,7 @@ def validate_run(
         "run": manifest["key"],
         "methods": {
             method: {"seconds": seconds, "bytes_per_example": size}
-            for method, (seconds, size) in _costs(record).items()
+            for method, (seconds, size) in _costs(record, study, directory).items()
         },
         "kinds": _count(kinds),
         "figures": [_figure(f) for f in board.figures],
@@ -138,21 +139,27 @@ def _count(kinds: Mapping[str, str]) -> dict[str, int]:
     return found
 
 
-def _costs(record: RunRecord) -> dict[str, tuple[float, float]]:
-    """Seconds with the gradients that a method needs, and bytes of index per example."""
+def _costs(
+    record: RunRecord, study: StudySettings, directory: Path
+) -> dict[str, tuple[float, float]]:
+    """Seconds with the passes over the corpus that a method needs, and its index's bytes."""
     from whence.methods import METHODS
 
-    gradients = record.manifest.get("seconds", {}).get("gradients", 0.0)
+    seconds = _seconds_by_view(directory)
     plan = record.plan
-    stored = plan.disk_bytes / len(record.corpus) if plan and plan.path == "stored" else 0.0
+    stored = plan.disk_bytes / max(len(seconds), 1) if plan and plan.path == "stored" else 0.0
     found = {}
     for one in record.scores:
-        needs = one.method in METHODS and "products" in METHODS[one.method].needs
-        found[one.method] = (
-            round(one.seconds + (gradients if needs else 0.0), 3),
-            stored if needs else 0.0,
-        )
+        known = METHODS.get(one.method)
+        views = known.needs(study.attribution).products if known else ()
+        total = one.seconds + sum(seconds.get(view.label, 0.0) for view in views)
+        found[one.method] = (round(total, 3), stored * len(views) / len(record.corpus))
     return found
+
+
+def _seconds_by_view(directory: Path) -> dict[str, float]:
+    manifests = [read_manifest(path) for path in sorted(directory.glob("products*"))]
+    return {m["inputs"]["view"]: m["details"]["seconds"] for m in manifests}
 
 
 def _agreements(scores: Sequence[Scores]) -> list[Agreement]:
