@@ -180,6 +180,7 @@ def retraining_measures(
     ]
     ceiling = noise_ceiling(held, own=own)
     effects = group_effects(held.included, held.log_probs_nats)
+    inert = [column for column, name in enumerate(held.groups) if name.startswith("inert:")]
     about = {
         "masks": held.num_runs,
         "masks_of_second_seed": len(held.second_log_probs_nats),
@@ -187,6 +188,9 @@ def retraining_measures(
         "seconds_per_retraining": round(held.seconds_per_run, 2),
         "reliability": ceiling.reliability.as_dict(),
         "reliability_own_removed": ceiling.reliability_own_removed.as_dict(),
+        "ceiling": _root(ceiling.reliability.value),
+        "ceiling_own_removed": _root(ceiling.reliability_own_removed.value),
+        "significant_share_of_inert_groups": significant_share(effects.z[:, inert]),
         "significant_share_of_phantom_groups": significant_share(phantom_effects(held).z),
         "significant_share_off_the_diagonal": significant_share(effects.z, off_diagonal(held, own)),
         "own_effects": _own_effects(held, effects, own),
@@ -257,3 +261,8 @@ def _own_effects(held: Any, effects: Any, own: Mapping[str, tuple[int, ...]]) ->
             if not math.isnan(effects.effects_nats[row, column])
         }
     return found
+
+
+def _root(reliability: float | None) -> float | None:
+    """What the true effects themselves can reach against one seed; None where that is not real."""
+    return None if reliability is None or reliability < 0 else reliability**0.5

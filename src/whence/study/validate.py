@@ -11,6 +11,7 @@ from whence.errors import SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import RunRecord, Scores
 from whence.settings import StudySettings
+from whence.study.leaderboard_text import tell
 from whence.study.load import load_run, read_run_file
 from whence.study.measures import (
     planted_measures,
@@ -18,9 +19,16 @@ from whence.study.measures import (
     retraining_measures,
     tail_patch_measures,
 )
-from whence.validation.leaderboard import ALL, SEARCH, Leaderboard, Measure, leaderboard
+from whence.validation.leaderboard import (
+    ALL,
+    SEARCH,
+    Comparison,
+    Figure,
+    Measure,
+    leaderboard,
+)
 from whence.validation.stability import Agreement, agreement, signal_to_noise
-from whence.validation.statistics import Estimate, mean_estimate
+from whence.validation.statistics import mean_estimate
 
 VALIDATION_FILE = "validation.json"
 # By these, named before anything was measured, methods are compared; the other steps of the
@@ -96,6 +104,7 @@ def validate_run(
     removal, about_removal = removal_measure(record, study, bank)
     measures.append(removal)
     board = leaderboard(measures, methods, kinds, compared=COMPARED)
+    units = {measure.name: measure.unit for measure in measures}
     agreements = _agreements(record.scores)
     repeats, noise = _repeats(record, against)
     values = {
@@ -105,7 +114,7 @@ def validate_run(
             for method, (seconds, size) in _costs(record, study, directory).items()
         },
         "kinds": _count(kinds),
-        "figures": [_figure(f) for f in board.figures],
+        "figures": [_figure(f, units[f.measure]) for f in board.figures],
         "comparisons": [_comparison(c) for c in board.comparisons],
         "undefined": {m.name: m.undefined for m in measures if m.undefined},
         "retraining": about_bank,
@@ -116,7 +125,7 @@ def validate_run(
         "versions": versions(),
     }
     write_json(directory / VALIDATION_FILE, values)
-    return Validation(values, _text(board, measures, methods, values))
+    return Validation(values, tell(values, printed=PRINTED))
 
 
 def _kinds(record: RunRecord) -> dict[str, str]:
@@ -199,9 +208,10 @@ def _repeats(
     return agreements, noise
 
 
-def _figure(figure: Any) -> dict[str, Any]:
+def _figure(figure: Figure, unit: str) -> dict[str, Any]:
     return {
         "measure": figure.measure,
+        "unit": unit,
         "kind": figure.kind,
         "method": figure.method,
         **figure.estimate.as_dict(),
@@ -209,7 +219,7 @@ def _figure(figure: Any) -> dict[str, Any]:
     }
 
 
-def _comparison(comparison: Any) -> dict[str, Any]:
+def _comparison(comparison: Comparison) -> dict[str, Any]:
     return {
         "measure": comparison.measure,
         "kind": comparison.kind,
@@ -229,44 +239,3 @@ def _agreement(found: Agreement) -> dict[str, Any]:
         "rank_biased_overlap": found.overlap.as_dict(),
         "chance_jaccard": found.chance_jaccard,
     }
-
-
-def _text(
-    board: Leaderboard,
-    measures: Sequence[Measure],
-    methods: Sequence[str],
-    values: Mapping[str, Any],
-) -> str:
-    lines: list[str] = []
-    for measure in measures:
-        if measure.undefined or measure.name not in PRINTED:
-            continue
-        lines += [f"{measure.name} ({measure.unit}; control: {measure.control_name})"]
-        rows = [f for f in board.figures if f.measure == measure.name]
-        kinds = [k for k in values["kinds"] if any(f.kind == k and f.estimate.n for f in rows)]
-        lines.append("  " + "".join(f"{cell:<26}" for cell in ("method", *kinds)).rstrip())
-        for method in methods:
-            cells = [
-                _cell(f.estimate) for k in kinds for f in rows if (f.method, f.kind) == (method, k)
-            ]
-            if cells:
-                lines.append("  " + "".join(f"{cell:<26}" for cell in (method, *cells)).rstrip())
-        control = [_cell(next(f.control for f in rows if f.kind == k)) for k in kinds]
-        label = f"[{measure.control_name}]"[:25]
-        lines += ["  " + "".join(f"{cell:<26}" for cell in (label, *control)).rstrip(), ""]
-    lines.append("seconds and bytes of index per example")
-    lines += [
-        f"  {method:<26}{cost['seconds']:>10.1f} s{cost['bytes_per_example']:>14,.0f} B"
-        for method, cost in values["methods"].items()
-    ]
-    lines += ["", *board.sentences]
-    return "\n".join(lines)
-
-
-def _cell(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return "undefined"
-    if estimate.interval is None:
-        return f"{estimate.value:+.3f} (n={estimate.n})"
-    low, high, _ = estimate.interval
-    return f"{estimate.value:+.3f} [{low:+.2f},{high:+.2f}] n={estimate.n}"
