@@ -149,7 +149,9 @@ def build_index(
     from whence.study.index import index_corpus
 
     chosen = settings or AttributionSettings(path="stored")
-    return index_corpus(Path(directory), model, corpus, chosen, progress=progress)
+    index = index_corpus(Path(directory), model, corpus, chosen, progress=progress)
+    assert index is not None, "only a share of an index can leave it unfinished"
+    return index
 
 
 def open_index(directory: str | Path) -> "Index":

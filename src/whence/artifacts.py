@@ -9,6 +9,7 @@ import hashlib
 import json
 import platform
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -155,6 +156,36 @@ def building(
         if directory.exists():
             shutil.rmtree(directory)
         partial.replace(directory)
+
+
+@contextmanager
+def filling(directory: Path, *, kind: str, inputs: Mapping[str, Any]) -> Iterator[Path]:
+    """Fills a part of what `building(resume=True)` will finish, beside other processes.
+
+    Yields:
+        The directory to write into; it is left as it is.
+
+    Raises:
+        ArtifactError: The place cannot be written.
+    """
+    partial = partial_directory(directory)
+    with _clear_disk_errors(directory):
+        with exclusive(directory):
+            _prepare(partial, key=fingerprint(kind, dict(inputs)), resume=True)
+        yield partial
+
+
+@contextmanager
+def exclusive(directory: Path) -> Iterator[None]:
+    """Keeps other processes on this file system out of what makes or finishes an artifact."""
+    if sys.platform == "win32":
+        raise ArtifactError("Shards need a system with file locks.", "Build in one process.")
+    import fcntl
+
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with directory.with_name(f".{directory.name}.lock").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def is_current(directory: Path, *, kind: str, inputs: Mapping[str, Any]) -> bool:

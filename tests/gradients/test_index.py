@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from whence.errors import ArtifactError, GradientError, IndexFormatError, MissingEngineError
+from whence.errors import (
+    ArtifactError,
+    GradientError,
+    IndexFormatError,
+    MissingEngineError,
+    SettingsError,
+)
 from whence.gradients import build_index, open_index, require_engine, stored_products
 from whence.gradients.stored import query_rows
 from whence.progress import SILENT
@@ -28,7 +34,7 @@ pytestmark = [
 LENGTHS = [9, 2, 40, 1, 17, 0, 30, 5, 5, 48, 3, 22]
 
 
-def build(lab, model, corpus, directory, *, dim=4, seed=0, tokens=96, progress=SILENT):
+def build(lab, model, corpus, directory, *, dim=4, seed=0, tokens=96, progress=SILENT, **how):
     return build_index(
         model,
         corpus,
@@ -38,6 +44,7 @@ def build(lab, model, corpus, directory, *, dim=4, seed=0, tokens=96, progress=S
         projection_seed=seed,
         token_batch_size=tokens,
         progress=progress,
+        **how,
     )
 
 
@@ -412,3 +419,96 @@ def test_importing_the_room_imports_nothing_heavy():
 
 def test_logging_is_untouched_here():
     assert logging.getLogger().level in (logging.WARNING, logging.NOTSET)
+
+
+def small_blocks(monkeypatch):
+    """Makes blocks of a batch each, so that a small corpus has several."""
+    monkeypatch.setattr("whence.gradients.build.BLOCK_TOKENS", 1)
+
+
+def test_shares_fill_one_index_and_who_ends_last_finishes_it(lab, corpus, tmp_path, monkeypatch):
+    small_blocks(monkeypatch)
+    model = lab.tiny("neox")
+    whole = build(lab, model, corpus, tmp_path / "whole", tokens=48)
+    for share in (2, 0):
+        assert build(lab, model, corpus, tmp_path / "shared", tokens=48, shard=(share, 3)) is None
+        with pytest.raises(IndexFormatError, match="unfinished"):
+            open_index(tmp_path / "shared")
+    shared = build(lab, model, corpus, tmp_path / "shared", tokens=48, shard=(1, 3))
+    assert np.array_equal(shared.gradients, whole.gradients)
+    again = build(lab, model, corpus, tmp_path / "shared", tokens=48, shard=(0, 3))
+    assert again.path == shared.path
+
+
+def test_a_build_without_a_share_takes_what_the_shares_left(lab, corpus, tmp_path, monkeypatch):
+    small_blocks(monkeypatch)
+    model = lab.tiny("neox")
+    notes = []
+
+    class Listening(type(SILENT)):
+        def note(self, text):
+            notes.append(text)
+
+    assert build(lab, model, corpus, tmp_path / "x", tokens=48, shard=(0, 2)) is None
+    built = build(lab, model, corpus, tmp_path / "x", tokens=48, progress=Listening())
+    assert any("blocks of rows were written before" in note for note in notes)
+    whole = build(lab, model, corpus, tmp_path / "whole", tokens=48)
+    assert np.array_equal(built.gradients, whole.gradients)
+
+
+def test_a_share_that_does_not_exist_is_refused(lab, corpus, tmp_path):
+    with pytest.raises(SettingsError, match="no share 3 of 3"):
+        build(lab, lab.tiny("neox"), corpus, tmp_path / "x", shard=(3, 3))
+    assert not list(tmp_path.iterdir())
+
+
+def test_going_on_with_other_batches_takes_no_block_for_another(lab, tmp_path, monkeypatch):
+    small_blocks(monkeypatch)
+    model, corpus = lab.tiny("neox"), lab.corpus_of(lab.random_sequences(LENGTHS))
+    assert build(lab, model, corpus, tmp_path / "x", tokens=48, shard=(0, 2)) is None
+    built = build(lab, model, corpus, tmp_path / "x", tokens=200)
+    whole = build(lab, model, corpus, tmp_path / "whole", tokens=200)
+    scale = np.abs(whole.gradients).max()
+    np.testing.assert_allclose(built.gradients, whole.gradients, rtol=1e-4, atol=1e-5 * scale)
+    from datasets import Dataset
+
+    stored = [Dataset.load_from_disk(str(tmp_path / n / "data.hf"))["loss"] for n in ("x", "whole")]
+    np.testing.assert_allclose(*map(np.asarray, stored), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("storage", "size"), [("float16", 2), ("bfloat16", 2), ("float32", 4)])
+def test_rows_are_stored_in_the_type_that_was_asked_for(
+    lab, corpus, queries, tmp_path, storage, size
+):
+    model = lab.tiny("neox")
+    whole = build(lab, model, corpus, tmp_path / "whole")
+    built = build(lab, model, corpus, tmp_path / "x", storage=storage)
+    assert (tmp_path / "x" / "gradients.bin").stat().st_size == size * whole.gradients.size
+    a, b = (np.asarray(index.gradients, dtype=np.float32) for index in (whole, built))
+    has = np.linalg.norm(a, axis=1) > 0
+    cosines = (a * b).sum(1)[has] / np.linalg.norm(a, axis=1)[has] / np.linalg.norm(b, axis=1)[has]
+    assert (cosines > 0.9999).all()
+    dots = [stored_products(index, model, queries).dots for index in (whole, built)]
+    np.testing.assert_allclose(*dots, rtol=0.05, atol=0.01 * np.abs(dots[0]).max())
+
+
+def test_a_row_too_large_for_its_type_names_the_example(lab, tmp_path):
+    model = lab.tiny("neox")
+    with torch.no_grad():
+        model.model.base_model.final_layer_norm.weight.mul_(3000)
+    corpus = lab.corpus_of(lab.random_sequences([40, 30]))
+    with pytest.raises(GradientError, match=r"example `e\d` is too large for float16"):
+        build(lab, model, corpus, tmp_path / "x", storage="float16")
+    assert build(lab, model, corpus, tmp_path / "x", storage="bfloat16").num_examples == 2
+
+
+@pytest.mark.parametrize("how", [{"collector": "bergson"}, {"precision": "mixed"}])
+def test_every_collector_and_precision_gives_about_the_same_rows(
+    lab, family, corpus, tmp_path, how
+):
+    model = lab.tiny(family)
+    usual = np.asarray(build(lab, model, corpus, tmp_path / "usual").gradients, np.float64)
+    other = np.asarray(build(lab, model, corpus, tmp_path / "other", **how).gradients, np.float64)
+    norms = np.linalg.norm(usual, axis=1) * np.linalg.norm(other, axis=1)
+    cosines = (usual * other).sum(1)[norms > 0] / norms[norms > 0]
+    assert (cosines > (0.9999999 if "collector" in how else 0.999)).all()

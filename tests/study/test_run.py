@@ -168,6 +168,20 @@ def test_the_summary_counts_what_the_verdicts_say(finished: Path) -> None:
     assert verdicts["fact"] == {"shown": 1, "weak": 0, "not shown": 1}
 
 
+def test_a_contrast_that_is_none_is_said(tiny: Path) -> None:
+    attribution = {"methods": ("gradient_cosine",), "contrast": True}
+    plain = {"methods": ("gradient_cosine",)}
+    contrast = load_run(_run(tiny, name="a", attribution=attribution), manifest={})
+    usual = load_run(_run(tiny, name="b", attribution=plain), manifest={})
+    assert "1 of 2 behaviors name no alternative" in " ".join(contrast.warnings)
+    assert "alternative" not in " ".join(usual.warnings)
+    changed = dict.fromkeys(usual.scores[0].query_ids, False)
+    for row, query in enumerate(usual.scores[0].query_ids):
+        pair = contrast.scores[0].values[row], usual.scores[0].values[row]
+        changed[query] = not np.allclose(*pair, atol=1e-3, equal_nan=True)
+    assert changed == {"fact/france": True, "memorized/herons": False}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -1,8 +1,12 @@
 """`whence index`: what does each example ask of the weights?"""
 
+import os
+import re
 from pathlib import Path
+from typing import Literal
 
 from whence.cli.console import Json, answer, progress
+from whence.errors import SettingsError
 
 
 def index(
@@ -19,11 +23,17 @@ def index(
     projection_seed: int = 0,
     disk_budget_gb: float = 2.0,
     token_batch_size: int = 4096,
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    precision: Literal["float32", "mixed"] = "float32",
+    storage: Literal["float32", "float16", "bfloat16"] = "float32",
+    collector: Literal["whence", "bergson"] = "whence",
+    shard: str | None = None,
     json: Json = False,
 ) -> None:
     """Build a gradient index of a corpus, in Bergson's format.
 
-    Interrupted or killed, the same command goes on where it stopped.
+    Interrupted or killed, the same command goes on where it stopped. With `--shard 0/4`, or under
+    `torchrun`, several processes that share a disk fill one index; who ends last finishes it.
 
     Parameters
     ----------
@@ -39,13 +49,23 @@ def index(
         Globs of modules to attribute, comma-separated.
     projection_dim
         Rows and columns per module; by default the largest that fits the disk budget.
+    dtype
+        The model's own precision.
+    precision
+        `mixed` multiplies the output layer in bfloat16: faster where the processor can.
+    storage
+        The precision of the rows on disk.
+    collector
+        Who takes the gradients: `bergson` is the reference, and slower.
+    shard
+        Take only this share of the work, such as 0/4.
     """
     from whence.settings import AttributionSettings, CorpusSettings, ModelSettings
-    from whence.study.index import index_corpus
+    from whence.study.index import Building, index_corpus
     from whence.study.inputs import open_corpus, open_model
 
     told = progress()
-    loaded = open_model(ModelSettings(name=model, revision=revision))
+    loaded = open_model(ModelSettings(name=model, revision=revision, dtype=dtype))
     examples = open_corpus(
         CorpusSettings(
             source=corpus, split=split, text_column=text_column, max_documents=max_documents
@@ -65,10 +85,29 @@ def index(
             disk_budget_gb=disk_budget_gb,
             token_batch_size=token_batch_size,
         ),
+        building=Building(collector, precision, storage, _share(shard)),
         progress=told,
     )
+    if made is None:
+        answer(
+            {"index": None, "shard": shard},
+            f"This share of {out} is done; the index is finished when all are.",
+            json_line=json,
+        )
+        return
     answer(
         {"index": str(out), "examples": made.num_examples, "projection_dim": made.projection_dim},
         f"Index  {out}  ({made.num_examples:,} examples, projection {made.projection_dim})",
         json_line=json,
     )
+
+
+def _share(shard: str | None) -> tuple[int, int] | None:
+    """Reads `k/n`; without it, the place among the processes that `torchrun` started."""
+    if shard is None:
+        rank, size = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
+        return (int(rank), int(size)) if rank and size else None
+    found = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if not found:
+        raise SettingsError(f"{shard!r} is no share of the work.", "Write it like 0/4.")
+    return int(found[1]), int(found[2])

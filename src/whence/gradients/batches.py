@@ -81,13 +81,10 @@ class Pass(NamedTuple):
         return sum(int(self.lengths[batch].sum()) for batch in batches)
 
 
-def plan_pass(
-    model: LoadedModel, corpus: Corpus, *, token_batch_size: int, num_weights: int = 1
-) -> Pass:
+def plan_pass(corpus: Corpus, *, token_batch_size: int, num_weights: int = 1) -> Pass:
     """Orders a corpus for one pass that fits into memory.
 
     Args:
-        model: The model, for the size of its vocabulary.
         corpus: The examples.
         token_batch_size: The most tokens of a batch, padding included.
         num_weights: How many numbers are held for each example of a batch.
@@ -96,7 +93,7 @@ def plan_pass(
     lengths = corpus.lengths[distinct.rows]
     batches = length_batches(
         lengths,
-        token_batch_size=affordable_tokens(model, token_batch_size),
+        token_batch_size=token_batch_size,
         max_sequences=affordable_sequences(num_weights),
     )
     return Pass(corpus, distinct, lengths, batches)

@@ -5,25 +5,43 @@ are written and flushed before its mark, which also holds its losses. Zero stays
 example that has no gradient.
 """
 
+import hashlib
 import io
 import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from whence.artifacts import building, is_current, write_bytes, write_json, write_text
+from whence.artifacts import (
+    building,
+    exclusive,
+    filling,
+    is_current,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from whence.corpus.store import save_corpus
-from whence.gradients.batches import Distinct, Pass, check_fits, pad, plan_pass
+from whence.errors import GradientError, SettingsError
+from whence.gradients.batches import (
+    Distinct,
+    Pass,
+    affordable_tokens,
+    check_fits,
+    pad,
+    plan_pass,
+)
 from whence.gradients.blocks import BLOCK_TOKENS, group_batches, return_memory
 from whence.gradients.capture import LOSS_REDUCTION, gradient_dtype, not_finite
 from whence.gradients.collector import Collect, Collector, collecting, gradient_sizes, new_processor
 from whence.gradients.engine import engine_version
-from whence.gradients.index import GRADIENTS, INFO, Index, open_index
-from whence.gradients.loss import Precision
+from whence.gradients.index import GRADIENTS, INFO, Index, number_type, open_index
+from whence.gradients.loss import Precision, batch_tokens
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel
 
@@ -31,6 +49,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MARKS = "blocks"
+Storage = Literal["float32", "float16", "bfloat16"]
+Rows = np.memmap[Any, Any]
 
 
 def build_index(
@@ -44,8 +64,10 @@ def build_index(
     token_batch_size: int,
     collector: Collector = "whence",
     precision: Precision = "float32",
+    storage: Storage = "float32",
+    shard: tuple[int, int] | None = None,
     progress: Progress = SILENT,
-) -> Index:
+) -> Index | None:
     """Builds an index of every example's gradient, in Bergson's format, with the examples beside.
 
     The rows are those that `bergson build` would write for the same tokens. An index that was
@@ -62,18 +84,30 @@ def build_index(
         token_batch_size: The most tokens in a batch, padding included.
         collector: Who takes the gradients, ours or Bergson's own hooks; see `collecting`.
         precision: `mixed` multiplies the output layer in bfloat16.
+        storage: The numbers' type on disk; what is computed does not depend on it.
+        shard: (k, n): take only the k-th of n shares of the work, k from 0. Processes that share
+            the file system may each take one, with equal settings; who ends last finishes the
+            index, and so does the same call without a shard, which also takes what was left.
         progress: Who watches.
+
+    Returns:
+        The index; None where shares of others are still missing.
 
     Raises:
         GradientError: A gradient is NaN or infinite.
         CorpusError: An example does not fit the model.
         ArtifactError: The place cannot be written.
+        SettingsError: There is no such share.
         MissingEngineError: Bergson cannot be imported.
 
     Cost:
         One forward and backward pass over the distinct examples; examples · modules ·
-        projection_dim² · 4 bytes of disk; memory for the model and a batch.
+        projection_dim² · 4 bytes of disk (2 for the half types); memory for the model and a batch.
     """
+    if shard is not None and not 0 <= shard[0] < shard[1]:
+        raise SettingsError(
+            f"There is no share {shard[0]} of {shard[1]}.", "Shares are counted from 0, as in 0/4."
+        )
     inputs = {
         "model": model.fingerprint,
         "corpus": corpus.fingerprint,
@@ -83,6 +117,7 @@ def build_index(
         "loss_reduction": LOSS_REDUCTION,
         "collector": collector,
         "precision": precision,
+        "storage": storage,
         "bergson": engine_version(),
     }
     if is_current(directory, kind="index", inputs=inputs):
@@ -90,35 +125,54 @@ def build_index(
     check_fits(model, corpus)
     processor = new_processor(projection_dim=projection_dim, projection_seed=projection_seed)
     sizes = gradient_sizes(model, modules, processor)
+    limit = affordable_tokens if collector == "bergson" else batch_tokens
     todo = plan_pass(
-        model, corpus, token_batch_size=token_batch_size, num_weights=sum(sizes.values())
+        corpus, token_batch_size=limit(model, token_batch_size), num_weights=sum(sizes.values())
     )
-    with building(directory, kind="index", inputs=inputs, resume=True) as partial:
-        rows = _allocate(partial, len(corpus), sizes)
+    blocks = group_batches(todo.batches, todo.lengths, block_tokens=BLOCK_TOKENS)
+
+    def fill(partial: Path, numbers: Sequence[int]) -> Rows:
+        rows = _allocate(partial, len(corpus), sizes, storage)
         opened = collecting(model, modules, processor, collector=collector, precision=precision)
         with opened as collect:
-            losses = _fill(rows, todo, partial / MARKS, collect, progress)
-        processor.save(partial)
-        save_corpus(corpus, partial)
-        _save_dataset(corpus, losses, partial)
-        write_json(
-            partial / "details.json",
-            {
-                "model_name": model.name,
-                "num_distinct": len(todo.distinct.rows),
-                "gradient_dtype": str(gradient_dtype(model)).removeprefix("torch."),
-            },
-        )
-        rows.flush()
-        shutil.rmtree(partial / MARKS)
+            _fill(rows, todo, [blocks[n] for n in numbers], partial / MARKS, collect, progress)
+        return rows
+
+    with ExitStack() as stack:
+        if shard is not None:
+            with filling(directory, kind="index", inputs=inputs) as partial:
+                fill(partial, range(len(blocks))[shard[0] :: shard[1]])
+            stack.enter_context(exclusive(directory))
+            if is_current(directory, kind="index", inputs=inputs):
+                return open_index(directory, model=model)
+            if not all(_mark(partial / MARKS, block).is_file() for block in blocks):
+                return None
+        with building(directory, kind="index", inputs=inputs, resume=True) as partial:
+            rows = fill(partial, range(len(blocks)))
+            processor.save(partial)
+            save_corpus(corpus, partial)
+            _save_dataset(corpus, _losses(todo, blocks, partial / MARKS), partial)
+            write_json(
+                partial / "details.json",
+                {
+                    "model_name": model.name,
+                    "num_distinct": len(todo.distinct.rows),
+                    "gradient_dtype": str(gradient_dtype(model)).removeprefix("torch."),
+                },
+            )
+            rows.flush()
+            shutil.rmtree(partial / MARKS)
     return open_index(directory, model=model)
 
 
-def _allocate(directory: Path, num_examples: int, sizes: Mapping[str, int]) -> "np.memmap[Any]":
+def _allocate(
+    directory: Path, num_examples: int, sizes: Mapping[str, int], storage: Storage
+) -> Rows:
     """Opens `gradients.bin`, and makes it, with its marks forgotten, where it is not whole."""
     path = directory / GRADIENTS
     shape = (num_examples, sum(sizes.values()))
-    num_bytes = 4 * shape[0] * shape[1]
+    dtype = number_type(storage)
+    num_bytes = dtype.itemsize * shape[0] * shape[1]
     if not path.is_file() or path.stat().st_size != num_bytes:
         shutil.rmtree(directory / MARKS, ignore_errors=True)
         with path.open("wb") as file:
@@ -132,33 +186,34 @@ def _allocate(directory: Path, num_examples: int, sizes: Mapping[str, int]) -> "
         "num_items": num_examples,
         "num_grads": num_examples,
         "grad_sizes": dict(sizes),
-        "base_dtype": "float32",
+        "base_dtype": storage,
     }
     # Not sorted: the order of the modules is the order of the columns.
     write_text(directory / INFO, json.dumps(info, indent=2))
-    return np.memmap(path, dtype=np.float32, mode="r+", shape=shape)
+    return np.memmap(path, dtype=dtype, mode="r+", shape=shape)
 
 
 def _fill(
-    rows: "np.memmap[Any]", todo: Pass, marks: Path, collect: Collect, progress: Progress
-) -> "NDArray[np.float32]":
-    """Writes all rows that are not there yet.
-
-    Returns:
-        The examples' losses in nats; NaN for an example of fewer than two tokens.
-    """
-    blocks = group_batches(todo.batches, todo.lengths, block_tokens=BLOCK_TOKENS)
+    rows: Rows,
+    todo: Pass,
+    blocks: "Sequence[list[NDArray[np.int64]]]",
+    marks: Path,
+    collect: Collect,
+    progress: Progress,
+) -> None:
+    """Writes the rows of some blocks, but for those that are there."""
     copies = _Copies(todo.distinct)
-    done = {n for n in range(len(blocks)) if (marks / f"{n:05d}.npy").is_file()}
-    if done:
-        progress.note(f"{len(done)} of {len(blocks)} blocks of rows were written before.")
-    left = [n for n in range(len(blocks)) if n not in done]
-    total = sum(todo.num_tokens(blocks[n]) for n in left)
+    left = [block for block in blocks if not _mark(marks, block).is_file()]
+    if len(left) < len(blocks):
+        done = len(blocks) - len(left)
+        progress.note(f"{done} of {len(blocks)} blocks of rows were written before.")
+    total = sum(todo.num_tokens(block) for block in left)
     with progress.task("Gradients of the examples", total=total, unit="tokens") as task:
-        for number in left:
+        for block in left:
             found = []
-            for batch in blocks[number]:
+            for batch in block:
                 values, losses = take_rows(todo, batch, collect)
+                values = _stored(values, rows.dtype, todo, batch)
                 for place, row in zip(batch, values, strict=True):
                     rows[copies.of(int(place))] = row
                 found.append(losses)
@@ -166,11 +221,38 @@ def _fill(
             rows.flush()
             buffer = io.BytesIO()
             np.save(buffer, np.concatenate(found), allow_pickle=False)
-            write_bytes(marks / f"{number:05d}.npy", buffer.getvalue())
+            write_bytes(_mark(marks, block), buffer.getvalue())
             return_memory()
+
+
+def _stored(
+    values: "NDArray[np.float32]", dtype: "np.dtype[Any]", todo: Pass, batch: "NDArray[np.int64]"
+) -> "NDArray[Any]":
+    """Rounds rows to the type they are stored in, and refuses those that it cannot hold."""
+    with np.errstate(over="ignore"):
+        rounded = values.astype(dtype)
+    if (bad := np.flatnonzero(~np.isfinite(rounded.astype(np.float32)).all(axis=1))).size:
+        raise GradientError(
+            f"The gradient of example `{todo.example_id(int(batch[int(bad[0])]))}` is too large "
+            f"for {dtype.name}.",
+            "Store it as bfloat16 or float32.",
+        )
+    return rounded
+
+
+def _mark(marks: Path, block: "list[NDArray[np.int64]]") -> Path:
+    """The file that says that a block is written; its name is a hash of what is in the block."""
+    digest = hashlib.sha256(b"".join(batch.tobytes() for batch in block))
+    return marks / f"{digest.hexdigest()[:20]}.npy"
+
+
+def _losses(
+    todo: Pass, blocks: "Sequence[list[NDArray[np.int64]]]", marks: Path
+) -> "NDArray[np.float32]":
+    """Reads the examples' losses in nats; NaN for an example of fewer than two tokens."""
     losses = np.full(len(todo.lengths), np.nan, dtype=np.float32)
-    for number, block in enumerate(blocks):
-        losses[np.concatenate(block)] = np.load(marks / f"{number:05d}.npy", allow_pickle=False)
+    for block in blocks:
+        losses[np.concatenate(block)] = np.load(_mark(marks, block), allow_pickle=False)
     return losses[todo.distinct.of_example]
 
 

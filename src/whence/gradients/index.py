@@ -74,7 +74,9 @@ class Index:
     def gradients(self) -> "NDArray[Any]":
         """The rows, mapped and not read, in the order of the examples."""
         shape = (self.num_examples, sum(self.grad_sizes.values()))
-        return np.memmap(self.path / GRADIENTS, dtype=_dtype(self.dtype), mode="r", shape=shape)
+        return np.memmap(
+            self.path / GRADIENTS, dtype=number_type(self.dtype), mode="r", shape=shape
+        )
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -264,7 +266,7 @@ def _check_version(index: Index, run: Mapping[str, Any]) -> None:
 
 def _check_size(index: Index) -> None:
     numbers = index.num_examples * sum(index.grad_sizes.values())
-    expected = numbers * _dtype(index.dtype).itemsize
+    expected = numbers * number_type(index.dtype).itemsize
     try:
         found = (index.path / GRADIENTS).stat().st_size
     except FileNotFoundError:
@@ -277,7 +279,8 @@ def _check_size(index: Index) -> None:
         )
 
 
-def _dtype(name: str) -> "np.dtype[Any]":
+def number_type(name: str) -> "np.dtype[Any]":
+    """Finds numpy's type for a type's name; bfloat16, which numpy lacks, among them."""
     if name == "bfloat16":
         import ml_dtypes
 

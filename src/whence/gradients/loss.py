@@ -18,7 +18,7 @@ Large-Vocabulary Language Models", arXiv 2411.09009.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from whence.gradients.batches import IGNORED, Padded
+from whence.gradients.batches import IGNORED, Padded, affordable_tokens
 from whence.records import LoadedModel
 
 if TYPE_CHECKING:
@@ -51,6 +51,13 @@ def backward_pass(model: LoadedModel, *, precision: Precision = "float32") -> Ba
         return lambda batch, weights=None: plain_pass(model, batch, weights)
     words = head.weight.bfloat16() if precision == "mixed" else head.weight
     return lambda batch, weights=None: _fused(model, words, head.bias, batch, weights)
+
+
+def batch_tokens(model: LoadedModel, token_batch_size: int) -> int:
+    """Limits a batch's tokens so that its logits fit into memory, where they are held at all."""
+    if output_layer(model) is None:
+        return affordable_tokens(model, token_batch_size)
+    return token_batch_size
 
 
 def output_layer(model: LoadedModel) -> "nn.Linear | None":

@@ -11,6 +11,7 @@ from whence.gradients.batches import Pass, check_fits, plan_pass
 from whence.gradients.build import take_rows
 from whence.gradients.capture import gradient_dtype, layer, model_device
 from whence.gradients.collector import collecting, gradient_sizes, new_processor
+from whence.gradients.loss import batch_tokens
 from whence.gradients.streamed import multiplying
 from whence.records import Corpus, LoadedModel
 
@@ -86,7 +87,9 @@ def _streaming(
         for name, size in sizes.items()
     }
     todo = plan_pass(
-        model, corpus, token_batch_size=token_batch_size, num_weights=max(sizes.values())
+        corpus,
+        token_batch_size=batch_tokens(model, token_batch_size),
+        num_weights=max(sizes.values()),
     )
     with multiplying(model, gradients, num_queries=num_queries) as multiply:
         yield todo, multiply
@@ -104,7 +107,9 @@ def _storing(
     processor = new_processor(projection_dim=projection_dim, projection_seed=projection_seed)
     sizes = gradient_sizes(model, modules, processor)
     todo = plan_pass(
-        model, corpus, token_batch_size=token_batch_size, num_weights=sum(sizes.values())
+        corpus,
+        token_batch_size=batch_tokens(model, token_batch_size),
+        num_weights=sum(sizes.values()),
     )
     with collecting(model, modules, processor) as collect:
         yield todo, lambda todo, batch: take_rows(todo, batch, collect)

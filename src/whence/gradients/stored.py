@@ -9,12 +9,12 @@ import numpy as np
 from whence.errors import IndexFormatError
 from whence.gradients.batches import (
     affordable_sequences,
-    affordable_tokens,
     check_queries,
 )
 from whence.gradients.capture import gradient_dtype, model_device
 from whence.gradients.collector import collecting, stored_processor
 from whence.gradients.index import Index, check_model
+from whence.gradients.loss import batch_tokens
 from whence.gradients.queries import query_norms, term_batches
 from whence.progress import SILENT, Progress
 from whence.records import GradientProducts, LoadedModel, Query
@@ -116,7 +116,7 @@ def query_rows(
     batches = term_batches(
         model,
         queries,
-        token_batch_size=affordable_tokens(model, TOKEN_BATCH_SIZE),
+        token_batch_size=batch_tokens(model, TOKEN_BATCH_SIZE),
         max_sequences=affordable_sequences(sum(index.grad_sizes.values())),
     )
     with collecting(model, index.modules, stored_processor(index.path)) as collect:

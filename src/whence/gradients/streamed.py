@@ -17,7 +17,6 @@ import numpy as np
 from whence.artifacts import fingerprint
 from whence.gradients.batches import (
     Pass,
-    affordable_tokens,
     check_fits,
     check_queries,
     pad,
@@ -39,6 +38,7 @@ from whence.gradients.capture import (
     outer,
 )
 from whence.gradients.correction import adam_scales
+from whence.gradients.loss import batch_tokens
 from whence.gradients.queries import query_gradients, query_norms
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, GradientProducts, LoadedModel, Query
@@ -97,7 +97,7 @@ def streamed_products(
     check_fits(model, corpus)
     check_queries(model, queries)
     scales = adam_scales(model, modules, second_moments) if second_moments is not None else None
-    tokens = affordable_tokens(model, token_batch_size)
+    tokens = batch_tokens(model, token_batch_size)
     settings = {
         "loss_reduction": LOSS_REDUCTION,
         "loss_unit": "nats",
@@ -114,7 +114,7 @@ def streamed_products(
     )
     norms = query_norms(gradients, queries)
     largest = max(rows.shape[1] for rows in gradients.values())
-    todo = plan_pass(model, corpus, token_batch_size=tokens, num_weights=largest)
+    todo = plan_pass(corpus, token_batch_size=tokens, num_weights=largest)
     blocks = group_batches(todo.batches, todo.lengths, block_tokens=BLOCK_TOKENS)
     asked = [[query.id, query.terms] for query in queries]
     store = BlockStore(work, fingerprint(settings, asked, _digest(scales)))

@@ -1,7 +1,7 @@
 """How is a corpus indexed once, and asked many times?"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from whence.errors import IndexFormatError, SettingsError
 from whence.progress import SILENT, Progress
@@ -24,15 +24,28 @@ class Hit(NamedTuple):
     text: str | None
 
 
+class Building(NamedTuple):
+    """How an index is built; see `whence.gradients.build_index`."""
+
+    collector: Literal["whence", "bergson"] = "whence"
+    precision: Literal["float32", "mixed"] = "float32"
+    storage: Literal["float32", "float16", "bfloat16"] = "float32"
+    shard: tuple[int, int] | None = None
+
+
 def index_corpus(
     directory: Path,
     model: LoadedModel,
     corpus: Corpus,
     settings: AttributionSettings,
     *,
+    building: Building | None = None,
     progress: Progress = SILENT,
-) -> "Index":
+) -> "Index | None":
     """Indexes a corpus within the disk budget; resumes after a kill.
+
+    Returns:
+        The index; None where other shares of it are still missing.
 
     Raises:
         WhenceError: The disk budget is too small, a gradient is not finite, or Bergson is missing.
@@ -40,6 +53,7 @@ def index_corpus(
     from whence.gradients import build_index, plan, require_engine
     from whence.models import coverage
 
+    how = building or Building()
     require_engine()
     covered = coverage(model, modules=settings.modules)
     planned = plan(model, corpus, covered, settings, num_queries=1)
@@ -52,6 +66,10 @@ def index_corpus(
         projection_dim=planned.projection_dim,
         projection_seed=settings.projection_seed,
         token_batch_size=settings.token_batch_size,
+        collector=how.collector,
+        precision=how.precision,
+        storage=how.storage,
+        shard=how.shard,
         progress=progress,
     )
 

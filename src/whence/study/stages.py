@@ -143,6 +143,7 @@ def products_stage(
                     token_batch_size=settings.token_batch_size,
                     progress=progress,
                 )
+                assert built is not None, "only a share of an index can leave it unfinished"
                 products = stored_products(built, model, queries, progress=progress)
             np.savez(
                 partial / "products.npz",
