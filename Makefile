@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow check package-check bench setup clean
+.PHONY: demo test test-slow check package-check bench bench-full setup clean
 
 setup: $(STAMP)
 
@@ -33,6 +33,10 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/planted.py
+	$(BIN)/python benchmarks/index.py
+
+bench-full: $(STAMP)
+	$(BIN)/python benchmarks/index.py --docs 500 --cases "14m fp32,14m mixed,14m bf16,160m fp32,160m bf16"
 
 package-check: $(STAMP)
 	rm -rf build/package && mkdir -p build/package

@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--docs", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cases", default="14m fp32")
-    parser.add_argument("--token-batch-size", type=int, default=8192)
+    parser.add_argument("--token-batch-size", type=int, default=4096)
     asked = parser.parse_args()
     if "WHENCE_DATA" not in os.environ:
         sys.exit("WHENCE_DATA does not name the folder of test data, so there is nothing to index.")

@@ -13,6 +13,7 @@ from whence.study.load import load_run
 from whence.study.run import run_study, write_report
 from whence.study.show import show_behavior, show_verdicts
 from whence.study.summary import summarize
+from whence.study.tokens import token_parts
 
 
 def _run(folder: Path, *, name: str = "run", **changes: object) -> Path:
@@ -166,6 +167,19 @@ def test_a_page_is_not_written_for_an_unfinished_run(tiny: Path) -> None:
 def test_the_summary_counts_what_the_verdicts_say(finished: Path) -> None:
     verdicts = summarize(finished).values["verdicts"]
     assert verdicts["fact"] == {"shown": 1, "weak": 0, "not shown": 1}
+
+
+def test_the_tokens_of_a_proponent_sum_up_to_its_inner_product(finished: Path) -> None:
+    found = show_behavior(finished, "memorized/herons", method="gradient_dot", k=2)["proponents"]
+    split = token_parts(finished, "memorized/herons", [hit["id"] for hit in found])
+    for hit in found:
+        parts = split[hit["id"]]
+        assert sum(part.part for part in parts) == pytest.approx(hit["score"], rel=1e-4)
+        assert "".join(part.text for part in parts).split() == hit["text"].split()
+    with pytest.raises(SettingsError, match="no example `d999`"):
+        token_parts(finished, "memorized/herons", ["d999"])
+    with pytest.raises(SettingsError, match="no behavior `x`"):
+        token_parts(finished, "x", [])
 
 
 def test_a_contrast_that_is_none_is_said(tiny: Path) -> None:

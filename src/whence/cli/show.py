@@ -1,8 +1,9 @@
 """`whence show`: what did a run find?"""
 
 from pathlib import Path
+from typing import Any
 
-from whence.cli.console import Json, answer, printable, table
+from whence.cli.console import Json, answer, printable, progress, table
 
 
 def show(
@@ -11,6 +12,7 @@ def show(
     behavior: str | None = None,
     method: str = "gradient_cosine",
     top_k: int = 5,
+    tokens: bool = False,
     json: Json = False,
 ) -> None:
     """Print what a run found.
@@ -25,6 +27,8 @@ def show(
         Whose ranking to print.
     top_k
         How many proponents and opponents to print.
+    tokens
+        Print which tokens of the proponents carry the inner product; the model is run again.
     """
     from whence.study.show import show_behavior, show_verdicts
 
@@ -38,6 +42,9 @@ def show(
         answer({"run": str(run), "behaviors": rows}, text, json_line=json)
         return
     found = show_behavior(run, behavior, method=method, k=top_k)
+    if tokens:
+        _print_tokens(run, found, json_line=json)
+        return
     header = ("rank", "score", "id", "subset", "labels", "text")
     parts = [f"{found['behavior']}: {found['verdict']}. {found['reason']}"]
     for side in ("proponents", "opponents"):
@@ -54,3 +61,26 @@ def show(
         ]
         parts.append(f"{side.capitalize()} by {method}\n{table(cells, header)}")
     answer(found, "\n\n".join(parts), json_line=json)
+
+
+def _print_tokens(run: Path, found: dict[str, Any], *, json_line: bool) -> None:
+    """Prints each proponent's tokens, the strongest first."""
+    from whence.study.tokens import token_parts
+
+    ids = [hit["id"] for hit in found["proponents"]]
+    split = token_parts(run, found["behavior"], ids, progress=progress())
+    blocks = []
+    for example_id, parts in split.items():
+        strongest = sorted(range(len(parts)), key=lambda place: -abs(parts[place].part))[:12]
+        cells = [
+            (str(place), f"{parts[place].part:+.4g}", printable(repr(parts[place].text), width=30))
+            for place in strongest
+        ]
+        total = sum(part.part for part in parts)
+        head = f"{example_id}: inner product {total:+.4g} nats over {len(parts)} tokens"
+        blocks.append(f"{head}\n{table(cells, ('position', 'part', 'token'))}")
+    value = {
+        "behavior": found["behavior"],
+        "tokens": {name: [part._asdict() for part in parts] for name, parts in split.items()},
+    }
+    answer(value, "\n\n".join(blocks), json_line=json_line)

@@ -1,0 +1,79 @@
+"""Which tokens of a run's proponents carry their scores?"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from whence.errors import SettingsError
+from whence.progress import SILENT, Progress
+from whence.study import inputs as sources
+from whence.study.load import read_run_file
+
+
+class TokenPart(NamedTuple):
+    """A token of an example, and its part of the inner product in nats; positive parts help."""
+
+    text: str
+    part: float
+
+
+def token_parts(
+    directory: Path, behavior_id: str, example_ids: list[str], *, progress: Progress = SILENT
+) -> dict[str, list[TokenPart]]:
+    """Splits the inner products of a behavior's and some examples' gradients among tokens.
+
+    Computed anew, from the model and the examples of a finished run.
+
+    Returns:
+        From each example's id to its tokens; their parts sum up to the inner product.
+
+    Raises:
+        SettingsError: The run has no such behavior or example, or attributed no gradients.
+        WhenceError: The model cannot be loaded again.
+    """
+    from whence.behaviors import make_query
+    from whence.corpus import read_corpus
+    from whence.gradients.queries import query_gradients
+    from whence.gradients.tokens import token_products
+
+    run = read_run_file(directory)
+    behavior = next((b for b in run.behaviors if b.id == behavior_id), None)
+    if behavior is None:
+        raise SettingsError(
+            f"{directory} has no behavior `{behavior_id}`.",
+            f"List them with `whence show {directory}`.",
+        )
+    if run.coverage is None:
+        raise SettingsError(
+            f"{directory} has no gradient scores to split.", "Run a gradient method."
+        )
+    corpus = read_corpus(directory / "corpus")
+    if missing := set(example_ids) - set(corpus.ids):
+        raise SettingsError(
+            f"{directory} has no example `{min(missing)}`.", "Choose one of its corpus."
+        )
+    with progress.task("Tokens", total=len(example_ids), unit="examples") as task:
+        model = sources.open_model(run.study.model, cache=directory / "cache")
+        settings = run.study.attribution
+        query = make_query(
+            behavior,
+            model.tokenizer,
+            contrast=settings.contrast and bool(behavior.alternatives),
+            context_length=model.context_length,
+        )
+        rows = query_gradients(
+            model,
+            [query],
+            modules=tuple(run.coverage.modules),
+            token_batch_size=settings.token_batch_size,
+        )
+        gradient = {name: row[0] for name, row in rows.items()}
+        found = {}
+        for example_id, row in zip(example_ids, corpus.rows(example_ids), strict=True):
+            tokens = corpus.input_ids(row)
+            (parts,) = token_products(model, gradient, [tokens])
+            texts: list[Any] = [model.tokenizer.decode([token]) for token in tokens]
+            found[example_id] = [
+                TokenPart(text, float(part)) for text, part in zip(texts, parts, strict=True)
+            ]
+            task.advance(1)
+    return found
