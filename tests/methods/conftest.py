@@ -91,6 +91,8 @@ def planted() -> SimpleNamespace:
 
     from whence.gradients import streamed_products
     from whence.methods import FINAL, Inputs, View
+    from whence.models import estimate_second_moments
+    from whence.study.views import shared_between_sides
 
     generator = np.random.default_rng(0)
     documents = [generator.integers(1, VOCABULARY, size=14).tolist() for _ in range(30)]
@@ -106,10 +108,24 @@ def planted() -> SimpleNamespace:
         for view, n in {FINAL: 60, View("initial"): 0, View(20): 20, View(40): 40}.items()
     }
     model = models[FINAL]
+    moments = {view: estimate_second_moments(m, kept, batch_size=4) for view, m in models.items()}
+    corrections = {View("final", "adam"): moments[FINAL]} | {
+        View(step, "adam_step"): shared_between_sides(moments[View(step)]) for step in (20, 40)
+    }
     modules = [n for n, m in model.model.base_model.named_modules() if isinstance(m, nn.Linear)]
 
     def inputs_for(which: Corpus) -> Inputs:
         products = {
+            view: streamed_products(
+                models[View(view.checkpoint)],
+                which,
+                queries,
+                modules=modules,
+                token_batch_size=256,
+                second_moments=corrections[view],
+            )
+            for view in corrections
+        } | {
             view: streamed_products(seen, which, queries, modules=modules, token_batch_size=256)
             for view, seen in models.items()
         }
@@ -122,6 +138,7 @@ def planted() -> SimpleNamespace:
         corpus=corpus,
         model=model,
         models=models,
+        moments=moments,
         modules=modules,
         inputs=inputs_for(corpus),
         inputs_for=inputs_for,

@@ -284,6 +284,46 @@ def test_tracin_predicts_the_steps_that_it_sums_over(planted, lab):
         assert change == pytest.approx(found[0, row], rel=0.02, abs=1e-9)
 
 
+def test_adams_correction_divides_both_sides(planted):
+    from whence.gradients.queries import query_gradients
+
+    gradients = query_gradients(
+        planted.model, planted.inputs.queries, modules=planted.modules, token_batch_size=256
+    )
+    document = lone_gradient(planted, planted.documents[11])
+    total, norms = 0.0, np.zeros(2)
+    for module in planted.modules:
+        root = planted.moments[FINAL][f"gpt_neox.{module}.weight"].double().flatten().sqrt() + 1e-8
+        a, b = gradients[module][0].double() / root, document[module].double().flatten() / root
+        total += float(a @ b)
+        norms += [float(a @ a), float(b @ b)]
+    dot = score("gradient_dot_adam", planted.inputs).values[0, 11]
+    cosine = score("gradient_cosine_adam", planted.inputs).values[0, 11]
+    assert dot == pytest.approx(total, rel=1e-3)
+    assert cosine == pytest.approx(total / np.sqrt(norms.prod()), rel=1e-3)
+
+
+def test_tracin_adam_predicts_adams_steps(planted):
+    """Rates so small that the query's loss is linear in them, in float64."""
+    settings = planted.inputs.settings.model_copy(update={"learning_rates": (1e-7, 1e-7)})
+    found = score("tracin_adam", replace(planted.inputs, settings=settings)).values
+    query = planted.inputs.queries[0]
+    for row in (0, 7, 11):
+        change = 0.0
+        for step in settings.checkpoints:
+            checkpoint = planted.models[View(step)]
+            before = query_loss(checkpoint.model, query)
+            change += before - after_step(
+                planted,
+                query,
+                planted.documents[row],
+                rate=1e-7,
+                model=checkpoint,
+                second_moments=planted.moments[View(step)],
+            )
+        assert change == pytest.approx(found[0, row], rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -389,12 +429,28 @@ def query_loss(network, query):
     return -sum(log_probs[t - 1, ids[0, t]].item() for t in range(first, ids.shape[1]))
 
 
-def after_step(planted, query, document, *, rate=1e-4, model=None):
-    """The query's loss after one step of SGD on a document, in the attributed weights only."""
+def lone_gradient(planted, document):
+    """A document's gradient in each attributed module, by autograd, in float64."""
+    network = copy.deepcopy(planted.model.model).double()
+    weights = [network.base_model.get_submodule(name).weight for name in planted.modules]
+    ids = torch.tensor([document])
+    loss = network(ids, labels=ids).loss * (len(document) - 1)
+    return dict(zip(planted.modules, torch.autograd.grad(loss, weights), strict=True))
+
+
+def after_step(planted, query, document, *, rate=1e-4, model=None, second_moments=None):
+    """The query's loss after one step on a document, in the attributed weights only.
+
+    The step is one of plain gradient descent, or of Adam with given second moments.
+    """
     network = copy.deepcopy((model or planted.model).model).double()
     weights = [network.base_model.get_submodule(name).weight for name in planted.modules]
     ids = torch.tensor([document])
     loss = network(ids, labels=ids).loss * (len(document) - 1)
-    for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+    found = torch.autograd.grad(loss, weights)
+    for name, weight, gradient in zip(planted.modules, weights, found, strict=True):
+        if second_moments is not None:
+            root = second_moments[f"gpt_neox.{name}.weight"].double().sqrt()
+            gradient = gradient / (root + 1e-8)  # noqa: PLW2901
         weight.data -= rate * gradient
     return query_loss(network, query)

@@ -107,9 +107,80 @@ def test_every_view_is_stored_where_the_path_is_stored(tiny: Path) -> None:
     assert np.isfinite(_values(record, "gradient_cosine_initial")).all()
 
 
+def test_what_adam_divides_by_is_estimated_where_it_is_not_known(ladder: Path) -> None:
+    folder = ladder.parent
+    attribution = {
+        **LADDER,
+        "methods": ("gradient_dot", "gradient_dot_adam", "tracin_adam"),
+        "training_batch_size": 23,
+    }
+    record = load_run(_run(folder, name="adam", attribution=attribution), manifest={})
+    by_method = {scores.method: scores for scores in record.scores}
+    for name in ("gradient_dot_adam", "tracin_adam"):
+        told = by_method[name].settings
+        assert told["second_moments"] == "estimated from at most 256 examples, for batches of 23"
+        assert told["correction"] == "adam"
+        plain = by_method["gradient_dot"].values
+        assert not np.allclose(np.corrcoef(plain.ravel(), by_method[name].values.ravel()), 1)
+
+
+def test_a_file_of_second_moments_is_read_and_named(tiny: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(tiny / "model" / "model.safetensors")
+    ones = {name: torch.ones_like(value).contiguous() for name, value in weights.items()}
+    save_file(ones, tiny / "v.safetensors")
+    methods = ("gradient_dot", "gradient_dot_adam")
+    settings = {"methods": methods, "second_moments": "v.safetensors"}
+    record = load_run(_run(tiny, attribution=settings), manifest={})
+    plain, corrected = (scores.values for scores in record.scores)
+    np.testing.assert_allclose(corrected, plain, rtol=1e-4, atol=1e-4)
+    assert record.scores[1].settings["second_moments"] == "v.safetensors"
+
+
+def test_a_stored_index_takes_no_correction(tiny: Path) -> None:
+    settings = {"methods": ("gradient_dot_adam",), "path": "stored", "training_batch_size": 4}
+    with pytest.raises(SettingsError, match="final-adam is corrected by second moments"):
+        _run(tiny, attribution=settings)
+
+
+def test_the_testbeds_own_second_moments_are_taken_where_they_ship(tmp_path: Path) -> None:
+    from whence.methods import View
+    from whence.study.demo import demo_study
+    from whence.study.views import view_source
+
+    study = demo_study("mini")
+    end, middle = (
+        view_source(study, View(place, "adam"), cache=tmp_path).moments for place in ("final", 512)
+    )
+    assert end is not None
+    assert middle is not None
+    assert end.origin == {"second_moments": "the optimizer's, after step 2536"}
+    assert middle.origin["second_moments"].endswith("for batches of 4")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        (
+            {"attribution": {"methods": ("gradient_dot_adam",)}},
+            "does not say how many sequences",
+        ),
+        (
+            {"attribution": {"methods": ("gradient_dot_adam",), "second_moments": "none.pt"}},
+            "no file none.pt",
+        ),
+        (
+            {
+                "attribution": {
+                    **LADDER,
+                    "methods": ("tracin_adam",),
+                    "second_moments": "one.safetensors",
+                }
+            },
+            "names one file",
+        ),
         ({"model": {"name": "model"}}, "names no step-0 weights"),
         ({"attribution": {"methods": ("tracin",)}}, "names none"),
         (

@@ -26,6 +26,16 @@ METHODS: Mapping[str, MethodWording] = {
         "gradients, often long or unusual ones, are favored.",
         "gradient",
     ),
+    "gradient_cosine_adam": MethodWording(
+        "The angle between an example's gradient and the query's, after dividing both by what Adam "
+        "divides by. Long gradients count no more than short ones.",
+        "gradient",
+    ),
+    "gradient_dot_adam": MethodWording(
+        "The inner product of an example's gradient and the query's, after dividing both by what "
+        "Adam divides by. Examples with large gradients are favored.",
+        "gradient",
+    ),
     "tracin": MethodWording(
         "What small steps of training on the example at several checkpoints would have done to the "
         "query's loss, added up. Examples with large gradients are favored.",
@@ -34,6 +44,16 @@ METHODS: Mapping[str, MethodWording] = {
     "tracin_cosine": MethodWording(
         "The angle between an example's gradient and the query's, averaged over several "
         "checkpoints.",
+        "gradient",
+    ),
+    "tracin_adam": MethodWording(
+        "What small steps of Adam on the example at several checkpoints would have done to the "
+        "query's loss, added up. Examples with large gradients are favored.",
+        "gradient",
+    ),
+    "tracin_adam_cosine": MethodWording(
+        "The angle between an example's gradient and the query's in the metric of Adam's steps, "
+        "averaged over several checkpoints.",
         "gradient",
     ),
     "gradient_cosine_initial": MethodWording(

@@ -10,7 +10,13 @@ from pathlib import Path
 from whence.errors import SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import Behavior, Corpus, LoadedModel
-from whence.settings import BehaviorFile, CorpusSettings, ModelSettings, StudySettings
+from whence.settings import (
+    AttributionSettings,
+    BehaviorFile,
+    CorpusSettings,
+    ModelSettings,
+    StudySettings,
+)
 
 TESTBED = "testbed:"
 
@@ -45,8 +51,17 @@ def resolve(study: StudySettings, base: Path) -> StudySettings:
         }
         return settings.model_copy(update=changes)
 
+    def attribution(settings: AttributionSettings) -> AttributionSettings:
+        moments = settings.second_moments
+        if moments in ("auto", "estimate"):
+            return settings
+        # `{step}` may stand in the name, so that no such file exists yet.
+        place = str((base / os.path.expandvars(moments)).resolve())
+        return settings.model_copy(update={"second_moments": place})
+
     return study.model_copy(
         update={
+            "attribution": attribution(study.attribution),
             "model": model(study.model),
             "verify_model": model(study.verify_model) if study.verify_model else None,
             "corpus": study.corpus.model_copy(update={"source": absolute(study.corpus.source)}),

@@ -134,8 +134,8 @@ def _estimate(study: StudySettings, view: View, size: str | None) -> Moments:
         return estimate_second_moments(model, sequences, batch_size=batch_size)
 
     origin = {
-        "second_moments": f"estimated from {NUM_ESTIMATION_EXAMPLES} examples, for batches of "
-        f"{batch_size}",
+        "second_moments": f"estimated from at most {NUM_ESTIMATION_EXAMPLES} examples, for batches "
+        f"of {batch_size}",
         "second_moments_seed": settings.seed,
     }
     return Moments(origin, load)
