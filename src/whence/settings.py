@@ -160,6 +160,15 @@ class AttributionSettings(Settings):
         description="Sequences per optimizer step, to estimate second moments; by default the "
         "testbed's own.",
     )
+    reference_behaviors: str | None = Field(
+        default=None,
+        description="A file of behaviors (or `testbed:mini`) with which others are compared; by "
+        "default the study's other behaviors.",
+    )
+    checkpoint_local: bool = Field(
+        default=False,
+        description="Give no score to an example that the model's checkpoint has not seen.",
+    )
     seed: int = 0
 
 

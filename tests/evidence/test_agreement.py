@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from whence.evidence.agreement import hubs, jaccard_at_k, overlap_matrix
+from whence.evidence.agreement import hubness, hubs, jaccard_at_k, overlap_matrix
 from whence.evidence.proponents import opponents, proponents, ranks
 from whence.records import Scores
 
@@ -108,3 +108,20 @@ def test_hubs_count_queries_and_groups():
     assert {h.num_asked for h in found} == {3}
     assert hubs(s, 2, at_least=3) == ()
     assert [h.num_groups for h in hubs(s, 2)] == [2, 2, 2]
+
+
+def test_hubness_counts_the_most_frequent_example():
+    found = hubness(scores([3, 2, 1, 0.5], [3, 1, 2, 0.5], [1, 0.5, 2, 3]), 2)
+    assert found.num_queries == 3
+    assert found.largest_share == pytest.approx(2 / 3)
+    assert found.distinct_share == pytest.approx(4 / 6)
+    counts = np.array([2, 1, 2, 1])
+    centered = counts - counts.mean()
+    assert found.skewness == pytest.approx((centered**3).mean() / counts.std() ** 3)
+
+
+def test_a_method_that_ignores_the_query_is_all_hubs_and_a_silent_one_has_none():
+    assert hubness(scores([3, 2, 1], [3, 2, 1]), 1).largest_share == 1
+    silent = hubness(scores([0.0, 0.0], [NAN, NAN]), 1)
+    assert silent[2:] == (None, None, None)
+    assert hubness(scores([1.0, 2.0], [2.0, 1.0]), 2).skewness is None

@@ -12,6 +12,7 @@ from whence.records import RunRecord
 from whence.settings import StudySettings, load_study
 from whence.study.load import load_run
 from whence.study.run import run_study
+from whence.study.summary import summarize
 
 LADDER = {
     "methods": ("gradient_dot", "gradient_cosine_initial", "tracin"),
@@ -169,7 +170,7 @@ def test_the_testbeds_own_second_moments_are_taken_where_they_ship(tmp_path: Pat
         ),
         (
             {"attribution": {"methods": ("gradient_dot_adam",), "second_moments": "none.pt"}},
-            "no file none.pt",
+            "no file .*none.pt",
         ),
         (
             {
@@ -202,6 +203,64 @@ def test_what_a_view_needs_is_asked_for_before_anything_is_done(
     monkeypatch.setattr("whence.study.inputs.open_model", fail)
     with pytest.raises(SettingsError, match=said):
         _run(tiny, **{"attribution": LADDER, **changes})
+
+
+def test_a_step_that_the_testbed_did_not_keep_is_refused_at_once(tmp_path: Path) -> None:
+    from whence.methods import View
+    from whence.study.demo import demo_study
+    from whence.study.views import view_source
+
+    with pytest.raises(SettingsError, match="no checkpoint at step 384"):
+        view_source(demo_study("nano"), View(384), cache=tmp_path)
+
+
+def test_hubs_are_told_before_and_after(tiny: Path) -> None:
+    methods = ("gradient_dot", "gradient_dot_centered", "length")
+    run = _run(tiny, force=True, attribution={"methods": methods})
+    record = load_run(run, manifest={})
+    assert [scores.method for scores in record.scores] == list(methods)
+    told = summarize(run)
+    assert told.values["hubs"]["length"]["largest_share"] == 1
+    assert told.values["hubs"]["gradient_dot"]["num_queries"] == 3
+    assert "gradient_dot_centered" in told.text
+
+
+def test_named_references_are_asked_and_not_shown(tiny: Path) -> None:
+    text = (tiny / "behaviors.toml").read_text(encoding="utf-8")
+    (tiny / "others.toml").write_text(text.replace("fact/", "other/"), encoding="utf-8")
+    attribution = {
+        "methods": ("gradient_dot", "gradient_dot_centered"),
+        "reference_behaviors": "others.toml",
+    }
+    record = load_run(_run(tiny, attribution=attribution), manifest={})
+    plain, corrected = record.scores
+    assert plain.query_ids == corrected.query_ids == ("fact/france", "memorized/herons")
+    assert corrected.settings["num_references"] == 2
+    # One of the references asks the very question that is scored.
+    with np.load(tiny / "run" / "products" / "products.npz") as stored:
+        dots = stored["dots"]
+    np.testing.assert_allclose(
+        corrected.values[0], dots[0] - dots[2:].mean(0), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_a_checkpoint_sees_no_example_from_its_future(tiny: Path) -> None:
+    rows = (tiny / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
+    dated = [json.dumps({**json.loads(row), "step": 1 + i // 8}) for i, row in enumerate(rows)]
+    (tiny / "corpus.jsonl").write_text("\n".join(dated), encoding="utf-8")
+    folder = _with_checkpoints(tiny)
+    attribution = {"methods": ("gradient_dot", "bm25"), "checkpoint_local": True}
+    model = {"name": "model", "revision": "step2"}
+    record = load_run(_run(folder, model=model, attribution=attribution), manifest={})
+    for scores in record.scores:
+        assert np.isnan(scores.values[:, 16:]).all()
+        assert np.isfinite(scores.values[:, :16]).all()
+        assert scores.settings["num_unseen"] == 7
+    with pytest.raises(SettingsError, match="does not say after which step"):
+        _run(folder, name="none", attribution=attribution)
+    later = {**LADDER, "methods": ("tracin",), "checkpoint_local": True}
+    with pytest.raises(SettingsError, match="checkpoint 2 comes after"):
+        _run(folder, name="late", model={"name": "model", "revision": "step1"}, attribution=later)
 
 
 def test_the_testbed_knows_its_learning_rates() -> None:

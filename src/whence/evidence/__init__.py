@@ -1,6 +1,6 @@
 """What kind of tie is there between a behavior and the examples that a method names?"""
 
-from whence.evidence.agreement import Hub, hubs, jaccard_at_k, overlap_matrix
+from whence.evidence.agreement import Hub, Hubness, hubness, hubs, jaccard_at_k, overlap_matrix
 from whence.evidence.overlap import Span, shared_spans, word_shares
 from whence.evidence.planted import GoldRate, gold_places, gold_rate, wilson
 from whence.evidence.proponents import opponents, proponents, ranks
@@ -8,9 +8,11 @@ from whence.evidence.proponents import opponents, proponents, ranks
 __all__ = [
     "GoldRate",
     "Hub",
+    "Hubness",
     "Span",
     "gold_places",
     "gold_rate",
+    "hubness",
     "hubs",
     "jaccard_at_k",
     "opponents",

@@ -88,6 +88,50 @@ def hubs(
     )
 
 
+class Hubness(NamedTuple):
+    """How far a method names the same examples for every query.
+
+    Among the first `k` proponents of `num_queries` queries: `largest_share` is the share of queries
+    that have the most frequent example, `distinct_share` the number of different examples over the
+    number of places, and `skewness` that of the number of queries over all examples. None where no
+    query has a proponent.
+    """
+
+    k: int
+    num_queries: int
+    largest_share: float | None
+    distinct_share: float | None
+    skewness: float | None
+
+
+def hubness(scores: Scores, k: int) -> Hubness:
+    """Measures hubs; a method that knows nothing of the query has a largest share of 1.
+
+    Args:
+        scores: One method's scores.
+        k: How many proponents of each query count.
+
+    Source:
+        The skewness of k-occurrences is that of Radovanović et al., "Hubs in Space", JMLR 2010.
+    """
+    import numpy as np
+
+    named = [proponents(scores, query, k=k) for query in range(len(scores.query_ids))]
+    places = sum(len(rows) for rows in named)
+    if not places:
+        return Hubness(k, len(named), None, None, None)
+    counts = np.bincount(np.concatenate(named), minlength=len(scores.example_ids))
+    deviation = counts.std()
+    skewness = float(((counts - counts.mean()) ** 3).mean() / deviation**3) if deviation else None
+    return Hubness(
+        k=k,
+        num_queries=len(named),
+        largest_share=float(counts.max() / len(named)),
+        distinct_share=float((counts > 0).sum() / places),
+        skewness=skewness,
+    )
+
+
 def _first(scores: Scores, query: int, k: int) -> set[str]:
     return {scores.example_ids[row] for row in proponents(scores, query, k=k)}
 

@@ -24,6 +24,7 @@ from whence.methods import (
     tracin_cosine,
 )
 from whence.methods.contract import Inputs, Method, Needs
+from whence.methods.hubness import CORRECTIONS, derive
 from whence.methods.store import load_scores, save_scores
 from whence.methods.views import FINAL, View
 from whence.records import Scores
@@ -36,6 +37,8 @@ __all__ = [
     "Needs",
     "View",
     "check_methods",
+    "find_method",
+    "is_method",
     "load_scores",
     "save_scores",
     "score",
@@ -69,7 +72,7 @@ def score(name: str, inputs: Inputs) -> Scores:
     """Scores every example for every query by the method of that name.
 
     Args:
-        name: One of `METHODS`.
+        name: One of `METHODS`, or one of them with `_centered` or `_zscored` behind it.
         inputs: Queries, examples, and what the method needs beside them.
 
     Returns:
@@ -78,8 +81,26 @@ def score(name: str, inputs: Inputs) -> Scores:
     Raises:
         SettingsError: There is no such method, or the inputs lack what it needs.
     """
+    return find_method(name).score(inputs)
+
+
+def find_method(name: str) -> Method:
+    """Finds a method, or derives it: `_centered` and `_zscored` correct any method against hubs.
+
+    Raises:
+        SettingsError: There is no such method.
+    """
     check_methods([name])
-    return METHODS[name].score(inputs)
+    if name in METHODS:
+        return METHODS[name]
+    base, _, correction = name.rpartition("_")
+    return derive(METHODS[base], correction)
+
+
+def is_method(name: str) -> bool:
+    """Tells whether there is a method of that name, or one to derive it from."""
+    base, _, correction = name.rpartition("_")
+    return name in METHODS or (base in METHODS and correction in CORRECTIONS)
 
 
 def check_methods(names: Sequence[str]) -> None:
@@ -89,7 +110,7 @@ def check_methods(names: Sequence[str]) -> None:
         SettingsError: There is no such method.
     """
     for name in names:
-        if name not in METHODS:
+        if not is_method(name):
             close = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.5)
             remedy = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(METHODS)}."
             raise SettingsError(f"There is no method `{name}`.", remedy)

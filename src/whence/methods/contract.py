@@ -63,7 +63,9 @@ class Inputs:
     """Everything that methods may use.
 
     `model` is None and `products` is empty where there are none. Products of every view have the
-    same queries and examples, in the order of `queries` and `corpus`.
+    same queries and examples, in the order of `queries` and `corpus`. `references` are the ids of
+    queries that others are compared with and that are in no result. With `last_step`, an example
+    that training saw after that step has no score.
     """
 
     queries: tuple[Query, ...]
@@ -71,6 +73,8 @@ class Inputs:
     model: LoadedModel | None
     products: Mapping[View, GradientProducts]
     settings: AttributionSettings
+    references: frozenset[str] = frozenset()
+    last_step: int | None = None
 
     @cached_property
     def reading(self) -> "Reading":
@@ -105,6 +109,24 @@ class Inputs:
         blank = np.fromiter((not (text or "").strip() for text in texts), bool, len(texts))
         return known & (blank | (self.corpus.lengths == 0))
 
+    @cached_property
+    def is_unseen(self) -> "NDArray[np.bool_]":
+        """Examples that the checkpoint cannot have learned from, as training saw them later.
+
+        Raises:
+            SettingsError: It is not known when an example was seen.
+        """
+        if self.last_step is None:
+            return np.zeros(len(self.corpus), dtype=np.bool_)
+        steps = self.corpus.table.column("step")
+        if steps.null_count:
+            raise SettingsError(
+                f"{steps.null_count} of {len(self.corpus)} examples do not say at which step "
+                "training saw them, so that those from the future cannot be left out.",
+                "Name the column in `corpus.step_column`, or leave `checkpoint_local` out.",
+            )
+        return steps.to_numpy() > self.last_step
+
 
 class Found(NamedTuple):
     """What one method computes, and the choices that determined it."""
@@ -137,20 +159,22 @@ class Method:
         Raises:
             SettingsError: The inputs lack something that the method needs.
         """
+        kept = [row for row, q in enumerate(inputs.queries) if q.id not in inputs.references]
         self._check(inputs)
         started = time.perf_counter()
         found = self.compute(inputs)
         values = np.array(found.values, dtype=np.float32)
         shape = (len(inputs.queries), len(inputs.corpus))
         assert values.shape == shape, f"{self.name}: {values.shape} instead of {shape}"
-        values[:, inputs.is_empty] = np.nan
+        values[:, inputs.is_empty | inputs.is_unseen] = np.nan
+        values = values[kept]
         values.setflags(write=False)
         return Scores(
             method=self.name,
-            query_ids=tuple(query.id for query in inputs.queries),
+            query_ids=tuple(inputs.queries[row].id for row in kept),
             example_ids=inputs.corpus.ids,
             values=values,
-            settings=dict(found.settings),
+            settings=dict(found.settings) | _filter(inputs),
             seconds=time.perf_counter() - started,
             orientation=self.orientation,
         )
@@ -168,6 +192,12 @@ class Method:
                 f"The method `{self.name}` needs {missing[0]}, and there is none.",
                 "Provide it, or leave the method out.",
             )
+
+
+def _filter(inputs: Inputs) -> dict[str, Any]:
+    if inputs.last_step is None:
+        return {}
+    return {"last_step": inputs.last_step, "num_unseen": int(inputs.is_unseen.sum())}
 
 
 def main_term(query: Query) -> Term:

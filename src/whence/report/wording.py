@@ -117,12 +117,22 @@ TESTBED_LIMIT = (
 )
 
 
+_CORRECTIONS = {
+    "centered": "Here the example's mean score for other queries is subtracted, so that a "
+    "proponent of everything is one of nothing.",
+    "zscored": "Here a score is measured against the same example's scores for other queries, in "
+    "standard deviations.",
+}
 _GRADIENT_NAMES = ("gradient", "tracin", "trackstar", "trak", "influence")
 _PARTS: tuple[str, ...] = ("embedding", "output layer", "biases", "norms", "other layers")
 
 
 def method_wording(name: str, orientation: str) -> MethodWording:
     """Describes a method; one that is not known here is described by its orientation."""
+    base, _, correction = name.rpartition("_")
+    if correction in _CORRECTIONS and base in METHODS:
+        wording = METHODS[base]
+        return wording._replace(about=f"{wording.about} {_CORRECTIONS[correction]}")
     family: Family = "gradient" if name.startswith(_GRADIENT_NAMES) else "baseline"
     return METHODS.get(name, MethodWording(f"Orientation: {orientation}.", family))
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from whence.artifacts import read_manifest
-from whence.errors import MissingEngineError
-from whence.methods import FINAL, METHODS, Inputs, View, check_methods
+from whence.errors import MissingEngineError, SettingsError
+from whence.methods import FINAL, Inputs, View, check_methods, find_method
 from whence.progress import Progress
 from whence.records import Behavior, Corpus, Coverage, GradientProducts, LoadedModel, Plan, Query
-from whence.settings import StudySettings
+from whence.settings import BehaviorFile, StudySettings
 from whence.study import stages
 from whence.study.index import describe
+from whence.study.inputs import checkpoint_step, open_behaviors
 from whence.study.views import ViewSource, view_source, with_learning_rates
 
 
@@ -46,14 +47,29 @@ def attribute(
     """
     study, sources = prepare(study, cache=directory / "cache")
     settings, methods = study.attribution, study.attribution.methods
-    queries = _queries(study, chosen, model)
+    references = _references(study, chosen)
+    queries = _queries(study, (*chosen, *references), model)
+    bare = Inputs(
+        queries=queries,
+        corpus=corpus,
+        model=model,
+        products={},
+        settings=settings,
+        references=frozenset(behavior.id for behavior in references),
+        last_step=checkpoint_step(study.model) if settings.checkpoint_local else None,
+    )
+    num_unseen = int(bare.is_unseen.sum())
+    if num_unseen:
+        progress.note(f"{num_unseen} of {len(corpus)} examples come after step {bare.last_step}.")
     coverage = plan = None
     skipped: tuple[str, ...] = ()
     if sources:
         try:
             coverage, plan = _plan(study, model, corpus, len(queries), sources, progress)
         except MissingEngineError as error:
-            methods = tuple(name for name in methods if not METHODS[name].needs(settings).gradients)
+            methods = tuple(
+                name for name in methods if not find_method(name).needs(settings).gradients
+            )
             skipped = (f"Gradient methods were skipped: {error.problem} {error.remedy}",)
             progress.note(skipped[0])
     products: dict[View, GradientProducts] = {}
@@ -73,12 +89,10 @@ def attribute(
                     settings=settings,
                     progress=progress,
                 )
-    given = Inputs(
-        queries=queries, corpus=corpus, model=model, products=products, settings=settings
-    )
+    given = replace(bare, products=products)
     with clock("scores"), progress.task("Scoring", total=len(methods), unit="methods") as task:
         for name in methods:
-            used = METHODS[name].needs(settings).products
+            used = find_method(name).needs(settings).products
             keys = {
                 view.label: read_manifest(_place(directory, "products", view))["key"]
                 for view in used
@@ -101,9 +115,26 @@ def prepare(study: StudySettings, *, cache: Path) -> tuple[StudySettings, tuple[
     study = with_learning_rates(study)
     settings = study.attribution
     check_methods(settings.methods)
-    needed = [METHODS[name].needs(settings).products for name in settings.methods]
+    needed = [find_method(name).needs(settings).products for name in settings.methods]
     views = dict.fromkeys(view for views in needed for view in views)
+    if settings.checkpoint_local:
+        last = checkpoint_step(study.model)
+        if later := [c for c in settings.checkpoints if c > last]:
+            raise SettingsError(
+                f"The checkpoint {later[0]} comes after the model's own, {last}.",
+                "Leave it out of `checkpoints`, or leave `checkpoint_local` out.",
+            )
     return study, tuple(view_source(study, view, cache=cache) for view in views)
+
+
+def _references(study: StudySettings, chosen: Sequence[Behavior]) -> tuple[Behavior, ...]:
+    """Reads the behaviors that are only compared with; those that are scored are not among them."""
+    name = study.attribution.reference_behaviors
+    if name is None:
+        return ()
+    scored = {behavior.id for behavior in chosen}
+    found = open_behaviors(BehaviorFile(file=name))
+    return tuple(behavior for behavior in found if behavior.id not in scored)
 
 
 def _queries(

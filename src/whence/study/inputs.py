@@ -52,12 +52,16 @@ def resolve(study: StudySettings, base: Path) -> StudySettings:
         return settings.model_copy(update=changes)
 
     def attribution(settings: AttributionSettings) -> AttributionSettings:
-        moments = settings.second_moments
-        if moments in ("auto", "estimate"):
-            return settings
-        # `{step}` may stand in the name, so that no such file exists yet.
-        place = str((base / os.path.expandvars(moments)).resolve())
-        return settings.model_copy(update={"second_moments": place})
+        moments, reference = settings.second_moments, settings.reference_behaviors
+        if moments not in ("auto", "estimate"):
+            # `{step}` may stand in the name, so that no such file exists.
+            moments = str((base / os.path.expandvars(moments)).resolve())
+        return settings.model_copy(
+            update={
+                "second_moments": moments,
+                "reference_behaviors": absolute(reference) if reference else None,
+            }
+        )
 
     return study.model_copy(
         update={
@@ -95,6 +99,28 @@ def open_initial(settings: ModelSettings, *, cache: Path | None = None) -> Loade
     from whence.models import load_initial
 
     return load_initial(settings)
+
+
+def checkpoint_step(settings: ModelSettings) -> int:
+    """Tells after which step of training a model was kept.
+
+    Raises:
+        SettingsError: Its revision does not say.
+    """
+    size = testbed_size(settings.name)
+    if size is not None and settings.revision is None:
+        from whence.testbed import last_step
+
+        return last_step(_known(size))
+    number = (settings.revision or "").removeprefix("step")
+    if not number.isdigit():
+        raise SettingsError(
+            f"The study does not say after which step {settings.name} was kept, so that examples "
+            "from its future cannot be left out.",
+            "Name the checkpoint in `model.revision`, such as `step512`, or leave "
+            "`checkpoint_local` out.",
+        )
+    return int(number)
 
 
 def open_corpus(

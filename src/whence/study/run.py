@@ -60,7 +60,7 @@ def run_study(
     _claim(directory, study)
     clock = _Clock()
     cache = directory / "cache"
-    prepare(study, cache=cache)
+    study, _ = prepare(study, cache=cache)
     with clock("load"):
         behaviors = sources.open_behaviors(study.behaviors)
         model = sources.open_model(study.model, cache=cache)

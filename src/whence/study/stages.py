@@ -201,6 +201,8 @@ def scores_stage(
         "model": inputs.model.fingerprint if inputs.model else None,
         "corpus": inputs.corpus.fingerprint,
         "queries": [asdict(query) for query in inputs.queries],
+        "references": sorted(inputs.references),
+        "last_step": inputs.last_step,
         "settings": inputs.settings.model_dump(mode="json"),
     }
     if not is_current(directory, kind="scores", inputs=key):

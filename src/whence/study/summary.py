@@ -42,11 +42,19 @@ def summarize(directory: Path) -> Summary:
             told = ", ".join(
                 f"{kind} {rate['hits']}/{rate['n']}" for kind, rate in rates.items() if rate["n"]
             )
-            lines.append(f"  {method:<18}{told}")
+            lines.append(f"  {method:<28}{told}")
+    hubs = _hubs(record)
+    lines += ["", f"The most frequent example among the first {record.top_k} of each query:"]
+    lines += [
+        f"  {method:<28}{found['largest_share']:.0%} of {found['num_queries']} queries"
+        for method, found in hubs.items()
+        if found["largest_share"] is not None
+    ]
     lines += ["", *record.skipped, *record.warnings]
     values = {
         "verdicts": verdicts,
         "planted": planted,
+        "hubs": hubs,
         "skipped": list(record.skipped),
         "warnings": list(record.warnings),
         "seconds": record.manifest["seconds"],
@@ -56,6 +64,12 @@ def summarize(directory: Path) -> Summary:
 
 def _count(record: RunRecord, kind: str, verdict: str) -> int:
     return sum(v.kind == kind and v.verdict == verdict for v in record.verifications.values())
+
+
+def _hubs(record: RunRecord) -> dict[str, dict[str, Any]]:
+    from whence.evidence import hubness
+
+    return {scores.method: hubness(scores, record.top_k)._asdict() for scores in record.scores}
 
 
 def _planted(record: RunRecord) -> dict[str, dict[str, dict[str, Any]]]:

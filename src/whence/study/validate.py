@@ -152,14 +152,14 @@ def _costs(
     record: RunRecord, study: StudySettings, directory: Path
 ) -> dict[str, tuple[float, float]]:
     """Seconds with the passes over the corpus that a method needs, and its index's bytes."""
-    from whence.methods import METHODS
+    from whence.methods import find_method, is_method
 
     seconds = _seconds_by_view(directory)
     plan = record.plan
     stored = plan.disk_bytes / max(len(seconds), 1) if plan and plan.path == "stored" else 0.0
     found = {}
     for one in record.scores:
-        known = METHODS.get(one.method)
+        known = find_method(one.method) if is_method(one.method) else None
         views = known.needs(study.attribution).products if known else ()
         total = one.seconds + sum(seconds.get(view.label, 0.0) for view in views)
         found[one.method] = (round(total, 3), stored * len(views) / len(record.corpus))

@@ -62,6 +62,14 @@ def view_source(study: StudySettings, view: View, *, cache: Path) -> ViewSource:
             "randomly initialised model.",
             "Set `model.initial`, such as `step0`, or leave the method out.",
         )
+    if testbed is not None and isinstance(view.checkpoint, int):
+        from whence.testbed import all_steps
+
+        if view.checkpoint not in all_steps(testbed):
+            raise SettingsError(
+                f"{study.model.name} has no checkpoint at step {view.checkpoint}.",
+                f"Take some of {', '.join(map(str, all_steps(testbed)))}.",
+            )
     moments = None if view.correction == "none" else _moments(study, view, cache)
     return ViewSource(view, study.model, cache, moments)
 

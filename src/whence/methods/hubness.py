@@ -1,0 +1,120 @@
+"""How are examples that are proponents of everything held back, in any method's scores?
+
+An example with a large score for every query is tied to none of them in particular. Two
+corrections compare its score for a query with its scores for *other* queries, the references: all
+other queries of the study, or a named set of behaviors that is asked for nothing else. They are
+derived methods: `gradient_cosine_centered` and `gradient_cosine_zscored` stand beside
+`gradient_cosine`, so that what a correction does is seen before and after.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from whence.errors import SettingsError
+from whence.methods.contract import Found, Inputs, Method
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+Correct = Callable[
+    ["Float[np.ndarray, 'queries examples']", "Bool[np.ndarray, ' queries']"],
+    "Float[np.ndarray, 'queries examples']",
+]
+
+
+def centered(
+    values: "Float[np.ndarray, 'queries examples']", is_reference: "Bool[np.ndarray, ' queries']"
+) -> "Float[np.ndarray, 'queries examples']":
+    """Subtracts from each score the example's mean over the references, s(q, i) − μ_i.
+
+    For inner products this is the product with ∇L_q minus the references' mean gradient.
+
+    Args:
+        values: One method's scores.
+        is_reference: Which queries are the references; where none is, all queries but the one
+            scored are.
+
+    Returns:
+        Differences, in the scores' unit; 0 is what the example has for any query. NaN where the
+        score or all of the example's reference scores are undefined.
+    """
+    means, _, counts = _moments(values, is_reference)
+    return np.where(counts >= 1, values - means, np.nan)
+
+
+def zscored(
+    values: "Float[np.ndarray, 'queries examples']", is_reference: "Bool[np.ndarray, ' queries']"
+) -> "Float[np.ndarray, 'queries examples']":
+    """Measures each score in the example's own spread over the references, (s(q, i) − μ_i) / σ_i.
+
+    Args:
+        values: One method's scores.
+        is_reference: As in `centered`.
+
+    Returns:
+        Standard deviations above what the example has for any query, with σ from n − 1. NaN where
+        fewer than two of the example's reference scores are defined, or all are equal. With few
+        references the spread is uncertain: with 5 by about a third, with 50 by a tenth.
+    """
+    means, deviations, counts = _moments(values, is_reference)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = (values - means) / deviations
+    return np.where((counts >= 2) & (deviations > 0), found, np.nan)
+
+
+CORRECTIONS: dict[str, Correct] = {"centered": centered, "zscored": zscored}
+_FEWEST = {"centered": 1, "zscored": 2}
+
+
+def derive(base: Method, correction: str) -> Method:
+    """Makes the method that corrects another one's scores."""
+
+    def compute(inputs: Inputs) -> Found:
+        is_reference = np.array([query.id in inputs.references for query in inputs.queries])
+        num = int(is_reference.sum()) or len(inputs.queries) - 1
+        if num < _FEWEST[correction]:
+            raise SettingsError(
+                f"`{base.name}_{correction}` compares a query with others, and there are {num}.",
+                f"Ask about at least {_FEWEST[correction] + 1} behaviors, or name a file of others "
+                "in `reference_behaviors`.",
+            )
+        found = base.compute(inputs)
+        values = CORRECTIONS[correction](np.asarray(found.values, np.float64), is_reference)
+        told = {
+            "reference": "named behaviors" if is_reference.any() else "the study's other queries",
+            "num_references": num,
+        }
+        return Found(values, {**found.settings, **told})
+
+    return Method(
+        f"{base.name}_{correction}",
+        compute,
+        f"{base.orientation} (in comparison with other queries)",
+        needs=base.needs,
+        is_control=base.is_control,
+    )
+
+
+def _moments(
+    values: "Float[np.ndarray, 'queries examples']", is_reference: "Bool[np.ndarray, ' queries']"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Takes each example's mean, deviation and number of reference scores, for each query."""
+    chosen = values[is_reference] if is_reference.any() else values
+    defined = ~np.isnan(chosen)
+    counts = defined.sum(axis=0)[None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = np.where(defined, chosen, 0).sum(axis=0)[None] / counts
+        squares = np.where(defined, chosen - means, 0)
+        sums = np.square(squares).sum(axis=0)[None]
+        if not is_reference.any():
+            # A query is not its own reference: its score is taken out of the sums again.
+            without = counts - 1
+            rest = means - (values - means) / without
+            sums = np.maximum(sums - (values - means) * (values - rest), 0)
+            means, counts = rest, np.broadcast_to(without, values.shape)
+            # What is left of rounding is no spread.
+            sums = np.where(sums > 1e-12 * np.square(means), sums, 0)
+        deviations = np.sqrt(sums / (counts - 1))
+    return means, deviations, counts
