@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from whence.errors import SettingsError
 
@@ -108,6 +108,34 @@ class VerifySettings(Settings):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
 
 
+class TrackstarSettings(Settings):
+    """Which parts of TrackStar are on.
+
+    Example:
+        >>> TrackstarSettings(whiten=False, unit_norm=False).mixing  # the paper's Exp 1
+        'none'
+    """
+
+    correction: Literal["none", "adam"] = Field(
+        default="none", description="Divide gradients by the root of Adam's second moments."
+    )
+    whiten: bool = Field(default=True, description="Multiply with R^(-1/2) on both sides.")
+    mixing: Literal["none", "crossing"] | float = Field(
+        default="none",
+        description="The weight of the reference behaviors in R: a number, or `crossing` for the "
+        "one at which the spectra cross.",
+    )
+    unit_norm: bool = True
+    damping: float = Field(default=0.1, ge=0, description="In mean eigenvalues of a module's R.")
+
+    @field_validator("mixing")
+    @classmethod
+    def _is_a_share(cls, value: float | str) -> float | str:
+        if not isinstance(value, str) and not 0 <= value <= 1:
+            raise ValueError("a weight lies in [0, 1]")
+        return value
+
+
 class AttributionSettings(Settings):
     """How examples are tied to behaviors.
 
@@ -164,6 +192,12 @@ class AttributionSettings(Settings):
         default=None,
         description="A file of behaviors (or `testbed:mini`) with which others are compared; by "
         "default the study's other behaviors.",
+    )
+    trackstar: TrackstarSettings = TrackstarSettings()
+    damping: float = Field(
+        default=0.1,
+        ge=0,
+        description="Of `influence` and `trak`, in mean eigenvalues of a module's curvature.",
     )
     checkpoint_local: bool = Field(
         default=False,

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from whence.methods.rows import GradientRows
 from whence.records import Corpus, LoadedModel, Query, Term
 from whence.settings import AttributionSettings
 
@@ -78,6 +79,32 @@ def fit(sequences: Sequence[Sequence[int]], *, steps: int) -> LoadedModel:
     )
 
 
+def rows_of(
+    model: LoadedModel, corpus: Corpus, queries: Sequence[Query], modules: Sequence[str]
+) -> GradientRows:
+    """Gradients of examples and queries, each module's multiplied with a fixed random matrix."""
+    import torch
+
+    from whence.gradients.queries import query_gradients
+
+    documents = [
+        Query(name, (Term(tuple(corpus.input_ids(row)), 1, 1.0),), "")
+        for row, name in enumerate(corpus.ids)
+    ]
+    generator = torch.Generator().manual_seed(4)
+    parts: list[list[np.ndarray]] = [[], []]
+    projections = {}
+    for side, asked in enumerate((documents, queries)):
+        found = query_gradients(model, asked, modules=modules, token_batch_size=256)
+        for name in modules:
+            width = found[name].shape[1]
+            if name not in projections:
+                projections[name] = torch.randn(width, 36, generator=generator) / 6
+            parts[side].append((found[name] @ projections[name]).numpy())
+    examples, asked = (np.concatenate(side, axis=1) for side in parts)
+    return GradientRows(examples, asked, dict.fromkeys(modules, 36), {"projection_dim": 6})
+
+
 @pytest.fixture(scope="session")
 def lab() -> SimpleNamespace:
     """The helpers above; test modules cannot import a sibling."""
@@ -130,7 +157,8 @@ def planted() -> SimpleNamespace:
             for view, seen in models.items()
         }
         settings = AttributionSettings(seed=5, checkpoints=(20, 40), learning_rates=(3e-3, 1e-3))
-        return Inputs(queries, which, model, products, settings)
+        rows = {FINAL: rows_of(model, which, queries, modules)}
+        return Inputs(queries, which, model, products, settings, rows=rows)
 
     return SimpleNamespace(
         documents=documents,

@@ -21,7 +21,7 @@ def test_the_default_settings_name_methods_of_one_pass_and_every_baseline():
     for name in settings.methods:
         assert set(needs[name](settings).products) <= {FINAL}
     rest = set(METHODS) - set(settings.methods)
-    assert all(needs[name](CHECKPOINTS).products for name in rest)
+    assert all(needs[name](CHECKPOINTS).gradients for name in rest)
 
 
 @every_method
@@ -77,7 +77,8 @@ def test_fewer_queries_change_nothing_for_the_others(name, planted):
         )
         for view, found in inputs.products.items()
     }
-    part = score(name, replace(inputs, queries=inputs.queries[1:], products=products))
+    rows = {view: replace(found, queries=found.queries[1:]) for view, found in inputs.rows.items()}
+    part = score(name, replace(inputs, queries=inputs.queries[1:], products=products, rows=rows))
     np.testing.assert_allclose(part.values[0], whole.values[1], rtol=1e-5, atol=1e-6)
 
 
@@ -104,12 +105,12 @@ def test_the_record_is_frozen_and_its_settings_are_json(name, planted, tmp_path)
 @pytest.mark.parametrize("name", NEEDY)
 def test_what_is_missing_is_named(name, planted):
     with pytest.raises(SettingsError, match=f"`{name}` needs"):
-        score(name, replace(planted.inputs, model=None, products={}))
+        score(name, replace(planted.inputs, model=None, products={}, rows={}))
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in NEEDY])
 def test_what_is_not_needed_may_be_missing(name, planted):
-    without = replace(planted.inputs, model=None, products={})
+    without = replace(planted.inputs, model=None, products={}, rows={})
     np.testing.assert_array_equal(score(name, without).values, score(name, planted.inputs).values)
 
 

@@ -276,3 +276,27 @@ def test_the_testbed_knows_its_learning_rates() -> None:
     logged = {entry.step: entry.learning_rate for entry in read_log(DATA / "mini" / "log.csv")}
     assert study.attribution.learning_rates == pytest.approx((logged[513], logged[2536]))
     assert learning_rate_after("mini", 0) == pytest.approx(logged[1])
+
+
+def test_rows_are_stored_once_and_asked_by_every_method_that_needs_them(tiny: Path) -> None:
+    methods = ("gradient_cosine", "trackstar", "influence", "trak")
+    attribution = {"methods": methods, "projection_dim": 8}
+    run = _run(tiny, attribution=attribution)
+    record = load_run(run, manifest={})
+    assert [scores.method for scores in record.scores] == list(methods)
+    assert record.plan is not None
+    assert record.plan.path == "streamed"
+    assert record.plan.disk_bytes == (run / "rows" / "gradients.bin").stat().st_size
+    query = record.scores[0].query_ids.index("memorized/herons")
+    passage = len(record.corpus) - 1
+    for scores in record.scores:
+        assert scores.ranking(query)[0] == passage, scores.method
+    before = (run / "scores" / "influence" / "manifest.json").read_bytes()
+    _run(tiny, attribution=attribution)
+    assert (run / "scores" / "influence" / "manifest.json").read_bytes() == before
+
+
+def test_rows_that_do_not_fit_the_budget_are_refused(tiny: Path) -> None:
+    attribution = {"methods": ("influence",), "disk_budget_gb": 1e-6}
+    with pytest.raises(SettingsError, match=r"rows of 1 views take .* 32 x 32 numbers"):
+        _run(tiny, attribution=attribution)

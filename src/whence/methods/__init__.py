@@ -14,6 +14,7 @@ from whence.methods import (
     gradient_cosine_initial,
     gradient_dot,
     gradient_dot_adam,
+    influence,
     length,
     ngram_overlap,
     random,
@@ -22,6 +23,8 @@ from whence.methods import (
     tracin_adam,
     tracin_adam_cosine,
     tracin_cosine,
+    trackstar,
+    trak,
 )
 from whence.methods.contract import Inputs, Method, Needs
 from whence.methods.hubness import CORRECTIONS, derive
@@ -55,6 +58,9 @@ METHODS: Mapping[str, Method] = {
         tracin_cosine,
         tracin_adam,
         tracin_adam_cosine,
+        trackstar,
+        influence,
+        trak,
         gradient_cosine_initial,
         bm25,
         tfidf,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from whence.methods.reading import Reading
+    from whence.methods.rows import GradientRows
 
 INFLUENCE = "higher: a small step of training on the example lowers the query's loss"
 LIKENESS = "higher: the example is more like the query; a hint of influence, not a measure of it"
@@ -29,15 +30,18 @@ CONTROL = "higher: nothing is claimed; a control that every method has to beat"
 
 
 class Needs(NamedTuple):
-    """What a method cannot do without: the model, and products of gradients under some views."""
+    """What a method cannot do without: the model; products of gradients, or stored rows of them,
+    under some views.
+    """  # noqa: D205
 
     model: bool = False
     products: tuple[View, ...] = ()
+    rows: tuple[View, ...] = ()
 
     @property
     def gradients(self) -> bool:
         """Whether gradients have to be computed for it."""
-        return bool(self.products)
+        return bool(self.products or self.rows)
 
 
 NeedsOf = Callable[[AttributionSettings], Needs]
@@ -58,14 +62,19 @@ def needs_view(view: View = FINAL) -> NeedsOf:
     return lambda settings: Needs(products=(view,))
 
 
+def needs_rows(view: View = FINAL) -> NeedsOf:
+    """Stored rows of gradients under one view are needed."""
+    return lambda settings: Needs(rows=(view,))
+
+
 @dataclass(frozen=True)
 class Inputs:
     """Everything that methods may use.
 
-    `model` is None and `products` is empty where there are none. Products of every view have the
-    same queries and examples, in the order of `queries` and `corpus`. `references` are the ids of
-    queries that others are compared with and that are in no result. With `last_step`, an example
-    that training saw after that step has no score.
+    `model` is None, and `products` and `rows` are empty, where there are none. Those of every view
+    have the same queries and examples, in the order of `queries` and `corpus`. `references` are the
+    ids of queries that others are compared with and that are in no result. With `last_step`, an
+    example that training saw after that step has no score.
     """
 
     queries: tuple[Query, ...]
@@ -75,6 +84,7 @@ class Inputs:
     settings: AttributionSettings
     references: frozenset[str] = frozenset()
     last_step: int | None = None
+    rows: "Mapping[View, GradientRows]" = field(default_factory=dict)
 
     @cached_property
     def reading(self) -> "Reading":
@@ -186,6 +196,11 @@ class Method:
             f"the inner products of gradients ({view.label})"
             for view in needs.products
             if view not in inputs.products
+        ]
+        missing += [
+            f"stored rows of gradients ({view.label})"
+            for view in needs.rows
+            if view not in inputs.rows
         ]
         if missing:
             raise SettingsError(

@@ -26,13 +26,15 @@ class Reading(NamedTuple):
     """What was read of each sequence; NaN where undefined.
 
     `middle_states` are means over all tokens of the hidden state after half of the layers,
-    `last_states` means over the predicting positions of what the output layer reads, and
-    `mean_losses_nats` the mean losses per predicted token.
+    `last_states` means over the predicting positions of what the output layer reads,
+    `mean_losses_nats` the mean losses per predicted token, and `mean_probabilities` the mean
+    probabilities of the predicted tokens.
     """
 
     middle_states: "Float[np.ndarray, 'sequences hidden']"
     last_states: "Float[np.ndarray, 'sequences hidden']"
     mean_losses_nats: "Float[np.ndarray, ' sequences']"
+    mean_probabilities: "Float[np.ndarray, ' sequences']"
 
 
 def read_examples(model: LoadedModel, corpus: Corpus, *, settings: AttributionSettings) -> Reading:
@@ -65,8 +67,7 @@ def read(
             predicted; by default only the first.
 
     Returns:
-        Middle states are NaN for an empty sequence; last states and losses for one in which nothing
-        is predicted.
+        Middle states are NaN for an empty sequence; all else for one in which nothing is predicted.
 
     Cost: one forward pass.
     """
@@ -78,7 +79,7 @@ def read(
     unlabelled = [max(1, n) for n in num_prompt_tokens or [1] * len(sequences)]
     shape = (len(sequences), int(model.model.config.hidden_size))
     middle, last = (np.full(shape, np.nan, dtype=np.float32) for _ in range(2))
-    losses = np.full(len(sequences), np.nan, dtype=np.float32)
+    losses, probabilities = (np.full(len(sequences), np.nan, dtype=np.float32) for _ in range(2))
     lengths = [len(sequence) for sequence in sequences]
     tokens = affordable_tokens(model, token_batch_size)
     batches = length_batches(lengths, token_batch_size=tokens)
@@ -103,8 +104,11 @@ def read(
                 reduction="none",
             )
             predicted = (targets != IGNORED).sum(1)
-            losses[rows] = (found.view(len(rows), -1).sum(1) / predicted).cpu().numpy()
-    return Reading(middle, last, losses)
+            found = found.view(len(rows), -1)
+            losses[rows] = (found.sum(1) / predicted).cpu().numpy()
+            likely = torch.where(targets != IGNORED, (-found).exp(), 0)
+            probabilities[rows] = (likely.sum(1) / predicted).cpu().numpy()
+    return Reading(middle, last, losses, probabilities)
 
 
 def middle_layer(model: LoadedModel) -> int:

@@ -56,6 +56,22 @@ METHODS: Mapping[str, MethodWording] = {
         "averaged over several checkpoints.",
         "gradient",
     ),
+    "trackstar": MethodWording(
+        "The angle between an example's projected gradient and the query's, after holding down "
+        "the directions that many examples share.",
+        "gradient",
+    ),
+    "influence": MethodWording(
+        "How much the query's loss would fall if the example weighed more and training went on to "
+        "a new optimum, to first order and with projected gradients. Examples with large gradients "
+        "are favored.",
+        "gradient",
+    ),
+    "trak": MethodWording(
+        "How much the query's log-odds would rise with the example in a linear model of the "
+        "network, from one model and projected gradients.",
+        "gradient",
+    ),
     "gradient_cosine_initial": MethodWording(
         "The angle between gradients in the untrained model, which has learned nothing. A floor: "
         "what it finds too is found by likeness of texts.",

@@ -11,6 +11,7 @@ from typing import Any
 
 from whence.artifacts import building, fingerprint, is_current, write_json
 from whence.errors import SettingsError
+from whence.methods.rows import GradientRows
 from whence.progress import Progress
 from whence.records import (
     Behavior,
@@ -160,6 +161,56 @@ def products_stage(
             )
             _remove(partial / "work")
     return _read_products(directory, corpus, queries, plan)
+
+
+def rows_stage(
+    directory: Path,
+    model: LoadedModel,
+    corpus: Corpus,
+    queries: Sequence[Query],
+    *,
+    source: ViewSource,
+    projection_dim: int,
+    modules: Sequence[str],
+    settings: AttributionSettings,
+    progress: Progress,
+) -> GradientRows:
+    """Builds an index of one view's gradients, and takes the queries' in its coordinates.
+
+    Raises:
+        SettingsError: A correction was asked, which an index does not have.
+    """
+    import numpy as np
+
+    from whence.gradients import build_index
+    from whence.gradients.stored import query_rows
+
+    _refuse_correction(source)
+    model = source.open(model)
+    index = build_index(
+        model,
+        corpus,
+        directory,
+        modules=modules,
+        projection_dim=projection_dim,
+        projection_seed=settings.projection_seed,
+        token_batch_size=settings.token_batch_size,
+        progress=progress,
+    )
+    assert index is not None, "only a share of an index can leave it unfinished"
+    asked = query_rows(index, model, queries)
+    columns = [asked[name].float().cpu().numpy() for name in index.modules]
+    told = {
+        "view": source.view.label,
+        "projection_dim": projection_dim,
+        "projection_seed": settings.projection_seed,
+        "modules": list(index.modules),
+        "model": model.fingerprint,
+        "corpus": corpus.fingerprint,
+    }
+    return GradientRows(
+        index.gradients, np.concatenate(columns, axis=1), dict(index.grad_sizes), told
+    )
 
 
 def _streamed(

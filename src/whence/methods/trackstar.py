@@ -1,0 +1,114 @@
+"""Which gradients point in the query's direction, once shared directions are held down?"""
+
+import numpy as np
+
+from whence.errors import GradientError, SettingsError
+from whence.methods.contract import INFLUENCE, Found, Inputs, Method, Needs
+from whence.methods.rows import (
+    GradientRows,
+    Moments,
+    decompose,
+    mixing_weight,
+    products,
+    query_moments,
+    second_moments,
+)
+from whence.methods.views import View
+from whence.settings import AttributionSettings
+
+CROSSING_SHARE = 0.015
+
+
+def compute(inputs: Inputs) -> Found:
+    """Takes G(z) = R^(-1/2) P (∇L(z) / √v), and the cosine of G between query and example.
+
+    In this order: each gradient is divided by the root of Adam's second moments v, projected by P
+    on both sides of each module's matrix, multiplied with the inverse root of the curvature
+    R = λ R_eval + (1 − λ) R_train, on the query's side and on the example's, and scaled to unit
+    norm. R_train is the second moment of the stored rows, R_eval that of the reference behaviors'
+    queries, never of those scored: a handful of queries would whiten itself away. R is
+    block-diagonal over modules.
+
+    Every part is a switch of the settings `trackstar`. The paper's ablations are, in order: Exp 1
+    `correction = "none"`, `whiten = false`, `unit_norm = false`; Exp 2 with `unit_norm`; Exp 3 with
+    `correction = "adam"` too; Exp 4 `unit_norm` and `whiten`; Exp 5 all three; TrackStar all three
+    and `mixing = "crossing"`. λ is 0 by default, because mixing does harm where the model is
+    small: there, the directions that all questions share are those of the answers. Compare both.
+
+    Returns:
+        Cosines in [-1, 1], without unit, or inner products without `unit_norm`; positive for
+        proponents, negative for opponents. NaN for an example without a gradient.
+
+    Use it on an index, for models too large to compare whole gradients. In a small model projection
+    is the largest error, and `gradient_cosine_adam` is the same without it and without R. Scores
+    vary with the projection's seed.
+
+    Cost: one pass to build the index, p⁴ numbers and 10 p⁶ operations per module to decompose R,
+        and d p² operations per example, for p × p numbers in each module and d in all.
+
+    Source: Chang et al., "Scalable Influence and Fact Tracing for Large Language Model
+        Pretraining", arXiv 2410.17413, section 3. There 16 blocks of layers share a projection;
+        here, as in Bergson, each module has its own. Damping (δ = 0.1 of the mean eigenvalue) and
+        the place where spectra cross, scaled to d, are Bergson's and ours.
+    """
+    settings = inputs.settings.trackstar
+    rows = inputs.rows[View("final", settings.correction)]
+    told = {**rows.settings, **settings.model_dump(mode="json")}
+    roots = None
+    if settings.whiten:
+        moments, weight = _curvature(inputs, rows)
+        told["mixing_weight"] = weight
+        roots = {
+            name: block.power(-0.5, damping=settings.damping)
+            for name, block in decompose(moments).items()
+        }
+    found = products(rows, queries=roots, examples=roots)
+    values = np.where(found.example_norms > 0, found.dots, np.nan)
+    if settings.unit_norm:
+        if not found.query_norms.all():
+            zero = inputs.queries[int(np.flatnonzero(found.query_norms == 0)[0])].id
+            raise GradientError(
+                f"The projected gradient of query `{zero}` is zero, so it points nowhere.",
+                "Give it a completion that the model has to predict after a prompt.",
+            )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = np.clip(values / found.query_norms[:, None] / found.example_norms, -1, 1)
+    return Found(values, told)
+
+
+def needs(settings: AttributionSettings) -> Needs:
+    """Stored rows, corrected or not."""
+    chosen = settings.trackstar
+    if chosen.mixing != "none" and settings.reference_behaviors is None:
+        raise SettingsError(
+            f"`trackstar.mixing = {chosen.mixing!r}` needs queries that are not scored.",
+            "Name a file of other behaviors in `reference_behaviors`, or set it to `none`.",
+        )
+    return Needs(rows=(View("final", chosen.correction),))
+
+
+def _curvature(inputs: Inputs, rows: GradientRows) -> tuple[Moments, float]:
+    """R and the weight of the references' part in it."""
+    mixing = inputs.settings.trackstar.mixing
+    examples = second_moments(rows)
+    if mixing == "none":
+        return examples, 0.0
+    chosen = np.array([query.id in inputs.references for query in inputs.queries])
+    if not chosen.any():
+        raise SettingsError(
+            "The reference behaviors are all among those scored, so that there is no R_eval.",
+            "Name a file of other behaviors in `reference_behaviors`.",
+        )
+    reference = query_moments(rows, chosen)
+    weight = (
+        mixing_weight(reference, examples, share=CROSSING_SHARE)
+        if mixing == "crossing"
+        else float(mixing)
+    )
+    mixed = {
+        name: weight * reference[name] + (1 - weight) * values for name, values in examples.items()
+    }
+    return mixed, weight
+
+
+METHOD = Method("trackstar", compute, INFLUENCE, needs=needs)

@@ -1,0 +1,184 @@
+"""Methods on stored rows, against small dense computations in float64."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from whence.errors import GradientError, SettingsError
+from whence.methods import FINAL, Inputs, View, score
+from whence.methods import rows as module
+from whence.methods.rows import GradientRows
+from whence.settings import AttributionSettings, TrackstarSettings
+
+SIZES = {"a": 3, "b": 5}
+
+
+def _power(matrix: np.ndarray, exponent: float, damping: float) -> np.ndarray:
+    """By the singular value decomposition of the damped matrix, for symmetric ones."""
+    left, values, right = np.linalg.svd(
+        matrix + damping * np.trace(matrix) / len(matrix) * np.eye(len(matrix))
+    )
+    return left @ np.diag(values**exponent) @ right
+
+
+@pytest.fixture
+def case(lab, planted):
+    """Twelve examples, of which number 4 has no gradient, and four queries in eight numbers."""
+    generator = np.random.default_rng(3)
+    examples = generator.normal(size=(12, 8)) * [1, 2, 3, 1, 1, 5, 1, 1]
+    examples[4] = 0
+    asked = generator.normal(size=(4, 8))
+    documents = [generator.integers(1, 80, size=9).tolist() for _ in range(12)]
+    corpus = lab.corpus_of(documents, [f"e{i}" for i in range(12)])
+    queries = tuple(
+        lab.query_of(f"q{i}", generator.integers(1, 80, size=6).tolist(), num_prompt_tokens=2)
+        for i in range(4)
+    )
+    rows = GradientRows(
+        examples.astype(np.float32), asked.astype(np.float32), SIZES, {"projection_dim": 2}
+    )
+    settings = AttributionSettings(reference_behaviors="others.toml")
+    return Inputs(queries, corpus, planted.model, {}, settings, rows={FINAL: rows})
+
+
+def _dense(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    found = inputs.rows[FINAL]
+    return found.queries.astype(np.float64), found.examples.astype(np.float64)
+
+
+def _blocks(matrix: np.ndarray) -> list[np.ndarray]:
+    return [matrix[:3, :3], matrix[3:, 3:]]
+
+
+def _joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.block([[first, np.zeros((3, 5))], [np.zeros((5, 3)), second]])
+
+
+def _with(inputs: Inputs, **changes: object) -> Inputs:
+    chosen = TrackstarSettings(**changes)
+    return replace(inputs, settings=inputs.settings.model_copy(update={"trackstar": chosen}))
+
+
+def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return a @ b.T / np.linalg.norm(a, axis=1)[:, None] / np.linalg.norm(b, axis=1)
+
+
+@pytest.mark.parametrize("pieces", [5, 4096])
+def test_trackstar_whitens_both_sides_and_takes_the_cosine(case, monkeypatch, pieces) -> None:
+    monkeypatch.setattr(module, "PIECE_ROWS", pieces)
+    asked, examples = _dense(case)
+    root = _joined(*(_power(block, -0.5, 0.1) for block in _blocks(examples.T @ examples / 11)))
+    values = score("trackstar", case).values
+    np.testing.assert_allclose(values, _cosines(asked @ root, examples @ root), rtol=1e-5)
+    assert np.isnan(values[:, 4]).all()
+
+
+def test_each_switch_of_the_ladder_is_one_setting(case) -> None:
+    asked, examples = _dense(case)
+    dots = np.where(examples.any(1), asked @ examples.T, np.nan)
+    plain = score("trackstar", _with(case, whiten=False, unit_norm=False)).values
+    np.testing.assert_allclose(plain, dots, rtol=1e-5)
+    normed = score("trackstar", _with(case, whiten=False)).values
+    np.testing.assert_allclose(normed, _cosines(asked, examples), rtol=1e-5)
+    inverse = _joined(*(_power(b, -1, 0.3) for b in _blocks(examples.T @ examples / 11)))
+    whitened = score("trackstar", _with(case, unit_norm=False, damping=0.3)).values
+    np.testing.assert_allclose(
+        whitened, np.where(examples.any(1), asked @ inverse @ examples.T, np.nan), rtol=1e-5
+    )
+    corrected = GradientRows(case.rows[FINAL].queries, case.rows[FINAL].queries, SIZES)
+    short = replace(case, corpus=replace(case.corpus, table=case.corpus.table.slice(0, 4)))
+    adam = replace(short, rows={View("final", "adam"): corrected})
+    found = score("trackstar", _with(adam, correction="adam", whiten=False)).values
+    np.testing.assert_allclose(found, _cosines(asked, asked), rtol=1e-5)
+
+
+def test_the_references_are_mixed_in_where_the_spectra_cross(case) -> None:
+    inputs = replace(_with(case, mixing="crossing"), references=frozenset({"q2", "q3"}))
+    asked, examples = _dense(case)
+    trained, evaluated = examples.T @ examples / 11, asked[2:].T @ asked[2:] / 2
+    spectra = [
+        np.sort(np.concatenate([np.linalg.eigvalsh(b) for b in _blocks(m)]))[::-1]
+        for m in (evaluated, trained)
+    ]
+    # round(.015 * 8) is 0, and the first place is the least.
+    weight = spectra[1][0] / (spectra[0][0] + spectra[1][0])
+    mixed = weight * evaluated + (1 - weight) * trained
+    root = _joined(*(_power(block, -0.5, 0.1) for block in _blocks(mixed)))
+    found = score("trackstar", inputs)
+    expected = _cosines(asked[:2] @ root, examples @ root)
+    np.testing.assert_allclose(found.values, expected, rtol=1e-5)
+    assert found.query_ids == ("q0", "q1")
+    assert found.settings["mixing_weight"] == pytest.approx(weight)
+    fixed = score("trackstar", _with(inputs, mixing=weight)).values
+    np.testing.assert_allclose(fixed, found.values, rtol=1e-6)
+    none = score("trackstar", _with(inputs, mixing=0.0)).values
+    np.testing.assert_allclose(none, score("trackstar", _with(inputs)).values, rtol=1e-6)
+
+
+def test_the_crossing_place_grows_with_the_space() -> None:
+    spectra = [np.diag(np.arange(400, 0, -1.0)), np.diag(np.arange(400, 0, -1.0) ** 2)]
+    weight = module.mixing_weight({"a": spectra[0]}, {"a": spectra[1]}, share=0.015)
+    assert weight == pytest.approx(395**2 / (395 + 395**2))  # the sixth of 400
+
+
+def test_nothing_scored_is_in_the_references_curvature(case) -> None:
+    inputs = replace(_with(case, mixing="crossing"), references=frozenset({"q2", "q3"}))
+    before = score("trackstar", inputs).values
+    rows = case.rows[FINAL]
+    asked = rows.queries.copy()
+    asked[1] *= 100
+    changed = replace(inputs, rows={FINAL: replace(rows, queries=asked)})
+    np.testing.assert_allclose(score("trackstar", changed).values, before, rtol=1e-5)
+
+
+def test_influence_is_the_damped_inverse_between_two_gradients(case) -> None:
+    asked, examples = _dense(case)
+    inverse = _joined(*(_power(b, -1, 0.1) for b in _blocks(examples.T @ examples / 11)))
+    expected = np.where(examples.any(1), asked @ inverse @ examples.T, np.nan)
+    np.testing.assert_allclose(score("influence", case).values, expected, rtol=1e-5)
+
+
+def test_trak_weights_by_what_is_not_yet_certain(case, planted) -> None:
+    import torch
+
+    asked, examples = _dense(case)
+
+    def doubt(tokens: list[int], first: int) -> float:
+        ids = torch.tensor([tokens])
+        with torch.no_grad():
+            chances = planted.model.model(ids).logits[0, :-1].softmax(-1)
+        right = chances[range(len(tokens) - 1), ids[0, 1:]]
+        return 1 - right[first - 1 :].mean().item()
+
+    seen = np.array([doubt(case.corpus.input_ids(row), 1) for row in range(12)])
+    wanted = np.array([doubt(list(q.terms[0].input_ids), 2) for q in case.queries])
+    features = examples / seen[:, None]
+    inverse = _joined(*(_power(b, -1, 0.1) for b in _blocks(features.T @ features / 11)))
+    expected = (asked / wanted[:, None]) @ inverse @ (features * seen[:, None]).T
+    expected = np.where(examples.any(1), expected, np.nan)
+    np.testing.assert_allclose(score("trak", case).values, expected, rtol=1e-4)
+
+
+def test_without_curvature_or_references_it_is_said(case) -> None:
+    inputs = _with(case, mixing="crossing")
+    with pytest.raises(SettingsError, match="reference behaviors are all among those scored"):
+        score("trackstar", inputs)
+    alone = replace(
+        inputs, settings=inputs.settings.model_copy(update={"reference_behaviors": None})
+    )
+    with pytest.raises(SettingsError, match="needs queries that are not scored"):
+        score("trackstar", alone)
+    rows = case.rows[FINAL]
+    flat = rows.examples.copy()
+    flat[:, :3] = 0
+    with pytest.raises(GradientError, match="3 of 3 directions"):
+        score("influence", replace(case, rows={FINAL: replace(rows, examples=flat)}))
+    with pytest.raises(GradientError, match="No example has a gradient"):
+        score("influence", replace(case, rows={FINAL: replace(rows, examples=0 * flat)}))
+
+
+def test_a_mixing_weight_is_a_share() -> None:
+    with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+        TrackstarSettings(mixing=1.5)
