@@ -3,6 +3,7 @@
 One thin file per command. This room alone prints: answers on stdout, the conversation on stderr.
 """
 
+import keyword
 import sys
 
 import cyclopts
@@ -39,6 +40,10 @@ COMMANDS = {
         "Print what a run found.",
         "whence show runs/demo --behavior fact/capital-france",
     ),
+    "import": (
+        "Take another tool's scores into a run, as one more method.",
+        "whence import runs/demo scores.parquet --method theirs --orientation higher",
+    ),
     "report": (
         "Write a run's page again.",
         "whence report runs/demo",
@@ -72,8 +77,10 @@ app = cyclopts.App(
     version_flags=["--version"],
 )
 for _name, (_summary, _example) in COMMANDS.items():
+    # A keyword cannot be the name of a module or a function.
+    _place = f"{_name}_" if keyword.iskeyword(_name) else _name
     app.command(
-        f"whence.cli.{_name}:{_name}", name=_name, help=f"{_summary}\n\nExample: {_example}"
+        f"whence.cli.{_place}:{_place}", name=_name, help=f"{_summary}\n\nExample: {_example}"
     )
 
 

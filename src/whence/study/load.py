@@ -11,6 +11,7 @@ from whence.errors import ArtifactError
 from whence.records import Behavior, Coverage, Plan, RunRecord
 from whence.settings import StudySettings
 from whence.study import inputs as sources
+from whence.study.imported import load_imported
 
 RUN_FILE = "run.json"
 
@@ -93,6 +94,7 @@ def load_run(directory: Path, *, manifest: Mapping[str, Any]) -> RunRecord:
     from whence.methods import load_scores
 
     run = read_run_file(directory)
+    corpus = read_corpus(directory / "corpus")
     stored = json.loads((directory / "verification" / "verification.json").read_text("utf-8"))
     verifications = [verification_from_json(value) for value in stored]
     return RunRecord(
@@ -100,8 +102,11 @@ def load_run(directory: Path, *, manifest: Mapping[str, Any]) -> RunRecord:
         model=run.model,
         behaviors=run.behaviors,
         verifications={v.behavior_id: v for v in verifications},
-        corpus=read_corpus(directory / "corpus"),
-        scores=tuple(load_scores(directory / "scores" / method) for method in run.methods),
+        corpus=corpus,
+        scores=(
+            *(load_scores(directory / "scores" / method) for method in run.methods),
+            *load_imported(directory, corpus.ids),
+        ),
         coverage=run.coverage,
         plan=run.plan,
         top_k=run.study.top_k,
