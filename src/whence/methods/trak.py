@@ -24,7 +24,9 @@ def compute(inputs: Inputs) -> Found:
 
     Use it to compare with published TRAK scores. TRAK averages over many models trained
     independently, and a single one is known to be weak; it was made for classifiers, and one mean
-    probability stands here for a whole sequence. Scores vary with the projection's seed.
+    probability stands here for a whole sequence. It does not find what is known by heart: p_i near
+    1 makes φ_i large, so that such texts are the curvature and are whitened away. Scores vary with
+    the projection's seed.
 
     Cost: as `influence`, and one forward pass over the distinct examples.
 

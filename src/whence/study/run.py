@@ -25,8 +25,9 @@ from whence.records import Behavior, Corpus, LoadedModel, Verification
 from whence.settings import StudySettings
 from whence.study import inputs as sources
 from whence.study import stages
-from whence.study.attribute import attribute, prepare
+from whence.study.attribute import attribute
 from whence.study.load import RunFile, load_run, write_run_file
+from whence.study.planning import prepare
 
 
 class RunResult(NamedTuple):

@@ -152,17 +152,22 @@ def _costs(
     record: RunRecord, study: StudySettings, directory: Path
 ) -> dict[str, tuple[float, float]]:
     """Seconds with the passes over the corpus that a method needs, and its index's bytes."""
-    from whence.methods import find_method, is_method
+    from whence.methods import Needs, find_method, is_method
+    from whence.study.views import view_directory
 
     seconds = _seconds_by_view(directory)
-    plan = record.plan
-    stored = plan.disk_bytes / max(len(seconds), 1) if plan and plan.path == "stored" else 0.0
+    is_stored = record.plan is not None and record.plan.path == "stored"
     found = {}
     for one in record.scores:
         known = find_method(one.method) if is_method(one.method) else None
-        views = known.needs(study.attribution).products if known else ()
-        total = one.seconds + sum(seconds.get(view.label, 0.0) for view in views)
-        found[one.method] = (round(total, 3), stored * len(views) / len(record.corpus))
+        needs = known.needs(study.attribution) if known else Needs()
+        total = one.seconds + sum(seconds.get(view.label, 0.0) for view in needs.products)
+        rows = [view_directory(directory, "rows", view) for view in needs.rows]
+        total += sum(read_manifest(place)["seconds"] for place in rows)
+        indexes = [view_directory(directory, "index", view) for view in needs.products]
+        kept = rows + (indexes if is_stored else [])
+        size = sum((place / "gradients.bin").stat().st_size for place in kept)
+        found[one.method] = (round(total, 3), size / len(record.corpus))
     return found
 
 

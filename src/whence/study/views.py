@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whence.errors import SettingsError
-from whence.methods import View
+from whence.methods import FINAL, View
 from whence.records import Corpus, LoadedModel
 from whence.settings import ModelSettings, StudySettings
 from whence.study import inputs as sources
@@ -85,6 +85,11 @@ def with_learning_rates(study: StudySettings) -> StudySettings:
         changed = settings.model_copy(update={"learning_rates": rates})
         return study.model_copy(update={"attribution": changed})
     return study
+
+
+def view_directory(directory: Path, stage: str, view: View) -> Path:
+    """The directory of a view's stage; that of the study's own model has the plain name."""
+    return directory / (stage if view == FINAL else f"{stage}-{view.label}")
 
 
 def shared_between_sides(moments: "Mapping[str, Tensor]") -> "dict[str, Tensor]":

@@ -1,0 +1,41 @@
+"""What the page about methods says is so."""
+
+import re
+from pathlib import Path
+
+from whence.methods import METHODS
+from whence.settings import AttributionSettings, TrackstarSettings
+
+PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+
+
+def test_the_table_names_every_method_and_no_other() -> None:
+    table = PAGE.split("| --- | --- | --- |\n")[1].split("\n\n")[0]
+    named = [
+        name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])
+    ]
+    assert sorted(named) == sorted(METHODS)
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    known = set(AttributionSettings.model_fields) | set(TrackstarSettings.model_fields)
+    named = (
+        "checkpoints learning_rates second_moments training_batch_size reference_behaviors "
+        "checkpoint_local projection_dim mixing"
+    )
+    for name in named.split():
+        assert f"`{name}" in PAGE
+        assert name in known
+
+
+def test_the_ladder_is_made_of_settings() -> None:
+    rows = re.findall(r"^\| (?:Exp \d|TrackStar) \| (.*) \|$", PAGE, flags=re.MULTILINE)
+    assert len(rows) == 6
+    for row in rows:
+        correction, whiten, unit_norm, mixing = re.findall(r"`(\w+)`", row)
+        TrackstarSettings(
+            correction=correction,  # pyright: ignore[reportArgumentType]
+            whiten=whiten == "true",
+            unit_norm=unit_norm == "true",
+            mixing=mixing,  # pyright: ignore[reportArgumentType]
+        )
