@@ -91,6 +91,13 @@ def test_the_whole_leaderboard_of_nano_with_made_up_retrainings(
             assert row["control"]["value"] is not None
     inert = [f for f in found["figures"] if f["measure"] == "inert above the rest"]
     assert next(f for f in inert if f["method"] == "bm25")["value"] > 0.9
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "whence.study.tail_patch.step_on_proponents",
+            lambda *_, **__: pytest.fail("steps were taken again"),
+        )
+        again = validate_run(run, bank=bank, num_masks=24, num_second=8, queries_per_kind=2).values
+    assert again == found
     steps = {f["measure"] for f in found["figures"] if f["measure"].startswith("tail-patch")}
     assert len(steps) == 36
     values = {

@@ -1,11 +1,10 @@
 """What can a run's methods be measured by, and why not by the rest?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from whence.errors import ArtifactError, CorpusError
-from whence.progress import Progress
+from whence.errors import ArtifactError
 from whence.records import RunRecord
 from whence.settings import StudySettings
 from whence.study import inputs as sources
@@ -14,11 +13,6 @@ from whence.testbed import RetrainingSettings
 from whence.validation.leaderboard import RANDOM, Correlated, PerQuery
 
 _NO_TESTBED = "the run's behaviors are not a testbed's, so that no truth is on file."
-_CHANGES = {
-    "log_prob_change_nats": "log-probability",
-    "log_odds_change_nats": "log-odds",
-    "probability_change": "probability",
-}
 _NO_BANK = "no bank of retrainings was given with `--bank`."
 
 
@@ -67,77 +61,6 @@ def planted_measures(record: RunRecord, study: StudySettings) -> list[PerQuery]:
         nothing = None if any(values.values()) else "no attributed behavior has any."
         measures.append(PerQuery(name, unit, control, values, controls, nothing))
     return measures
-
-
-def tail_patch_measures(
-    record: RunRecord,
-    study: StudySettings,
-    query_ids: Sequence[str],
-    directory: Path,
-    progress: Progress,
-) -> list[PerQuery]:
-    """Mean change of the log-odds by one step on what a method names, for every kind of step."""
-    from whence.behaviors import make_query
-    from whence.testbed import groups
-    from whence.validation.proponent_steps import STEPS, step_on_proponents
-
-    if study.model.dtype != "float32":
-        why = f"the model was loaded in {study.model.dtype}, in which small steps are lost."
-        return [PerQuery("tail-patch", "nats", "random examples", undefined=why)]
-    model = sources.open_model(study.model, cache=directory / "cache")
-    behaviors = {b.id: b for b in record.behaviors}
-    queries = [
-        make_query(
-            behaviors[q], model.tokenizer, contrast=False, context_length=model.context_length
-        )
-        for q in query_ids
-    ]
-    size = sources.testbed_size(study.corpus.source)
-    try:
-        found = step_on_proponents(
-            model,
-            record.corpus,
-            queries,
-            record.scores,
-            copies=groups(size) if size else None,
-            excluded=record.gold,
-            progress=progress,
-        )
-    except CorpusError as error:  # Too few examples for fair controls.
-        return [PerQuery("tail-patch", "nats", "random examples", undefined=str(error))]
-    methods = tuple(one.method for one in record.scores)
-    return [
-        _tail_patch_measure(
-            [r for r in found if (r.settings, r.group) == (settings, group)],
-            methods,
-            field=field,
-            name=f"tail-patch {group}, {change}, {settings.optimizer} {settings.learning_rate:g}",
-        )
-        for settings in STEPS
-        for group in ("each", "together", "copies")
-        for field, change in _CHANGES.items()
-    ]
-
-
-def _tail_patch_measure(
-    rows: Sequence[Any], methods: Sequence[str], *, field: str, name: str
-) -> PerQuery:
-    from whence.validation.proponent_steps import RANDOM as CONTROL
-
-    values: dict[str, dict[str, float]] = {method: {} for method in methods}
-    controls: dict[str, list[float]] = {}
-    for row in rows:
-        if row.method == CONTROL:
-            controls.setdefault(row.query_id, []).append(getattr(row, field))
-        else:
-            values[row.method][row.query_id] = getattr(row, field)
-    return PerQuery(
-        name=name,
-        unit="probability" if field == "probability_change" else "nats",
-        control_name=CONTROL,
-        values=values,
-        controls={q: sum(v) / len(v) for q, v in controls.items()},
-    )
 
 
 def retraining_measures(

@@ -17,8 +17,8 @@ from whence.study.measures import (
     planted_measures,
     removal_measure,
     retraining_measures,
-    tail_patch_measures,
 )
+from whence.study.tail_patch import tail_patch_measures
 from whence.validation.leaderboard import (
     ALL,
     SEARCH,
