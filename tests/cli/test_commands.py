@@ -34,6 +34,9 @@ def test_a_study_runs_and_its_answer_is_the_last_line(tiny: Path) -> None:
     )
     assert shown["proponents"][0]["subset"] == "passage"
     assert "memorized/herons" in _whence("show", found["run"], cwd=tiny).stdout
+    validated = _answer(_whence("validate", found["run"], "--json", cwd=tiny))
+    assert "QLD" in validated["undefined"]
+    assert (tiny / found["run"] / "validation.json").is_file()
     (tiny / found["page"]).unlink()
     assert (tiny / _answer(_whence("report", found["run"], "--json", cwd=tiny))["page"]).is_file()
 

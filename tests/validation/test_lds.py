@@ -117,6 +117,8 @@ def test_the_ceiling_is_the_reliability_of_two_seeds():
     found = noise_ceiling(quiet[0], own=quiet[2])
     assert found.reliability.value > 0.95
     assert found.reliability_own_removed.value > 0.95
+    some = noise_ceiling(quiet[0], own=quiet[2], query_ids=["q02", "q05", "elsewhere"])
+    assert some.reliability.n == some.reliability_own_removed.n == 2
     loud = world(num_second=32, noise=1.0, other_effect=0.0)
     found = noise_ceiling(loud[0], own=loud[2])
     assert found.reliability.value > 0.4

@@ -101,7 +101,7 @@ def retraining_measures(
         )
         for name, removed in zip(names, (False, True), strict=True)
     ]
-    ceiling = noise_ceiling(held, own=own)
+    ceiling = noise_ceiling(held, own=own, query_ids=record.scores[0].query_ids)
     effects = group_effects(held.included, held.log_probs_nats)
     inert = [column for column, name in enumerate(held.groups) if name.startswith("inert:")]
     about = {

@@ -145,35 +145,44 @@ def lds_difference(
     return two_way_estimate(predicted.correlations, reference.correlations, rows=rows)
 
 
-def noise_ceiling(bank: Bank, *, own: Mapping[str, tuple[int, ...]]) -> Ceiling:
+def noise_ceiling(
+    bank: Bank,
+    *,
+    own: Mapping[str, tuple[int, ...]],
+    query_ids: Sequence[str] | None = None,
+) -> Ceiling:
     """Correlates the outcomes of two seeds on the same masks.
 
+    Args:
+        bank: What was retrained.
+        own: From query id to the columns of its own groups.
+        query_ids: Which queries; all of the bank by default.
+
     Returns:
-        Mean correlations over queries; undefined without a second seed.
+        Mean correlations over queries; undefined with fewer than three masks of the second seed,
+        because two always correlate fully.
     """
     import numpy as np
 
+    undefined = Estimate(None, None, 0)
     n = len(bank.second_log_probs_nats)
-    if n < 3:  # Two masks always correlate with 1 or -1.
-        return Ceiling(Estimate(None, None, 0), Estimate(None, None, 0))
+    wanted = set(bank.query_ids if query_ids is None else query_ids)
+    rows = [row for row, query_id in enumerate(bank.query_ids) if query_id in wanted]
+    if n < 3 or not rows:
+        return Ceiling(undefined, undefined)
     first, second = bank.log_probs_nats[:n].T, bank.second_log_probs_nats.T
-    with_own = [row for row, query_id in enumerate(bank.query_ids) if own[query_id]]
-    plain = two_way_estimate(two_way_spearman(first, second))
+    plain = two_way_estimate(two_way_spearman(first[rows], second[rows]))
+    with_own = [row for row in rows if own[bank.query_ids[row]]]
     if not with_own:
-        return Ceiling(plain, Estimate(None, None, 0))
-    pair = [
-        np.stack(
-            [
-                residuals(
-                    side[row],
-                    bank.included[:n, list(own[bank.query_ids[row]])].astype(np.float64),
-                )
-                for row in with_own
-            ]
-        )
-        for side in (first, second)
+        return Ceiling(plain, undefined)
+    explained = [
+        bank.included[:n, list(own[bank.query_ids[row]])].astype(np.float64) for row in with_own
     ]
-    return Ceiling(plain, two_way_estimate(two_way_spearman(*pair)))
+    left, right = (
+        np.stack([residuals(side[row], x) for row, x in zip(with_own, explained, strict=True)])
+        for side in (first, second)
+    )
+    return Ceiling(plain, two_way_estimate(two_way_spearman(left, right)))
 
 
 def _group_sums(scores: Scores, bank: Bank) -> "Float[np.ndarray, 'queries groups']":
