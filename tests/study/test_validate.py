@@ -79,7 +79,7 @@ def test_the_whole_leaderboard_of_nano_with_made_up_retrainings(
     assert made["left"] == 0
     assert made["retrainings"] >= 24 + 8 + 1 + 19
     found = validate_run(run, bank=bank, num_masks=24, num_second=8, queries_per_kind=2).values
-    assert found["undefined"] == {}
+    assert set(found["undefined"]) == {"gold above inert"}  # Nano's inert imitate what has no gold.
     assert found["retraining"]["masks"] == 24
     assert found["retraining"]["masks_of_second_seed"] == 8
     for name in ("planted AP", "LDS", "own-removed LDS", "QLD"):
