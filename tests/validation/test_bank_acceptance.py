@@ -1,6 +1,6 @@
 """What must hold of nano's bank, once it has been made: A4 to A7.
 
-Needs `whence bank DIR --size nano` (20 minutes of two cores) and WHENCE_BANK=DIR.
+Needs `whence bank DIR --size nano` (seven minutes of two cores) and WHENCE_BANK=DIR.
 """
 
 import os

@@ -19,9 +19,9 @@ def bank(
 ) -> None:
     """Train a testbed many times without some of its planted groups.
 
-    Killed or ended early, the same command goes on with what is missing. A training takes about 12
-    seconds of a core for nano and several minutes for mini, whose bank is best kept to --masks 24
-    --second 0.
+    Killed or ended early, the same command goes on with what is missing. A training takes about 8
+    seconds of a core for nano and 75 for mini, whose bank is best kept to --masks 24 --second 0:
+    a quarter of an hour of two cores.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ def retrained_model(
         CorpusError: An id is not in the corpus.
 
     Cost:
-        One training run: about 12 seconds of one CPU core for nano, some minutes for mini.
+        One training run: about 8 seconds of one CPU core for nano, 75 for mini.
     """
     from whence.training.trainer import train
 

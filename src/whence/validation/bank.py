@@ -99,7 +99,7 @@ def make_bank(
         How many runs are still to be made.
 
     Cost:
-        One training run per mask and seed: 96 runs of about 12 seconds of a CPU core for nano.
+        One training run per mask and seed: 96 runs of about 8 seconds of a CPU core for nano.
     """
     runs = bank_runs(settings)
     return make_outcomes(
