@@ -60,6 +60,9 @@ def test_the_whole_leaderboard_of_nano_with_made_up_retrainings(
 ):
     """Retrainings are made up, and so are LDS and QLD; all else is real."""
     study = demo_study("nano", force=True)
+    methods = ("gradient_cosine", "tracin", "bm25", "random")
+    attribution = study.attribution.model_copy(update={"methods": methods, "checkpoints": (256,)})
+    study = study.model_copy(update={"attribution": attribution})
     run = run_study(study, tmp_path / "run").directory
     asked = [b.id for b in testbed.behaviors("nano")]
 
@@ -81,6 +84,7 @@ def test_the_whole_leaderboard_of_nano_with_made_up_retrainings(
     found = validate_run(run, bank=bank, num_masks=24, num_second=8, queries_per_kind=2).values
     assert set(found["undefined"]) == {"gold above inert"}  # Nano's inert imitate what has no gold.
     assert found["retraining"]["masks"] == 24
+    assert found["methods"]["tracin"]["seconds"] > found["methods"]["random"]["seconds"]
     assert found["retraining"]["masks_of_second_seed"] == 8
     for name in ("planted AP", "LDS", "own-removed LDS", "QLD"):
         rows = [f for f in found["figures"] if f["measure"] == name and f["kind"] == "all"]

@@ -81,7 +81,7 @@ def scores(bank: Bank, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sc
 @pytest.fixture(scope="module")
 def predictions(bank, own, scores) -> dict[tuple[str, bool], Predicted]:
     return {
-        (name, removed): predict(one, bank, own=own, own_removed=removed)
+        (name, removed): predict(one, bank, own=own, own_removed=removed, centered=name == "random")
         for name, one in scores.items()
         for removed in (False, True)
     }

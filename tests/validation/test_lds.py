@@ -8,6 +8,7 @@ from scipy.stats import spearmanr
 from tests.validation.banks import made_up_bank, own_of, scores_from
 
 from whence.errors import SettingsError
+from whence.records import Scores
 from whence.validation.lds import lds, lds_difference, noise_ceiling, predict
 
 
@@ -140,3 +141,26 @@ def test_scores_of_another_corpus_or_of_other_queries_are_refused():
     renamed = tuple(f"x{i}" for i in range(12))
     with pytest.raises(SettingsError, match="none of the bank's 12 queries"):
         predict(replace(scores, query_ids=renamed), bank, own=own, own_removed=False)
+
+
+def test_centered_scores_do_not_count_examples():
+    """In a bank whose own groups are large, scores of one sign look as if they knew something."""
+    bank, effects, own = world(other_effect=0.0)
+    groups = {
+        name: frozenset([*ids, *(f"x{g:02d}-{i:03d}" for i in range(60 if g < 3 else 0))])
+        for g, (name, ids) in enumerate(bank.groups.items())
+    }
+    bank = replace(bank, groups=groups)
+    examples = tuple(sorted(i for ids in groups.values() for i in ids))
+    values = np.random.default_rng(0).random((len(effects), len(examples))).astype(np.float32)
+    scores = Scores("random", bank.query_ids, examples, values)
+    large = bank.query_ids[:3]
+
+    def value(given: Scores, *, centered: bool) -> float:
+        predicted = predict(given, bank, own=own, own_removed=False, centered=centered)
+        return lds(predicted, large).value
+
+    assert value(scores, centered=False) > 0.3
+    assert abs(value(scores, centered=True)) < 0.2
+    shifted = replace(scores, values=values + 5)
+    assert value(shifted, centered=True) == pytest.approx(value(scores, centered=True), abs=1e-3)

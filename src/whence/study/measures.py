@@ -97,7 +97,12 @@ def retraining_measures(
     measures = [
         Correlated(
             name,
-            {one.method: predict(one, held, own=own, own_removed=removed) for one in record.scores},
+            {
+                one.method: predict(
+                    one, held, own=own, own_removed=removed, centered=one.method == RANDOM
+                )
+                for one in record.scores
+            },
         )
         for name, removed in zip(names, (False, True), strict=True)
     ]

@@ -19,6 +19,7 @@ from whence.study.measures import (
     retraining_measures,
 )
 from whence.study.tail_patch import tail_patch_measures
+from whence.study.views import with_learning_rates
 from whence.validation.leaderboard import (
     ALL,
     SEARCH,
@@ -155,12 +156,13 @@ def _costs(
     from whence.methods import Needs, find_method, is_method
     from whence.study.views import view_directory
 
+    settings = with_learning_rates(study).attribution
     seconds = _seconds_by_view(directory)
     is_stored = record.plan is not None and record.plan.path == "stored"
     found = {}
     for one in record.scores:
         known = find_method(one.method) if is_method(one.method) else None
-        needs = known.needs(study.attribution) if known else Needs()
+        needs = known.needs(settings) if known else Needs()
         total = one.seconds + sum(seconds.get(view.label, 0.0) for view in needs.products)
         rows = [view_directory(directory, "rows", view) for view in needs.rows]
         total += sum(read_manifest(place)["seconds"] for place in rows)

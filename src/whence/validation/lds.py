@@ -67,7 +67,12 @@ class Ceiling(NamedTuple):
 
 
 def predict(
-    scores: Scores, bank: Bank, *, own: Mapping[str, tuple[int, ...]], own_removed: bool
+    scores: Scores,
+    bank: Bank,
+    *,
+    own: Mapping[str, tuple[int, ...]],
+    own_removed: bool,
+    centered: bool = False,
 ) -> Predicted:
     """Sums the scores of the examples that count, for every run of a bank.
 
@@ -77,6 +82,8 @@ def predict(
         own: From query id to the columns of its own groups.
         own_removed: Take the own groups out. Queries that have none are then left out, because
             nothing would be removed.
+        centered: Subtract each query's mean score first. For controls: groups differ in size, so
+            that scores of one sign predict that more examples are better, whatever they are.
 
     Returns:
         Predictions and measurements of the queries that scores and bank share.
@@ -88,7 +95,7 @@ def predict(
 
     known = set(scores.query_ids)
     query_ids = tuple(q for q in bank.query_ids if q in known and (own[q] or not own_removed))
-    sums = _group_sums(scores, bank)
+    sums = _group_sums(scores, bank, centered=centered)
     if not known & set(bank.query_ids):
         raise SettingsError(
             f"The scores of {scores.method} are of none of the bank's {len(bank.query_ids)} "
@@ -185,7 +192,9 @@ def noise_ceiling(
     return Ceiling(plain, two_way_estimate(two_way_spearman(left, right)))
 
 
-def _group_sums(scores: Scores, bank: Bank) -> "Float[np.ndarray, 'queries groups']":
+def _group_sums(
+    scores: Scores, bank: Bank, *, centered: bool
+) -> "Float[np.ndarray, 'queries groups']":
     import numpy as np
 
     rows = {example_id: row for row, example_id in enumerate(scores.example_ids)}
@@ -196,6 +205,9 @@ def _group_sums(scores: Scores, bank: Bank) -> "Float[np.ndarray, 'queries group
             "out of some runs.",
             f"Validate a run whose corpus is `testbed:{bank.size}`.",
         )
-    values = np.nan_to_num(np.asarray(scores.values, dtype=np.float64), nan=0.0)
+    values = np.asarray(scores.values, dtype=np.float64)
+    if centered:
+        values = values - np.nanmean(values, axis=1, keepdims=True)
+    values = np.nan_to_num(values, nan=0.0)
     sums = [values[:, [rows[i] for i in sorted(ids)]].sum(axis=1) for ids in bank.groups.values()]
     return np.stack(sums, axis=1)
