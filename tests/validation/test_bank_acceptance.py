@@ -125,13 +125,20 @@ def test_a5_a_random_method_predicts_nothing(predictions, removed: bool):
 
 
 def test_a5_gradients_predict_more_than_chance(predictions):
-    """Prototype: group LDS of gradient cosine .65, own-removed .27; BM25 .53 and -.09."""
+    """Prototype: group LDS of gradient cosine .65; ours .66."""
     plain = lds_difference(predictions["gradient_cosine", False], predictions["random", False])
     assert plain.interval is not None
     assert plain.interval.low > 0
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="prototype: own-removed LDS .27, BM25 -.09; on nano they are .05 and .06, no difference",
+)
+def test_a5_gradients_know_more_than_where_the_copies_are(predictions):
     removed = lds_difference(predictions["gradient_cosine", True], predictions["bm25", True])
-    assert removed.value is not None
-    assert removed.value > 0
+    assert removed.interval is not None
+    assert removed.interval.low > 0
 
 
 def test_a6_without_training_the_own_groups_are_all_that_is_predicted(predictions):
