@@ -34,6 +34,7 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/planted.py
 	$(BIN)/python benchmarks/index.py
+	$(BIN)/python benchmarks/query.py
 
 bench-full: $(STAMP)
 	$(BIN)/python benchmarks/index.py --docs 500 --cases "14m fp32,14m mixed,14m bf16,160m fp32,160m bf16"

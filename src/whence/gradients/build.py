@@ -42,6 +42,7 @@ from whence.gradients.collector import Collect, Collector, collecting, gradient_
 from whence.gradients.engine import engine_version
 from whence.gradients.index import GRADIENTS, INFO, Index, number_type, open_index
 from whence.gradients.loss import Precision, batch_tokens
+from whence.gradients.search import save_norms
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel
 
@@ -162,6 +163,8 @@ def build_index(
             )
             rows.flush()
             shutil.rmtree(partial / MARKS)
+            width = sum(sizes.values())
+            save_norms(partial, num_rows=len(corpus), width=width, dtype=storage)
     return open_index(directory, model=model)
 
 

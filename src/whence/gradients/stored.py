@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whence.errors import IndexFormatError
 from whence.gradients.batches import (
     affordable_sequences,
     check_queries,
@@ -16,6 +15,7 @@ from whence.gradients.collector import collecting, stored_processor
 from whence.gradients.index import Index, check_model
 from whence.gradients.loss import batch_tokens
 from whence.gradients.queries import query_norms, term_batches
+from whence.gradients.search import multiply_rows
 from whence.progress import SILENT, Progress
 from whence.records import GradientProducts, LoadedModel, Query
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-BLOCK_BYTES = 64 * 2**20
 TOKEN_BATCH_SIZE = 4096
 
 
@@ -54,36 +53,21 @@ def stored_products(
 
     Cost:
         One pass over the queries, and one reading of `gradients.bin`; memory for the queries' rows
-        and `BLOCK_BYTES` of the index.
+        and a block of the index.
     """
     started = time.perf_counter()
     check_model(index, model)
     check_queries(model, queries)
     rows = query_rows(index, model, queries)
     norms = query_norms(rows, queries)
-    asked = np.concatenate([rows[name].cpu().numpy() for name in index.modules], axis=1)
-    asked = np.ascontiguousarray(asked.T, dtype=np.float32)
-    dots = np.empty((len(queries), index.num_examples), dtype=np.float32)
-    example_norms = np.empty(index.num_examples, dtype=np.float32)
-    size = max(1, BLOCK_BYTES // (4 * len(asked)))
-    with progress.task("Index", total=index.num_examples, unit="examples") as task:
-        for start in range(0, index.num_examples, size):
-            block = np.asarray(index.gradients[start : start + size], dtype=np.float32)
-            part = slice(start, start + len(block))
-            dots[:, part] = (block @ asked).T
-            example_norms[part] = np.linalg.norm(block.astype(np.float64), axis=1)
-            if (bad := np.flatnonzero(~np.isfinite(example_norms[part]))).size:
-                raise IndexFormatError(
-                    f"Row {start + int(bad[0])} of {index.path} is NaN or infinite.",
-                    "Build the index again.",
-                )
-            task.advance(len(block))
+    asked = np.concatenate([rows[name].float().cpu().numpy() for name in index.modules], axis=1)
+    found = multiply_rows(index, asked, progress=progress)
     return GradientProducts(
         query_ids=tuple(query.id for query in queries),
         example_ids=index.ids,
-        dots=dots,
+        dots=found.dots,
         query_norms=norms,
-        example_norms=example_norms,
+        example_norms=found.norms,
         path="stored",
         settings={
             "loss_reduction": index.loss_reduction,
