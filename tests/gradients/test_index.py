@@ -512,3 +512,63 @@ def test_every_collector_and_precision_gives_about_the_same_rows(
     norms = np.linalg.norm(usual, axis=1) * np.linalg.norm(other, axis=1)
     cosines = (usual * other).sum(1)[norms > 0] / norms[norms > 0]
     assert (cosines > (0.9999999 if "collector" in how else 0.999)).all()
+
+
+def made_up_moments(model):
+    generator = torch.Generator().manual_seed(5)
+    return {
+        name: torch.rand(parameter.shape, generator=generator) ** 4
+        for name, parameter in model.model.named_parameters()
+    }
+
+
+def test_corrected_rows_give_the_corrected_products(lab, family, corpus, queries, tmp_path):
+    from whence.gradients import streamed_products
+
+    model = lab.tiny(family)
+    moments = made_up_moments(model)
+    index = build(lab, model, corpus, tmp_path / "idx", dim=None, second_moments=moments)
+    rows = query_rows(index, model, queries, second_moments=moments)
+    asked = np.concatenate([rows[name].numpy() for name in index.modules], axis=1)
+    exact = streamed_products(
+        model,
+        corpus,
+        queries,
+        modules=lab.modules_of(model),
+        token_batch_size=96,
+        second_moments=moments,
+    )
+    scale = np.outer(exact.query_norms, exact.example_norms).max()
+    np.testing.assert_allclose(
+        asked @ np.asarray(index.gradients).T, exact.dots, rtol=1e-4, atol=1e-6 * scale
+    )
+
+
+def test_gradients_are_corrected_before_they_are_projected(lab, family, corpus, tmp_path):
+    """Equal second moments divide every row; unequal ones cannot be had by dividing rows."""
+    model = lab.tiny(family)
+    plain = np.asarray(build(lab, model, corpus, tmp_path / "plain").gradients)
+    equal = {n: torch.full(p.shape, 0.25) for n, p in model.model.named_parameters()}
+    halved = np.asarray(
+        build(lab, model, corpus, tmp_path / "equal", second_moments=equal).gradients
+    )
+    np.testing.assert_allclose(halved, 2 * plain, rtol=1e-4, atol=1e-5 * np.abs(plain).max())
+    other = build(lab, model, corpus, tmp_path / "other", second_moments=made_up_moments(model))
+    ratios = np.asarray(other.gradients)[0] / plain[0]
+    assert ratios.std() > 0.1 * np.abs(ratios).mean()
+
+
+def test_sides_that_were_corrected_otherwise_are_not_compared(lab, corpus, queries, tmp_path):
+    model = lab.tiny("neox")
+    moments = made_up_moments(model)
+    plain = build(lab, model, corpus, tmp_path / "plain")
+    corrected = build(lab, model, corpus, tmp_path / "corrected", second_moments=moments)
+    with pytest.raises(IndexFormatError, match="were corrected"):
+        stored_products(corrected, model, queries)
+    with pytest.raises(IndexFormatError, match="were not corrected"):
+        query_rows(plain, model, queries, second_moments=moments)
+    other = {name: 2 * values for name, values in moments.items()}
+    with pytest.raises(IndexFormatError, match="were corrected"):
+        query_rows(corrected, model, queries, second_moments=other)
+    again = build(lab, model, corpus, tmp_path / "corrected", second_moments=other)
+    assert again.correction != corrected.correction

@@ -312,7 +312,52 @@ def test_without_bergson_only_what_stores_rows_is_skipped(
     assert "Methods on stored rows were skipped" in record.skipped[0]
 
 
+def test_two_indexes_take_the_disk_of_two(tiny: Path) -> None:
+    attribution = {
+        "methods": ("trackstar", "influence"),
+        "projection_dim": 8,
+        "training_batch_size": 23,
+        "trackstar": {"correction": "adam"},
+    }
+    run = _run(tiny, attribution=attribution)
+    plan = load_run(run, manifest={}).plan
+    assert plan is not None
+    assert plan.path == "stored"
+    sizes = [path.stat().st_size for path in run.glob("rows*/gradients.bin")]
+    assert len(sizes) == 2
+    assert plan.disk_bytes == sum(sizes)
+
+
 def test_rows_that_do_not_fit_the_budget_are_refused(tiny: Path) -> None:
     attribution = {"methods": ("influence",), "disk_budget_gb": 1e-6}
     with pytest.raises(SettingsError, match=r"rows of 1 views take .* 32 x 32 numbers"):
         _run(tiny, attribution=attribution)
+
+
+def test_trackstars_ladder_is_one_setting_each(tiny: Path) -> None:
+    """The paper's Exp 1 to 5, on one index without and one with Adam's correction."""
+    ladder = [
+        {"whiten": False, "unit_norm": False},
+        {"whiten": False},
+        {"whiten": False, "correction": "adam"},
+        {},
+        {"correction": "adam"},
+    ]
+    found = []
+    for switches in ladder:
+        attribution = {
+            "methods": ("trackstar",),
+            "projection_dim": 8,
+            "training_batch_size": 23,
+            "trackstar": switches,
+        }
+        record = load_run(_run(tiny, attribution=attribution), manifest={})
+        found.append(record.scores[0])
+        query = record.scores[0].query_ids.index("memorized/herons")
+        assert record.scores[0].ranking(query)[0] == len(record.corpus) - 1
+    for i, one in enumerate(found):
+        for other in found[i + 1 :]:
+            assert not np.allclose(one.values, other.values)
+    assert found[4].settings["second_moments"].startswith("estimated")
+    assert (tiny / "run" / "rows" / "gradients.bin").is_file()
+    assert (tiny / "run" / "rows-final-adam" / "gradients.bin").is_file()

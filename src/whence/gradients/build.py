@@ -39,8 +39,9 @@ from whence.gradients.batches import (
 from whence.gradients.blocks import BLOCK_TOKENS, group_batches, return_memory
 from whence.gradients.capture import LOSS_REDUCTION, gradient_dtype, not_finite
 from whence.gradients.collector import Collect, Collector, collecting, gradient_sizes, new_processor
+from whence.gradients.correction import adam_scales, scales_digest
 from whence.gradients.engine import engine_version
-from whence.gradients.index import GRADIENTS, INFO, Index, number_type, open_index
+from whence.gradients.index import CORRECTION, GRADIENTS, INFO, Index, number_type, open_index
 from whence.gradients.loss import Precision, batch_tokens
 from whence.gradients.search import save_norms
 from whence.progress import SILENT, Progress
@@ -48,6 +49,7 @@ from whence.records import Corpus, LoadedModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
 MARKS = "blocks"
 Storage = Literal["float32", "float16", "bfloat16"]
@@ -67,6 +69,7 @@ def build_index(
     precision: Precision = "float32",
     storage: Storage = "float32",
     shard: tuple[int, int] | None = None,
+    second_moments: "Mapping[str, Tensor] | None" = None,
     progress: Progress = SILENT,
 ) -> Index | None:
     """Builds an index of every example's gradient, in Bergson's format, with the examples beside.
@@ -89,6 +92,9 @@ def build_index(
         shard: (k, n): take only the k-th of n shares of the work, k from 0. Processes that share
             the file system may each take one, with equal settings; who ends last finishes the
             index, and so does the same call without a shard, which also takes what was left.
+        second_moments: Adam's, by parameter name: gradients are divided by their roots before they
+            are projected. Such rows are not those of `bergson build`, and only queries that are
+            corrected likewise (`query_rows`) may be compared with them.
         progress: Who watches.
 
     Returns:
@@ -121,20 +127,27 @@ def build_index(
         "storage": storage,
         "bergson": engine_version(),
     }
+    scales = None
+    if second_moments is not None:
+        scales = adam_scales(model, modules, second_moments)
+        inputs[CORRECTION] = scales_digest(scales)
     if is_current(directory, kind="index", inputs=inputs):
         return open_index(directory, model=model)
     check_fits(model, corpus)
     processor = new_processor(projection_dim=projection_dim, projection_seed=projection_seed)
     sizes = gradient_sizes(model, modules, processor)
     limit = affordable_tokens if collector == "bergson" else batch_tokens
-    todo = plan_pass(
-        corpus, token_batch_size=limit(model, token_batch_size), num_weights=sum(sizes.values())
-    )
+    held = sum(sizes.values())
+    if scales is not None:
+        held = max(held, *(values.numel() for values in scales.values()))
+    todo = plan_pass(corpus, token_batch_size=limit(model, token_batch_size), num_weights=held)
     blocks = group_batches(todo.batches, todo.lengths, block_tokens=BLOCK_TOKENS)
 
     def fill(partial: Path, numbers: Sequence[int]) -> Rows:
         rows = _allocate(partial, len(corpus), sizes, storage)
-        opened = collecting(model, modules, processor, collector=collector, precision=precision)
+        opened = collecting(
+            model, modules, processor, collector=collector, precision=precision, scales=scales
+        )
         with opened as collect:
             _fill(rows, todo, [blocks[n] for n in numbers], partial / MARKS, collect, progress)
         return rows

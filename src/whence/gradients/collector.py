@@ -9,7 +9,7 @@ taken at different times, or by Bergson's own commands, are comparable. Projecte
 a whole gradient's size is ever formed. Bergson's own hooks are the reference.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -73,6 +73,7 @@ def collecting(
     *,
     collector: Collector = "whence",
     precision: Precision = "float32",
+    scales: "Mapping[str, Float[Tensor, ' weights']] | None" = None,
 ) -> Iterator[Collect]:
     """Opens a function that runs one batch and gives its gradients.
 
@@ -83,6 +84,8 @@ def collecting(
         collector: `whence` holds no logits and forms no gradient before it is projected; `bergson`
             is the reference. Their rows are equal but for rounding.
         precision: `mixed` multiplies the output layer in bfloat16; only for `whence`.
+        scales: What each weight's gradient is multiplied with before it is projected, such as
+            `adam_scales`; only for `whence`. Whole gradients are then formed.
 
     Raises:
         ModelError: The model has no module of a name that was asked for.
@@ -92,6 +95,7 @@ def collecting(
         layer(model, name)
     hooks = _hooks(model, modules, processor)
     if collector == "bergson":
+        assert scales is None, "Bergson's own hooks do not scale"
         with frozen(model):
             yield lambda batch: _collect_by_hooks(model, hooks, batch)
         return
@@ -100,6 +104,10 @@ def collecting(
     sides = _projections(model, hooks)
 
     def take(name: str, output_gradient: "Tensor", activations: "Tensor") -> None:
+        if scales is not None:
+            whole = outer(output_gradient, activations, dtype=dtype) * scales[name]
+            rows[name] = _project(whole, output_gradient.shape[-1], sides.get(name))
+            return
         if name in sides:
             left, right = sides[name]
             output_gradient, activations = output_gradient @ left.mT, activations @ right.mT
@@ -114,6 +122,18 @@ def collecting(
             return found
 
         yield collect
+
+
+def _project(
+    gradients: "Float[Tensor, 'batch weights']",
+    num_outputs: int,
+    sides: "tuple[Tensor, Tensor] | None",
+) -> "Float[Tensor, 'batch numbers']":
+    """Projects whole gradients on both sides, L G Rᵀ; not at all without matrices."""
+    if sides is None:
+        return gradients
+    left, right = (side.to(gradients.dtype) for side in sides)
+    return (left @ gradients.unflatten(1, (num_outputs, -1)) @ right.mT).flatten(1)
 
 
 def _projections(model: LoadedModel, hooks: Any) -> "dict[str, tuple[Tensor, Tensor]]":

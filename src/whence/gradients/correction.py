@@ -8,6 +8,7 @@ Source: Chang et al., "Scalable Influence and Fact Tracing for Large Language Mo
 arXiv 2410.17413, section 3; ε outside the root, as Bergson's `AdamNormalizer` has it.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -70,3 +71,11 @@ def adam_scales(
         root = values.to(device=device, dtype=torch.float64).sqrt() + EPSILON
         scales[module] = root.reciprocal().to(dtype).flatten()
     return scales
+
+
+def scales_digest(scales: "Mapping[str, Tensor]") -> str:
+    """Computes a hash of a correction, so that what differs in it is not mixed."""
+    digest = hashlib.sha256()
+    for name, values in scales.items():
+        digest.update(name.encode() + values.cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PROJECTION_VERSION = 2
+CORRECTION = "correction"
 GRADIENTS, INFO, PROCESSOR = "gradients.bin", "info.json", "processor_config.yaml"
 _REBUILD = "Build the index again."
 
@@ -60,6 +61,11 @@ class Index:
     def fingerprint(self) -> str | None:
         """The fingerprint of the model it was made with; None where that is not known."""
         return self.manifest["inputs"]["model"] if self.manifest else None
+
+    @property
+    def correction(self) -> str | None:
+        """A hash of what gradients were multiplied with; None where they were left as they are."""
+        return self.manifest["inputs"].get(CORRECTION) if self.manifest else None
 
     @property
     def model_settings(self) -> dict[str, Any]:

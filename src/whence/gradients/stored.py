@@ -1,7 +1,7 @@
 """How are queries compared with an index, without holding it in memory?"""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from whence.gradients.batches import (
 )
 from whence.gradients.capture import gradient_dtype, model_device
 from whence.gradients.collector import collecting, stored_processor
+from whence.gradients.correction import adam_scales, scales_digest
 from whence.gradients.index import Index, check_model
 from whence.gradients.loss import batch_tokens
 from whence.gradients.queries import query_norms, term_batches
@@ -84,13 +85,36 @@ def stored_products(
 
 
 def query_rows(
-    index: Index, model: LoadedModel, queries: Sequence[Query]
+    index: Index,
+    model: LoadedModel,
+    queries: Sequence[Query],
+    *,
+    second_moments: "Mapping[str, Tensor] | None" = None,
 ) -> "dict[str, Float[Tensor, 'queries numbers']]":
     """Computes the queries' gradients in the index's coordinates, by module.
 
     These are what `bergson.Attributor(index.path).search` takes.
+
+    Args:
+        index: The index.
+        model: The model it was made with.
+        queries: What is asked.
+        second_moments: Those that the index's rows were corrected by; none where they were not.
+
+    Raises:
+        IndexFormatError: The index was corrected otherwise.
     """
     import torch
+
+    scales = None
+    if second_moments is not None:
+        scales = adam_scales(model, index.modules, second_moments)
+    if index.correction != (None if scales is None else scales_digest(scales)):
+        raise IndexFormatError(
+            f"The rows of {index.path} were {'not ' if index.correction is None else ''}corrected "
+            "by second moments, and the queries are to be treated otherwise.",
+            "Correct both sides by the same second moments, or neither.",
+        )
 
     device, dtype = model_device(model), gradient_dtype(model)
     found = {
@@ -103,7 +127,8 @@ def query_rows(
         token_batch_size=batch_tokens(model, TOKEN_BATCH_SIZE),
         max_sequences=affordable_sequences(sum(index.grad_sizes.values())),
     )
-    with collecting(model, index.modules, stored_processor(index.path)) as collect:
+    processor = stored_processor(index.path)
+    with collecting(model, index.modules, processor, scales=scales) as collect:
         for batch in batches:
             for name, gradients in collect(batch.padded).rows.items():
                 weighted = gradients.to(dtype) * batch.weights[:, None]

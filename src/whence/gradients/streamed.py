@@ -5,7 +5,6 @@ batch by batch; each module's gradients are multiplied with the queries' as soon
 are then forgotten. Nothing is projected.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,7 +36,7 @@ from whence.gradients.capture import (
     not_finite,
     outer,
 )
-from whence.gradients.correction import adam_scales
+from whence.gradients.correction import adam_scales, scales_digest
 from whence.gradients.loss import batch_tokens
 from whence.gradients.queries import query_gradients, query_norms
 from whence.progress import SILENT, Progress
@@ -117,7 +116,9 @@ def streamed_products(
     todo = plan_pass(corpus, token_batch_size=tokens, num_weights=largest)
     blocks = group_batches(todo.batches, todo.lengths, block_tokens=BLOCK_TOKENS)
     asked = [[query.id, query.terms] for query in queries]
-    store = BlockStore(work, fingerprint(settings, asked, _digest(scales)))
+    store = BlockStore(
+        work, fingerprint(settings, asked, scales_digest(scales) if scales is not None else None)
+    )
     dots = np.zeros((len(queries), len(todo.lengths)), dtype=np.float32)
     example_norms = np.zeros(len(todo.lengths), dtype=np.float32)
 
@@ -190,12 +191,3 @@ def multiplying(
 
     with capturing(model, list(gradients), take) as backward:
         yield multiply
-
-
-def _digest(scales: "Mapping[str, Tensor] | None") -> str | None:
-    if scales is None:
-        return None
-    digest = hashlib.sha256()
-    for name, values in scales.items():
-        digest.update(name.encode() + values.cpu().numpy().tobytes())
-    return digest.hexdigest()

@@ -175,18 +175,14 @@ def rows_stage(
     settings: AttributionSettings,
     progress: Progress,
 ) -> GradientRows:
-    """Builds an index of one view's gradients, and takes the queries' in its coordinates.
-
-    Raises:
-        SettingsError: A correction was asked, which an index does not have.
-    """
+    """Builds an index of one view's gradients, and takes the queries' in its coordinates."""
     import numpy as np
 
     from whence.gradients import build_index
     from whence.gradients.stored import query_rows
 
-    _refuse_correction(source)
     model = source.open(model)
+    moments = source.moments.load(model, corpus) if source.moments else None
     index = build_index(
         model,
         corpus,
@@ -195,12 +191,14 @@ def rows_stage(
         projection_dim=projection_dim,
         projection_seed=settings.projection_seed,
         token_batch_size=settings.token_batch_size,
+        second_moments=moments,
         progress=progress,
     )
     assert index is not None, "only a share of an index can leave it unfinished"
-    asked = query_rows(index, model, queries)
+    asked = query_rows(index, model, queries, second_moments=moments)
     columns = [asked[name].float().cpu().numpy() for name in index.modules]
     told = {
+        **(source.moments.origin if source.moments else {}),
         "view": source.view.label,
         "projection_dim": projection_dim,
         "projection_seed": settings.projection_seed,
