@@ -134,7 +134,7 @@ def _blocks(
         for start in range(0, num_rows, size):
             part = slice(start, min(start + size, num_rows))
             block = buffer[: part.stop - part.start]
-            _read_into(file, memoryview(block).cast("B"))
+            _read_into(file, block.data.cast("B"))
             rows = torch.from_numpy(block)
             if dtype != "float32":
                 rows = rows.view(torch.bfloat16) if is_bfloat else rows

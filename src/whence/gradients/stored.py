@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from whence.errors import IndexFormatError
 from whence.gradients.batches import (
     affordable_sequences,
     check_queries,
