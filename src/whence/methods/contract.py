@@ -79,9 +79,9 @@ class Inputs:
 
     queries: tuple[Query, ...]
     corpus: Corpus
-    model: LoadedModel | None
-    products: Mapping[View, GradientProducts]
-    settings: AttributionSettings
+    model: LoadedModel | None = None
+    products: Mapping[View, GradientProducts] = field(default_factory=dict)
+    settings: AttributionSettings = field(default_factory=AttributionSettings)
     references: frozenset[str] = frozenset()
     last_step: int | None = None
     rows: "Mapping[View, GradientRows]" = field(default_factory=dict)
