@@ -10,8 +10,9 @@ from tests.methods.conftest import VOCABULARY, corpus_of, fit, query_of
 from whence.records import Corpus, LoadedModel, Query
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _one_thread():
+    # For the whole module, so that it holds before its fixtures train: sums depend on threads.
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

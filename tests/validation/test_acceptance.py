@@ -6,7 +6,6 @@ sign and order are asserted.
 """
 
 import copy
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -39,14 +38,6 @@ ASKED = (
     "toxic/roast-1",
     "style/verse-hark",
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,10 @@ Needs `whence bank DIR --size nano` (seven minutes of two cores) and WHENCE_BANK
 """
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from whence import testbed
 from whence.behaviors import make_query
@@ -24,14 +22,6 @@ from whence.validation.effects import group_effects, phantom_effects, significan
 from whence.validation.lds import Predicted, lds, lds_difference, noise_ceiling, predict
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

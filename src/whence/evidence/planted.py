@@ -3,9 +3,9 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
+from whence.behaviors import intervals
 from whence.evidence.proponents import proponents
 from whence.records import Behavior, Interval, Scores, Verdict, Verification
 from whence.settings import KINDS, Kind
@@ -50,16 +50,7 @@ def wilson(hits: int, n: int, *, confidence: float = 0.95) -> Interval | None:
         Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 1927;
         without continuity correction.
     """
-    if n == 0:
-        return None
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    p = hits / n
-    center = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    # At 0 and n hits the bound is exact; rounding must not push it past.
-    low = 0.0 if hits == 0 else max(0.0, center - half)
-    high = 1.0 if hits == n else min(1.0, center + half)
-    return Interval(low, high, n)
+    return intervals.wilson(hits, n, confidence=confidence) if n else None
 
 
 def gold_rate(

@@ -13,6 +13,7 @@ from whence.errors import BehaviorError, CorpusError
 from whence.records import Corpus, LoadedModel, Query
 
 if TYPE_CHECKING:
+    import torch
     from jaxtyping import Int
     from numpy.typing import NDArray
     from torch import Tensor
@@ -161,6 +162,11 @@ def pad(
         input_ids[row, : len(sequence)] = sequence
         labels[row, first : len(sequence)] = sequence[first:]
     return Padded(torch.from_numpy(input_ids), torch.from_numpy(labels))
+
+
+def model_device(model: LoadedModel) -> "torch.device":
+    """Tells where the model's inputs belong."""
+    return next(model.model.get_input_embeddings().parameters()).device
 
 
 def check_fits(model: LoadedModel, corpus: Corpus) -> None:

@@ -127,9 +127,8 @@ def build_index(
         "storage": storage,
         "bergson": engine_version(),
     }
-    scales = None
-    if second_moments is not None:
-        scales = adam_scales(model, modules, second_moments)
+    scales = adam_scales(model, modules, second_moments)
+    if scales is not None:
         inputs[CORRECTION] = scales_digest(scales)
     if is_current(directory, kind="index", inputs=inputs):
         return open_index(directory, model=model)

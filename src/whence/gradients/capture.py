@@ -42,11 +42,6 @@ def gradient_dtype(model: LoadedModel) -> "torch.dtype":
     return torch.promote_types(next(model.model.parameters()).dtype, torch.float32)
 
 
-def model_device(model: LoadedModel) -> "torch.device":
-    """Tells where the model's inputs belong."""
-    return next(model.model.get_input_embeddings().parameters()).device
-
-
 @contextmanager
 def frozen(model: LoadedModel) -> Iterator[None]:
     """Puts the model in evaluation mode, without weight gradients, and restores it afterwards."""

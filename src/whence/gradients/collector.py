@@ -91,8 +91,6 @@ def collecting(
         ModelError: The model has no module of a name that was asked for.
         MissingEngineError: Bergson cannot be imported.
     """
-    for name in modules:
-        layer(model, name)
     hooks = _hooks(model, modules, processor)
     if collector == "bergson":
         assert scales is None, "Bergson's own hooks do not scale"
@@ -178,6 +176,8 @@ def _hooks(model: LoadedModel, modules: Sequence[str], processor: Any) -> Any:
         def process_batch(self, indices: list[int], **kwargs: Any) -> None:
             pass
 
+    for name in modules:
+        layer(model, name)
     return RowCollector(
         model=model.model.base_model, processor=processor, target_modules=set(modules)
     )

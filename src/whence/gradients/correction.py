@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from whence.errors import ModelError
-from whence.gradients.capture import gradient_dtype, layer, model_device
+from whence.gradients.batches import model_device
+from whence.gradients.capture import gradient_dtype, layer
 from whence.records import LoadedModel
 
 if TYPE_CHECKING:
@@ -24,18 +25,19 @@ EPSILON = 1e-8
 
 
 def adam_scales(
-    model: LoadedModel, modules: Sequence[str], second_moments: "Mapping[str, Tensor]"
-) -> "dict[str, Float[Tensor, ' weights']]":
+    model: LoadedModel, modules: Sequence[str], second_moments: "Mapping[str, Tensor] | None"
+) -> "dict[str, Float[Tensor, ' weights']] | None":
     """Computes what each weight's gradient is multiplied with, 1 / (√v + ε).
 
     Args:
         model: The model.
         modules: Names of the attributed layers in the base model.
         second_moments: Adam's v by the names of the model's parameters, in nats² per unit² of
-            weight, each of its parameter's shape.
+            weight, each of its parameter's shape; None leaves gradients as they are.
 
     Returns:
-        For each module a flat row, in the order of a gradient's (outputs × inputs).
+        For each module a flat row, in the order of a gradient's (outputs × inputs); None without
+        second moments.
 
     Raises:
         ModelError: A layer has no second moments, or they have another shape or are not finite.
@@ -43,6 +45,8 @@ def adam_scales(
     import torch
     from transformers.pytorch_utils import Conv1D
 
+    if second_moments is None:
+        return None
     names = {id(parameter): name for name, parameter in model.model.named_parameters()}
     device, dtype = model_device(model), gradient_dtype(model)
     scales = {}
@@ -73,8 +77,10 @@ def adam_scales(
     return scales
 
 
-def scales_digest(scales: "Mapping[str, Tensor]") -> str:
-    """Computes a hash of a correction, so that what differs in it is not mixed."""
+def scales_digest(scales: "Mapping[str, Tensor] | None") -> str | None:
+    """Computes a hash of a correction, so that what differs in it is not mixed; None of none."""
+    if scales is None:
+        return None
     digest = hashlib.sha256()
     for name, values in scales.items():
         digest.update(name.encode() + values.cpu().numpy().tobytes())

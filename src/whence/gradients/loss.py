@@ -18,7 +18,7 @@ Large-Vocabulary Language Models", arXiv 2411.09009.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from whence.gradients.batches import IGNORED, Padded, affordable_tokens
+from whence.gradients.batches import IGNORED, Padded, affordable_tokens, model_device
 from whence.records import LoadedModel
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def plain_pass(
     import torch.nn.functional as F  # noqa: N812
 
     network: Any = model.model
-    device = next(network.get_input_embeddings().parameters()).device
+    device = model_device(model)
     logits = network(batch.input_ids.to(device), use_cache=False).logits
     # The labels are shifted and not the logits, whose copies would cost more than the softmax.
     labels = F.pad(batch.labels[:, 1:], (0, 1), value=IGNORED).to(device)

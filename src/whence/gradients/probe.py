@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from whence.gradients.batches import Pass, check_fits, plan_pass
+from whence.gradients.batches import Pass, check_fits, model_device, plan_pass
 from whence.gradients.build import take_rows
-from whence.gradients.capture import gradient_dtype, layer, model_device
+from whence.gradients.capture import gradient_dtype, layer
 from whence.gradients.collector import collecting, gradient_sizes, new_processor
 from whence.gradients.loss import batch_tokens
 from whence.gradients.streamed import multiplying

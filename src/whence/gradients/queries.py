@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from whence.errors import GradientError
-from whence.gradients.batches import Padded, length_batches, pad
-from whence.gradients.capture import capturing, gradient_dtype, layer, model_device, outer
+from whence.gradients.batches import Padded, length_batches, model_device, pad
+from whence.gradients.capture import capturing, gradient_dtype, layer, outer
 from whence.records import LoadedModel, Query
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def query_gradients(
         for batch in term_batches(model, queries, token_batch_size=token_batch_size):
             owners = batch.owners
             backward(batch.padded, weights=batch.weights)
-    for name, rows in gradients.items():
-        if scales is not None:
+    if scales is not None:
+        for name, rows in gradients.items():
             rows.mul_(scales[name])
     return gradients
 

@@ -10,8 +10,9 @@ from whence.errors import IndexFormatError
 from whence.gradients.batches import (
     affordable_sequences,
     check_queries,
+    model_device,
 )
-from whence.gradients.capture import gradient_dtype, model_device
+from whence.gradients.capture import gradient_dtype
 from whence.gradients.collector import collecting, stored_processor
 from whence.gradients.correction import adam_scales, scales_digest
 from whence.gradients.index import Index, check_model
@@ -107,10 +108,8 @@ def query_rows(
     """
     import torch
 
-    scales = None
-    if second_moments is not None:
-        scales = adam_scales(model, index.modules, second_moments)
-    if index.correction != (None if scales is None else scales_digest(scales)):
+    scales = adam_scales(model, index.modules, second_moments)
+    if index.correction != scales_digest(scales):
         raise IndexFormatError(
             f"The rows of {index.path} were {'not ' if index.correction is None else ''}corrected "
             "by second moments, and the queries are to be treated otherwise.",

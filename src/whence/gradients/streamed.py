@@ -18,6 +18,7 @@ from whence.gradients.batches import (
     Pass,
     check_fits,
     check_queries,
+    model_device,
     pad,
     plan_pass,
 )
@@ -32,7 +33,6 @@ from whence.gradients.capture import (
     LOSS_REDUCTION,
     capturing,
     gradient_dtype,
-    model_device,
     not_finite,
     outer,
 )
@@ -71,7 +71,8 @@ def streamed_products(
         queries: What the gradients are compared with; all of them in one pass over the corpus.
         modules: Names of the attributed layers in the base model.
         token_batch_size: The most tokens in a batch, padding included; fewer are taken where the
-            vocabulary is large. It changes the speed, and the result only by rounding.
+            vocabulary is large and logits have to be held. It changes the speed, and the result
+            only by rounding.
         second_moments: Adam's, by parameter name. Gradients of both sides are divided by their
             roots (`adam_scales`), and norms and products are those of what results.
         work: A directory for finished blocks. A run that was cut short continues from there and
@@ -95,7 +96,7 @@ def streamed_products(
     started = time.perf_counter()
     check_fits(model, corpus)
     check_queries(model, queries)
-    scales = adam_scales(model, modules, second_moments) if second_moments is not None else None
+    scales = adam_scales(model, modules, second_moments)
     tokens = batch_tokens(model, token_batch_size)
     settings = {
         "loss_reduction": LOSS_REDUCTION,
@@ -116,9 +117,7 @@ def streamed_products(
     todo = plan_pass(corpus, token_batch_size=tokens, num_weights=largest)
     blocks = group_batches(todo.batches, todo.lengths, block_tokens=BLOCK_TOKENS)
     asked = [[query.id, query.terms] for query in queries]
-    store = BlockStore(
-        work, fingerprint(settings, asked, scales_digest(scales) if scales is not None else None)
-    )
+    store = BlockStore(work, fingerprint(settings, asked, scales_digest(scales)))
     dots = np.zeros((len(queries), len(todo.lengths)), dtype=np.float32)
     example_norms = np.zeros(len(todo.lengths), dtype=np.float32)
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whence.gradients.batches import pad
-from whence.gradients.capture import capturing, gradient_dtype, layer, model_device
+from whence.gradients.batches import model_device, pad
+from whence.gradients.capture import capturing, gradient_dtype
 from whence.records import LoadedModel
 
 if TYPE_CHECKING:
@@ -54,8 +54,6 @@ def token_products(
         asked = gradient[name].view(output_gradient.shape[-1], activations.shape[-1])
         parts.add_(((output_gradient[0].to(dtype) @ asked) * activations[0].to(dtype)).sum(dim=1))
 
-    for name in gradient:
-        layer(model, name)
     found = []
     with capturing(model, list(gradient), add) as backward:
         for sequence in sequences:

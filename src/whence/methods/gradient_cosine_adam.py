@@ -1,9 +1,7 @@
 """Which examples' gradients point in the query's direction, as Adam scales them?"""
 
 from whence.methods.contract import INFLUENCE, Found, Inputs, Method, from_products, needs_view
-from whence.methods.views import View, cosines
-
-ADAM = View("final", "adam")
+from whence.methods.views import ADAM, cosines
 
 
 def compute(inputs: Inputs) -> Found:

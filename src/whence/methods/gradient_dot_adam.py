@@ -1,9 +1,7 @@
 """Which gradients have the largest inner product with the query's, as Adam scales them?"""
 
 from whence.methods.contract import INFLUENCE, Found, Inputs, Method, from_products, needs_view
-from whence.methods.views import View, dots
-
-ADAM = View("final", "adam")
+from whence.methods.views import ADAM, dots
 
 
 def compute(inputs: Inputs) -> Found:

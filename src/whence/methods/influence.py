@@ -3,7 +3,7 @@
 import numpy as np
 
 from whence.methods.contract import INFLUENCE, Found, Inputs, Method, needs_rows
-from whence.methods.rows import decompose, has_gradient, products, second_moments
+from whence.methods.rows import damped_power, has_gradient, products, second_moments
 from whence.methods.views import FINAL
 
 
@@ -32,8 +32,7 @@ def compute(inputs: Inputs) -> Found:
     """
     rows = inputs.rows[FINAL]
     damping = inputs.settings.damping
-    blocks = decompose(second_moments(rows))
-    inverse = {name: block.power(-1, damping=damping) for name, block in blocks.items()}
+    inverse = damped_power(second_moments(rows), -1, damping=damping)
     dots = products(rows, queries=inverse).dots
     values = np.where(has_gradient(rows), dots, np.nan)
     return Found(values, {**rows.settings, "damping": damping})

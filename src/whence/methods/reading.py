@@ -11,9 +11,10 @@ from whence.gradients.batches import (
     check_fits,
     distinct_examples,
     length_batches,
+    model_device,
     pad,
 )
-from whence.gradients.capture import frozen, model_device
+from whence.gradients.capture import frozen
 from whence.records import Corpus, LoadedModel
 from whence.settings import AttributionSettings
 

@@ -121,9 +121,17 @@ def query_moments(rows: GradientRows, chosen: "np.ndarray") -> Moments:
     }
 
 
-def decompose(moments: Moments) -> dict[str, Block]:
-    """Decomposes each block; costs about 10 d³ operations for a block of d columns."""
-    return {name: Block(*np.linalg.eigh(values)) for name, values in moments.items()}
+def damped_power(
+    moments: Moments, exponent: float, *, damping: float
+) -> "dict[str, Float[np.ndarray, 'numbers numbers']]":
+    """Computes (R + δ λ̄)^p of each block, such as the inverse (−1) or whitening (−1/2).
+
+    Cost: about 10 d³ operations for a block of d columns.
+    """
+    return {
+        name: Block(*np.linalg.eigh(values)).power(exponent, damping=damping)
+        for name, values in moments.items()
+    }
 
 
 def mixing_weight(reference: Moments, examples: Moments, *, share: float) -> float:

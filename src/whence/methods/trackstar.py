@@ -7,7 +7,7 @@ from whence.methods.contract import INFLUENCE, Found, Inputs, Method, Needs
 from whence.methods.rows import (
     GradientRows,
     Moments,
-    decompose,
+    damped_power,
     mixing_weight,
     products,
     query_moments,
@@ -58,10 +58,7 @@ def compute(inputs: Inputs) -> Found:
     if settings.whiten:
         moments, weight = _curvature(inputs, rows)
         told["mixing_weight"] = weight
-        roots = {
-            name: block.power(-0.5, damping=settings.damping)
-            for name, block in decompose(moments).items()
-        }
+        roots = damped_power(moments, -0.5, damping=settings.damping)
     found = products(rows, queries=roots, examples=roots)
     values = np.where(found.example_norms > 0, found.dots, np.nan)
     if settings.unit_norm:

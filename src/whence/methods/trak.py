@@ -3,7 +3,7 @@
 import numpy as np
 
 from whence.methods.contract import INFLUENCE, Found, Inputs, Method, Needs
-from whence.methods.rows import decompose, has_gradient, products, second_moments
+from whence.methods.rows import damped_power, has_gradient, products, second_moments
 from whence.methods.views import FINAL
 from whence.settings import AttributionSettings
 
@@ -38,8 +38,7 @@ def compute(inputs: Inputs) -> Found:
     damping = inputs.settings.damping
     doubts = np.maximum(1 - inputs.reading.mean_probabilities, LEAST_DOUBT).astype(np.float64)
     asked = np.maximum(1 - inputs.query_reading.mean_probabilities, LEAST_DOUBT).astype(np.float64)
-    blocks = decompose(second_moments(rows, weights=1 / doubts))
-    inverse = {name: block.power(-1, damping=damping) for name, block in blocks.items()}
+    inverse = damped_power(second_moments(rows, weights=1 / doubts), -1, damping=damping)
     dots = products(rows, queries=inverse).dots / asked[:, None]
     values = np.where(has_gradient(rows), dots, np.nan)
     return Found(values, {**rows.settings, "damping": damping, "num_models": 1})

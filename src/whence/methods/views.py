@@ -34,6 +34,7 @@ class View(NamedTuple):
 
 
 FINAL = View()
+ADAM = View("final", "adam")
 
 
 def dots(products: GradientProducts) -> "Float[np.ndarray, 'queries examples']":

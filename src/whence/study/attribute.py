@@ -51,7 +51,7 @@ def attribute(
     study, sources = prepare(study, cache=directory / "cache")
     settings, methods = study.attribution, study.attribution.methods
     references = _references(study, chosen)
-    queries = _queries(study, (*chosen, *references), model)
+    queries = make_queries(study, (*chosen, *references), model)
     bare = Inputs(
         queries=queries,
         corpus=corpus,
@@ -135,9 +135,10 @@ def _references(study: StudySettings, chosen: Sequence[Behavior]) -> tuple[Behav
     return tuple(behavior for behavior in found if behavior.id not in scored)
 
 
-def _queries(
+def make_queries(
     study: StudySettings, chosen: Sequence[Behavior], model: LoadedModel
 ) -> tuple[Query, ...]:
+    """Makes the queries of some behaviors, contrasts where the study asks for them."""
     from whence.behaviors import make_query
 
     return tuple(

@@ -1,7 +1,7 @@
 """How is a corpus indexed once, and asked many times?"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from whence.errors import IndexFormatError, SettingsError
 from whence.progress import SILENT, Progress
@@ -11,6 +11,9 @@ from whence.study import inputs as sources
 
 if TYPE_CHECKING:
     from whence.gradients import Index
+    from whence.gradients.build import Storage
+    from whence.gradients.collector import Collector
+    from whence.gradients.loss import Precision
 
 
 class Hit(NamedTuple):
@@ -27,9 +30,9 @@ class Hit(NamedTuple):
 class Building(NamedTuple):
     """How an index is built; see `whence.gradients.build_index`."""
 
-    collector: Literal["whence", "bergson"] = "whence"
-    precision: Literal["float32", "mixed"] = "float32"
-    storage: Literal["float32", "float16", "bfloat16"] = "float32"
+    collector: "Collector" = "whence"
+    precision: "Precision" = "float32"
+    storage: "Storage" = "float32"
     shard: tuple[int, int] | None = None
 
 

@@ -87,11 +87,12 @@ def plan_passes(
         MissingEngineError: Bergson is needed, and cannot be imported.
     """
     from whence.gradients import plan, require_engine
+    from whence.gradients.preflight import index_bytes
     from whence.models import coverage
 
     settings = study.attribution
     covered = coverage(model, modules=settings.modules)
-    stored = 4 * len(corpus) * len(covered.modules) * rows_dim(settings) ** 2
+    stored = index_bytes(covered, num_examples=len(corpus), projection_dim=rows_dim(settings))
     budget = settings.disk_budget_gb * 1e9 - stored * len(sources.rows)
     if budget <= 0:
         raise SettingsError(

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from whence.errors import SettingsError
 from whence.progress import SILENT, Progress
 from whence.study import inputs as sources
+from whence.study.attribute import make_queries
 from whence.study.load import read_run_file
 
 
@@ -30,7 +31,6 @@ def token_parts(
         SettingsError: The run has no such behavior or example, or attributed no gradients.
         WhenceError: The model cannot be loaded again.
     """
-    from whence.behaviors import make_query
     from whence.corpus import read_corpus
     from whence.gradients.queries import query_gradients
     from whence.gradients.tokens import token_products
@@ -53,18 +53,11 @@ def token_parts(
         )
     with progress.task("Tokens", total=len(example_ids), unit="examples") as task:
         model = sources.open_model(run.study.model, cache=directory / "cache")
-        settings = run.study.attribution
-        query = make_query(
-            behavior,
-            model.tokenizer,
-            contrast=settings.contrast and bool(behavior.alternatives),
-            context_length=model.context_length,
-        )
         rows = query_gradients(
             model,
-            [query],
+            make_queries(run.study, [behavior], model),
             modules=tuple(run.coverage.modules),
-            token_batch_size=settings.token_batch_size,
+            token_batch_size=run.study.attribution.token_batch_size,
         )
         gradient = {name: row[0] for name, row in rows.items()}
         found = {}

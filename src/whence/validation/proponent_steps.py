@@ -100,7 +100,7 @@ def step_on_proponents(
             no_control = corpus.rows(sorted((excluded or {}).get(query.id, ())))
             no_control += [row for first in pooled for row in group_of[first]]
             wanted += _controls(
-                query.id, named, corpus, group_of, no_control, k=k, num=num_random, rng=rng
+                query.id, named, pooled, corpus, group_of, no_control, k=k, num=num_random, rng=rng
             )
     requests = [Request(str(i), one.rows, (one.query_id,)) for i, one in enumerate(wanted)]
     found = tail_patch(model, corpus, queries, requests, steps=steps, progress=progress)
@@ -146,6 +146,7 @@ def _of_methods(
 def _controls(
     query_id: str,
     named: Mapping[str, list[int]],
+    pooled: Sequence[int],
     corpus: Corpus,
     group_of: Mapping[int, tuple[int, ...]],
     no_control: Sequence[int],
@@ -154,7 +155,6 @@ def _controls(
     num: int,
     rng: "np.random.Generator",
 ) -> list[_Wanted]:
-    pooled = list(dict.fromkeys(row for rows in named.values() for row in rows))
     rows = matched_rows(
         corpus, rng.permutation(pooled).tolist(), num=num, rng=rng, excluded=no_control
     )
