@@ -21,8 +21,10 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
+# The bank of retrainings is made once (about seven minutes) and kept in runs/bank.
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m "not gpu" --timeout 1800
+	$(BIN)/whence bank runs/bank --size nano --jobs 2
+	WHENCE_BANK=$(CURDIR)/runs/bank $(BIN)/python -m pytest -m "not gpu" --timeout 1800
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

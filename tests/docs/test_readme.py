@@ -70,6 +70,24 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     assert ranks == ["1", "2", "3", "4", "5"]
 
 
+@pytest.mark.slow
+def test_the_example_file_runs(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "example.py"), "testbed:nano", "testbed:nano"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = done.stdout.split("\n\n")
+    assert len(answers) == 4
+    for answer in answers:
+        assert re.search(r"shown|weak", answer)
+        assert re.search(r"gradient cosine \+\d\.\d{3}", answer)
+        assert re.search(r"embedding {7}\+\d\.\d{3}", answer)
+
+
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     code = (
         "import sys, contextlib, whence.cli\n"

@@ -211,6 +211,7 @@ def test_a_contrast_that_is_none_is_said(tiny: Path) -> None:
         ({"attribution": {"methods": ("bm52",)}}, "bm25"),
         ({"attribution": {"modules": "nothing.*"}}, "nothing"),
         ({"model": {"name": "testbed:huge"}}, "testbed:huge"),
+        ({"corpus": {"source": "testbed:nano", "max_documents": 5}}, "`max_documents = 5`"),
     ],
 )
 def test_wrong_input_is_one_sentence_and_leaves_nothing_that_looks_finished(

@@ -138,6 +138,7 @@ def open_corpus(
         return load_corpus(
             settings, model.tokenizer, context_length=model.context_length, progress=progress
         )
+    _refuse_changes(settings)
     from whence.testbed import corpus
 
     return corpus(_known(size))
@@ -201,6 +202,17 @@ def texts_for_judges(
         if name is not None and text and len(found[name]) < per_subset:
             found[name].append(text)
     return found
+
+
+def _refuse_changes(settings: CorpusSettings) -> None:
+    usual = CorpusSettings(source=settings.source)
+    for name, value in settings:
+        if value != getattr(usual, name):
+            raise SettingsError(
+                f"The testbed is read whole, as it was trained on, so `{name} = {value!r}` has no "
+                "meaning.",
+                f"Leave `{name}` out.",
+            )
 
 
 def _known(size: str) -> str:
