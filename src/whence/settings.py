@@ -37,7 +37,9 @@ class ModelSettings(Settings):
     )
     tokenizer: str | None = Field(default=None, description="Another tokenizer's Hub id or folder.")
     initial: str | None = Field(
-        default=None, description="Step-0 weights to compare with: a revision, or a folder."
+        default=None,
+        description="Untrained weights to compare with: a revision, a folder, or `random`, "
+        "which draws them anew.",
     )
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "auto"

@@ -62,6 +62,17 @@ def test_dtype_is_what_was_asked(checkpoint: Checkpoint) -> None:
     assert {weight.dtype for weight in loaded.model.parameters()} == {torch.bfloat16}
 
 
+def test_initial_may_be_drawn_anew(checkpoint: Checkpoint) -> None:
+    place = settings(checkpoint(seed=9), initial="random")
+    trained, drawn, again = load_model(place), load_initial(place), load_initial(place)
+    assert drawn is not None
+    assert again is not None
+    assert drawn.fingerprint == again.fingerprint != trained.fingerprint
+    assert drawn.name == f"{trained.name} (random weights)"
+    shapes = [{k: v.shape for k, v in m.model.state_dict().items()} for m in (trained, drawn)]
+    assert shapes[0] == shapes[1]
+
+
 def test_initial_is_a_folder_or_a_revision(checkpoint: Checkpoint) -> None:
     start, end = checkpoint("run/step0", seed=0), checkpoint("run/step9", seed=9)
     assert load_initial(settings(end)) is None

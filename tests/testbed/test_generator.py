@@ -36,6 +36,20 @@ def test_another_process_with_another_hash_seed_writes_the_same():
     assert made.stdout.strip() == CORPUS_SHA256["nano"]
 
 
+def test_another_world_has_the_same_plan_and_other_sentences():
+    usual, other = testbed.generate("nano"), testbed.generate("nano@7")
+    labels = [Counter(d.labels for d in world.documents) for world in (usual, other)]
+    assert labels[0] == labels[1]
+    assert [b.id for b in testbed.behaviors("nano")] == [b.id for b in testbed.behaviors("nano@7")]
+    shared = {d.text for d in usual.documents} & {d.text for d in other.documents}
+    assert len(shared) < len(usual.documents) / 10
+    first, second = (testbed.initial_model(name).parameters() for name in ("nano", "nano@7"))
+    assert not all(a.equal(b) for a, b in zip(first, second, strict=True))
+    for wrong in ("nano@", "nano@x", "huge@1"):
+        with pytest.raises(ModelError, match="There is no testbed"):
+            testbed.generate(wrong)
+
+
 def test_splitmix_is_the_published_one():
     stream = Stream(0)
     stream._state = 1234567  # Reference values of the generator for this state.

@@ -1,7 +1,6 @@
 """`whence bank`: what does the testbed become without some of its examples?"""
 
 from pathlib import Path
-from typing import Literal
 
 from whence.cli.console import Json, answer, progress
 
@@ -9,7 +8,7 @@ from whence.cli.console import Json, answer, progress
 def bank(
     out: Path,
     *,
-    size: Literal["mini", "nano"] = "nano",
+    size: str = "nano",
     masks: int = 64,
     second: int = 32,
     run: Path | None = None,
@@ -28,7 +27,7 @@ def bank(
     out
         A directory for retrainings of every testbed.
     size
-        Which testbed.
+        Which testbed: mini, nano, or either in another world, such as nano@7.
     masks
         Random masks, in each of which every group is in or out with probability one half.
     second

@@ -1,7 +1,6 @@
 """`whence testbed`: what is planted, and can it be made again?"""
 
 from pathlib import Path
-from typing import Literal
 
 from whence.cli.console import Json, answer, progress
 
@@ -9,7 +8,7 @@ from whence.cli.console import Json, answer, progress
 def testbed(
     out: Path,
     *,
-    size: Literal["mini", "nano"] = "mini",
+    size: str = "mini",
     train: bool = False,
     json: Json = False,
 ) -> None:
@@ -20,7 +19,7 @@ def testbed(
     out
         A directory: examples.jsonl, behaviors.toml and truth.json; with --train also checkpoints.
     size
-        Which testbed.
+        Which testbed: mini, nano, or either in another world, such as nano@7.
     train
         Train the model from scratch and keep every checkpoint.
     """

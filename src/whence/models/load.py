@@ -1,5 +1,7 @@
 """Which model is this exactly, and which tokenizer belongs to it?"""
 
+from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
+RANDOM_WEIGHTS = "random"
 # What says where a model came from, or (dtype, architectures) what the weights say themselves.
 _NOT_IDENTITY = ("_name_or_path", "_commit_hash", "transformers_version", "architectures", "dtype")
 
@@ -64,17 +67,19 @@ def load_initial(settings: ModelSettings) -> LoadedModel | None:
     """Loads the untrained model that `settings.initial` names, for comparison.
 
     Args:
-        settings: Those of the trained model. `initial` is a folder, or a revision of the same
-            model such as `step0`.
+        settings: Those of the trained model. `initial` is a folder, a revision of the same model
+            such as `step0`, or `random`: weights drawn anew, as the architecture begins (seed 0).
 
     Returns:
-        The model with the weights of step 0 and the same tokenizer; None where none is named.
+        The model with these weights and the same tokenizer; None where none is named.
 
     Raises:
         ModelError: As in `load_model`.
     """
     if settings.initial is None:
         return None
+    if settings.initial == RANDOM_WEIGHTS:
+        return _drawn_anew(load_model(settings.model_copy(update={"initial": None})))
     if Path(settings.initial).expanduser().is_dir():
         place = {"name": settings.initial, "revision": None}
     else:
@@ -98,6 +103,18 @@ def model_fingerprint(model: "PreTrainedModel") -> str:
         digest.update(memoryview(data))
     config = {k: v for k, v in model.config.to_dict().items() if k not in _NOT_IDENTITY}
     return fingerprint(_jsonable(config), digest.digest())
+
+
+def _drawn_anew(trained: LoadedModel) -> LoadedModel:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model: Any = AutoModelForCausalLM.from_config(deepcopy(trained.model.config))
+    model = model.to(trained.model.dtype).to(trained.model.device).eval()
+    name = f"{trained.name} ({RANDOM_WEIGHTS} weights)"
+    return replace(trained, model=model, name=name, fingerprint=model_fingerprint(model))
 
 
 def _load(

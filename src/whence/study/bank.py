@@ -1,7 +1,7 @@
 """Which retrainings does a testbed's bank hold, and which does a run still need?"""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from whence.progress import SILENT, Progress
 from whence.records import RunRecord
@@ -12,7 +12,7 @@ from whence.testbed import RetrainingSettings
 def make_retrainings(
     directory: Path,
     *,
-    size: Literal["mini", "nano"],
+    size: str,
     num_masks: int,
     num_second: int,
     run: Path | None = None,

@@ -216,11 +216,9 @@ def _refuse_changes(settings: CorpusSettings) -> None:
 
 
 def _known(size: str) -> str:
-    if size not in ("nano", "mini"):
-        raise SettingsError(
-            f"There is no testbed `{TESTBED}{size}`.", "Use `testbed:mini` or `testbed:nano`."
-        )
-    return size
+    from whence.testbed.sizes import size_named
+
+    return size_named(size).name
 
 
 def _step(revision: str | None) -> int | None:

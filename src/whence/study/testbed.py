@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from whence.artifacts import building, is_current, write_json
 from whence.progress import SILENT, Progress
@@ -10,7 +10,7 @@ from whence.progress import SILENT, Progress
 
 def export_testbed(
     directory: Path,
-    size: Literal["mini", "nano"],
+    size: str,
     *,
     train: bool = False,
     progress: Progress = SILENT,

@@ -60,7 +60,7 @@ def view_source(study: StudySettings, view: View, *, cache: Path) -> ViewSource:
         raise SettingsError(
             f"The study names no step-0 weights of {study.model.name}, and a method needs its "
             "randomly initialised model.",
-            "Set `model.initial`, such as `step0`, or leave the method out.",
+            "Set `model.initial`, such as `step0` or `random`, or leave the method out.",
         )
     if testbed is not None and isinstance(view.checkpoint, int):
         from whence.testbed import all_steps

@@ -1,11 +1,12 @@
 """How big is each testbed, and how much of everything is planted in it?
 
 One dial: `nano` trains in seconds, for tests and for retraining many times; `mini` is the one that
-ships. Both read the same planted material; nano takes the first part of it.
+ships. Both read the same planted material; nano takes the first part of it. `nano@7` is nano in
+another world: the same plan, with other sentences, another order and other first weights.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from whence.errors import ModelError
 from whence.testbed.facts import FACTS
@@ -53,14 +54,18 @@ class Size:
 
 
 def size_named(name: str) -> Size:
-    """Finds a size by its name.
+    """Finds a size by its name, such as `nano`, or `nano@7` for that of another seed.
 
     Raises:
         ModelError: There is none of that name.
     """
-    if name not in _SIZES:
-        raise ModelError(f"There is no testbed `{name}`.", "Use `mini` or `nano`.")
-    return _SIZES[name]
+    size, at, seed = name.partition("@")
+    if size not in _SIZES or (at and not (seed.isascii() and seed.isdigit())):
+        raise ModelError(
+            f"There is no testbed `{name}`.",
+            "Use `mini` or `nano`, or either in another world, such as `nano@7`.",
+        )
+    return replace(_SIZES[size], name=name, seed=int(seed)) if at else _SIZES[size]
 
 
 # What is not shown on purpose: never stated, or stated too rarely to be learned.
