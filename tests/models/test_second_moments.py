@@ -155,6 +155,32 @@ def test_safetensors_are_read_by_name(small: LoadedModel, tmp_path, form: str) -
         torch.testing.assert_close(found[name], expected)
 
 
+def test_gpt_neox_names_are_known(small: LoadedModel, tmp_path) -> None:
+    from safetensors.torch import save_file
+
+    theirs = {
+        "sequential.0.word_embeddings.weight": "gpt_neox.embed_in.weight",
+        "sequential.2.attention.query_key_value.weight": (
+            "gpt_neox.layers.0.attention.query_key_value.weight"
+        ),
+        "sequential.2.mlp.dense_4h_to_h.bias": "gpt_neox.layers.0.mlp.dense_4h_to_h.bias",
+        "sequential.4.norm.weight": "gpt_neox.final_layer_norm.weight",
+        "sequential.5.final_linear.weight": "lm_head.weight",
+    }
+    parameters = dict(small.model.named_parameters())
+    truth = {name: torch.rand_like(parameters[ours].detach()) for name, ours in theirs.items()}
+    save_file(truth, tmp_path / "v.safetensors")
+    found = load_second_moments(tmp_path / "v.safetensors", small)
+    assert found.keys() == set(theirs.values())
+    for name, ours in theirs.items():
+        torch.testing.assert_close(found[ours], truth[name])
+    state = {n: {"exp_avg_sq": value} for n, value in enumerate(truth.values())}
+    groups = [{"params": list(state), "param_names": list(theirs)}]
+    torch.save({"state": state, "param_groups": groups}, tmp_path / "optimizer.pt")
+    numbered = load_second_moments(tmp_path / "optimizer.pt", small)
+    assert numbered.keys() == found.keys()
+
+
 def test_adafactors_factors_are_multiplied_out(small: LoadedModel, tmp_path) -> None:
     named = dict(small.model.named_parameters())
     state = {

@@ -28,7 +28,8 @@ def load_second_moments(path: Path, model: LoadedModel) -> "dict[str, Tensor]":
 
     Args:
         path: A `.safetensors` file whose names are the parameters', alone or as `exp_avg_sq/NAME`
-            or `NAME.exp_avg_sq`; or a PyTorch file with `state` and `param_groups`. There,
+            or `NAME.exp_avg_sq`, where a name may also be GPT-NeoX's own, such as
+            `sequential.2.attention.dense.weight`; or a PyTorch file with `state` and `param_groups`. There,
             parameters are numbered: by the names the file gives, or else in the order of a Hugging
             Face trainer, those with weight decay first.
         model: The model the state belongs to.
@@ -64,7 +65,12 @@ def _named(path: Path, model: LoadedModel) -> "dict[str, Tensor]":
     known = [name for name, _ in model.model.named_parameters()]
     found = {}
     for name in known:
-        candidates = (name, *(f"{k}/{name}" for k in _KEYS), *(f"{name}.{k}" for k in _KEYS))
+        names = (name, _neox_name(name, model))
+        candidates = (
+            *names,
+            *(f"{k}/{n}" for n in names for k in _KEYS),
+            *(f"{n}.{k}" for n in names for k in _KEYS),
+        )
         key = next((c for c in candidates if c in stored), None)
         if key is not None:
             found[name] = stored[key]
@@ -125,6 +131,7 @@ def _names(groups: list[Mapping[str, Any]], model: LoadedModel, path: Path) -> d
     numbers = [number for group in groups for number in group["params"]]
     given = [name for group in groups for name in group.get("param_names", ())]
     named = dict(model.model.named_parameters())
+    given = [{_neox_name(n, model): n for n in named}.get(name, name) for name in given]
     if given:
         odd = [name for name in given if name not in named]
         ordered = given
@@ -140,6 +147,24 @@ def _names(groups: list[Mapping[str, Any]], model: LoadedModel, path: Path) -> d
             "Give the optimizer state of this very model.",
         )
     return dict(zip(numbers, ordered, strict=True))
+
+
+def _neox_name(name: str, model: LoadedModel) -> str:
+    """What GPT-NeoX, which numbers the stages of a pipeline, calls a parameter of a converted model.
+
+    Stage 0 embeds, 1 prepares the input, the layers follow from 2 on, one stage restores the
+    input's layout, one normalizes and the last one is the output layer.
+    """
+    layers = int(getattr(model.model.config, "num_hidden_layers", 0))
+    places = {
+        "gpt_neox.embed_in": "sequential.0.word_embeddings",
+        "gpt_neox.final_layer_norm": f"sequential.{layers + 3}.norm",
+        "lm_head": f"sequential.{layers + 4}.final_linear",
+    } | {f"gpt_neox.layers.{i}": f"sequential.{i + 2}" for i in range(layers)}
+    for ours, theirs in places.items():
+        if name.startswith(f"{ours}."):
+            return theirs + name.removeprefix(ours)
+    return name
 
 
 def _is_decayed(model: LoadedModel, name: str) -> bool:
