@@ -36,10 +36,14 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/planted.py
 	$(BIN)/python benchmarks/index.py
+	$(BIN)/python benchmarks/index.py --docs 6 --max-length 256 --repeats 1 --cases "160m fp32"
+	$(BIN)/python benchmarks/trackstar.py
+	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/query.py
 
 bench-full: $(STAMP)
 	$(BIN)/python benchmarks/index.py --docs 500 --cases "14m fp32,14m mixed,14m bf16,160m fp32,160m bf16"
+	$(BIN)/python benchmarks/trackstar.py --docs 1000
 
 package-check: $(STAMP)
 	rm -rf build/package && mkdir -p build/package

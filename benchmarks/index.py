@@ -5,29 +5,31 @@ own, in turns. Printed and written to `results/latest/index.json`: the ratio of 
 without start-up (the time that two documents take is subtracted), tokens per second, the peak of
 memory, the share of the time that the bare matrix products would take, and how well the rows agree.
 
-    python benchmarks/index.py [--docs 100] [--repeats 3] [--cases "14m fp32,14m mixed"]
+    python benchmarks/index.py [--docs 100] [--max-length 2048] [--repeats 3] [--cases "14m fp32"]
 
 The models have Pythia's shapes and random weights, which is fine for speed. Nothing is asserted.
 """
 
 import argparse
 import json
-import os
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from inputs import CONTEXT, Documents, make_documents, make_model
+from measure import Run, commit, finish, hardware, keep, median_ratio, peak_bytes, run_alone
 
-RESULTS = Path(__file__).parent / "results" / "latest" / "index.json"
-PROJECTION_DIM, CONTEXT, START_UP_DOCS = 16, 2048, 2
-SHAPES = {"14m": (128, 6, 4), "160m": (768, 12, 12)}
+if TYPE_CHECKING:
+    from whence.gradients.probe import Measured
+
+PROJECTION_DIM, START_UP_DOCS = 16, 2
+FORETOLD = "14m fp32"
 
 
 class Case(NamedTuple):
@@ -52,69 +54,76 @@ def main() -> None:
     """Runs the cases in turns and writes the results."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--docs", type=int, default=100)
+    parser.add_argument("--max-length", type=int, default=CONTEXT)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cases", default="14m fp32")
     parser.add_argument("--token-batch-size", type=int, default=4096)
     asked = parser.parse_args()
-    if "WHENCE_DATA" not in os.environ:
-        sys.exit("WHENCE_DATA does not name the folder of test data, so there is nothing to index.")
     results = []
     with tempfile.TemporaryDirectory() as place:
         for name in asked.cases.split(","):
             results.append(run_case(name, Path(place), asked))
             print(json.dumps(results[-1], indent=2), flush=True)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
-    fresh = {result["case"] for result in results}
-    kept = [result for result in kept if result["case"] not in fresh]
-    RESULTS.write_text(json.dumps(kept + results, indent=2) + "\n")
+    keep("index.json", results)
 
 
 def run_case(name: str, place: Path, asked: argparse.Namespace) -> dict[str, Any]:
     """Measures one case: both builders in turns, after one small build of each."""
     case = CASES[name]
     model = make_model(case.shape, place)
-    tokens = {n: make_corpus(model, place, n) for n in (START_UP_DOCS, asked.docs)}
-    runs: dict[str, list[dict[str, float]]] = {"bergson": [], "whence": []}
+    few, many = (
+        make_documents(model, place, docs, max_length=asked.max_length)
+        for docs in (START_UP_DOCS, asked.docs)
+    )
+
+    def run(what: str, documents: Documents) -> Run:
+        how = (case.peer_precision, case.dtype, case.precision, asked.token_batch_size)
+        return run_alone(
+            __file__, what, model, documents.corpus, documents.tokens, place / f"{what}.npy", *how
+        )
+
+    runs: dict[str, list[Run]] = {"bergson": [], "whence": []}
     start: dict[str, list[float]] = {"bergson": [], "whence": []}
     for repeat in range(asked.repeats):
         for builder in ("bergson", "whence")[:: -1 if repeat % 2 else 1]:
-            for docs, kept in ((START_UP_DOCS, start), (asked.docs, runs)):
-                found = spawn(builder, model, place, docs, case, asked.token_batch_size)
-                kept[builder].append(found["seconds"] if kept is start else found)
-    ours = [run["seconds"] for run in runs["whence"]]
-    theirs = [run["seconds"] for run in runs["bergson"]]
+            start[builder].append(run(builder, few).seconds)
+            runs[builder].append(run(builder, many))
+    ours = [run.seconds for run in runs["whence"]]
+    theirs = [run.seconds for run in runs["bergson"]]
     begin = {builder: statistics.median(start[builder]) for builder in start}
     net = {
         "whence": [seconds - begin["whence"] for seconds in ours],
         "bergson": [seconds - begin["bergson"] for seconds in theirs],
     }
-    many = tokens[asked.docs] - tokens[START_UP_DOCS]
+    num_tokens = many.num_tokens - few.num_tokens
     rows = [np.load(place / f"{builder}.npy") for builder in ("whence", "bergson")]
-    floor = matrix_products(model, place, asked.docs, case.dtype)
+    floor = matrix_products(model, many.corpus, case.dtype)
     return {
         "case": name,
-        "ratio": statistics.median(b / a for a, b in zip(ours, theirs, strict=True)),
-        "ratio_without_start_up": statistics.median(
-            b / a for a, b in zip(net["whence"], net["bergson"], strict=True)
+        "ratio": median_ratio(theirs, ours),
+        "ratio_without_start_up": median_ratio(net["bergson"], net["whence"]),
+        "processor_ratio": median_ratio(
+            *([run.processor_seconds for run in runs[who]] for who in ("bergson", "whence"))
         ),
-        "tokens_per_second": many / statistics.median(net["whence"]),
-        "peer_tokens_per_second": many / statistics.median(net["bergson"]),
-        "peak_bytes": max(run["peak_bytes"] for run in runs["whence"]),
-        "peer_peak_bytes": max(run["peak_bytes"] for run in runs["bergson"]),
+        "tokens_per_second": num_tokens / statistics.median(net["whence"]),
+        "peer_tokens_per_second": num_tokens / statistics.median(net["bergson"]),
+        "peak_bytes": max(run.peak_bytes for run in runs["whence"]),
+        "peer_peak_bytes": max(run.peak_bytes for run in runs["bergson"]),
         "roofline_share": floor / statistics.median(net["whence"]),
         **agreement(*rows),
+        **(run("preflight", many).said if name == FORETOLD else {}),
         "seconds": ours,
         "peer_seconds": theirs,
         "start_up_seconds": start["whence"],
         "peer_start_up_seconds": start["bergson"],
         "documents": asked.docs,
-        "tokens": tokens[asked.docs],
+        "max_length": asked.max_length,
+        "tokens": many.num_tokens,
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "hardware": hardware(),
-        "command": f"python benchmarks/index.py --docs {asked.docs} --repeats {asked.repeats}"
-        f' --cases "{name}"',
+        "command": f"python benchmarks/index.py --docs {asked.docs} --max-length"
+        f' {asked.max_length} --repeats {asked.repeats} --cases "{name}"',
     }
 
 
@@ -132,93 +141,85 @@ def agreement(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
     }
 
 
-def spawn(
-    builder: str, model: Path, place: Path, docs: int, case: Case, token_batch_size: int
-) -> dict[str, float]:
-    """Builds once in a process of its own; its seconds from start to end, and its peak memory."""
-    # A user's Python keeps its bytecode; without it both would spend their time compiling.
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    command = [sys.executable, __file__, "worker", builder, str(model), str(place), str(docs)]
-    command += [case.peer_precision, case.dtype, case.precision, str(token_batch_size)]
-    started = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        sys.exit(f"{builder} failed:\n{done.stderr[-3000:]}")
-    peak = int(done.stdout.strip().splitlines()[-1])
-    return {"seconds": time.perf_counter() - started, "peak_bytes": peak}
-
-
 def worker(arguments: list[str]) -> None:
-    """Builds one index, keeps its rows, and prints the process's peak of memory."""
-    builder, model, place, docs, peer_precision, dtype, precision, batch = arguments
+    """Builds one index and keeps its rows, or compares what was foretold with what it took."""
+    what, model, corpus, tokens, rows, peer_precision, dtype, precision, batch = arguments
+    said: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as out:
-        build = build_bergson if builder == "bergson" else build_whence
-        rows = build(
-            Path(model),
-            Path(place),
-            int(docs),
-            Path(out),
-            peer_precision,
-            dtype,
-            precision,
-            int(batch),
-        )
-        np.save(Path(place) / f"{builder}.npy", rows)
-    peaks = (
-        resource.getrusage(who).ru_maxrss
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    print(1024 * max(peaks))
+        index = Path(out) / "index"
+        if what == "bergson":
+            build_bergson(Path(model), Path(tokens), index, peer_precision)
+        else:
+            ours = our_build(Path(model), Path(corpus), index, dtype, precision, int(batch))
+            said = foretold(ours) if what == "preflight" else {}
+            started = time.perf_counter()
+            ours.build()
+            if said:
+                said |= {
+                    "build_seconds": time.perf_counter() - started,
+                    "build_peak_bytes": peak_bytes(),
+                }
+        np.save(rows, stored_rows(index))
+    finish(**said)
 
 
-def build_bergson(
-    model: Path, place: Path, docs: int, out: Path, peer_precision: str, *_: Any
-) -> np.ndarray:
+def build_bergson(model: Path, tokens: Path, index: Path, peer_precision: str) -> None:
     """Bergson's own build, with its defaults but for precision and projection."""
     import bergson
     from bergson.build import build
 
     config = bergson.IndexConfig(
-        run_path=str(out / "index"),
+        run_path=str(index),
         model=str(model),
-        data=bergson.DataConfig(dataset=str(place / f"tokens-{docs}")),
+        data=bergson.DataConfig(dataset=str(tokens)),
         precision=peer_precision,
         projection_dim=PROJECTION_DIM,
         projection_seed=0,
         token_batch_size=CONTEXT,
     )
     build(config, bergson.PreprocessConfig())
-    return stored_rows(out / "index")
 
 
-def build_whence(
-    model: Path,
-    place: Path,
-    docs: int,
-    out: Path,
-    _peer_precision: str,
-    dtype: str,
-    precision: str,
-    token_batch_size: int,
-) -> np.ndarray:
+class Ours(NamedTuple):
+    """Our build, ready to run, and what the pre-flight asks for."""
+
+    build: Callable[[], object]
+    measured: Callable[[], "Measured"]
+
+
+def our_build(
+    model: Path, corpus: Path, index: Path, dtype: str, precision: str, token_batch_size: int
+) -> Ours:
     """Our build."""
     from whence.corpus import read_corpus
     from whence.gradients import build_index
+    from whence.gradients.probe import measure
     from whence.models import coverage, load_model
     from whence.settings import ModelSettings
 
     loaded = load_model(ModelSettings(name=str(model), dtype=dtype))
-    build_index(
-        loaded,
-        read_corpus(place / f"corpus-{docs}"),
-        out / "index",
-        modules=tuple(coverage(loaded, modules="*").modules),
-        projection_dim=PROJECTION_DIM,
-        projection_seed=0,
-        token_batch_size=token_batch_size,
-        precision=precision,
+    examples = read_corpus(corpus)
+    common: dict[str, Any] = {
+        "modules": tuple(coverage(loaded, modules="*").modules),
+        "projection_dim": PROJECTION_DIM,
+        "projection_seed": 0,
+        "token_batch_size": token_batch_size,
+    }
+    return Ours(
+        lambda: build_index(loaded, examples, index, precision=precision, **common),
+        lambda: measure(loaded, examples, path="stored", num_queries=1, **common),
     )
-    return stored_rows(out / "index")
+
+
+def foretold(ours: Ours) -> dict[str, float]:
+    """What the pre-flight says that the build will take, and how long it needed to say so."""
+    started = time.perf_counter()
+    found = ours.measured()
+    return {
+        "predicted_seconds": found.seconds,
+        "predicted_peak_bytes": found.memory_bytes,
+        "preflight_seconds": time.perf_counter() - started,
+    }
 
 
 def stored_rows(index: Path) -> np.ndarray:
@@ -228,56 +229,7 @@ def stored_rows(index: Path) -> np.ndarray:
     return np.asarray(open_index(index).gradients, dtype=np.float32)
 
 
-def make_model(shape: str, place: Path) -> Path:
-    """Writes a random model of one of Pythia's shapes, with Pythia's tokenizer."""
-    import torch
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
-
-    path = place / f"model-{shape}"
-    if path.is_dir():
-        return path
-    hidden, layers, heads = SHAPES[shape]
-    torch.manual_seed(0)
-    GPTNeoXForCausalLM(
-        GPTNeoXConfig(
-            vocab_size=50304,
-            hidden_size=hidden,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            intermediate_size=4 * hidden,
-            max_position_embeddings=CONTEXT,
-        )
-    ).save_pretrained(path)
-    data = Path(os.environ["WHENCE_DATA"]) / "pythia-tokenizer" / "tokenizer.json"
-    PreTrainedTokenizerFast(
-        tokenizer_file=str(data), eos_token="<|endoftext|>", model_max_length=CONTEXT
-    ).save_pretrained(path)
-    return path
-
-
-def make_corpus(model: Path, place: Path, docs: int) -> int:
-    """Tokenizes the first documents once, for both builders; the number of tokens."""
-    from datasets import Dataset
-
-    from whence.corpus import load_corpus, read_corpus, save_corpus
-    from whence.models import load_model
-    from whence.settings import CorpusSettings, ModelSettings
-
-    path = place / f"corpus-{docs}"
-    if not path.is_dir():
-        source = Path(os.environ["WHENCE_DATA"]) / "pile-documents.jsonl.gz"
-        loaded = load_model(ModelSettings(name=str(model)))
-        settings = CorpusSettings(source=str(source), max_documents=docs)
-        corpus = load_corpus(settings, loaded.tokenizer, context_length=CONTEXT)
-        path.mkdir()
-        save_corpus(corpus, path)
-        ids = corpus.table.column("input_ids").to_pylist()
-        columns = {"input_ids": ids, "labels": ids, "length": [len(row) for row in ids]}
-        Dataset.from_dict(columns).save_to_disk(str(place / f"tokens-{docs}"))
-    return int(read_corpus(path).lengths.sum())
-
-
-def matrix_products(model: Path, place: Path, docs: int, dtype: str) -> float:
+def matrix_products(model: Path, corpus: Path, dtype: str) -> float:
     """Times the bare matrix products of one pass at the job's own shapes, in seconds.
 
     Forward and backward of every linear layer without weight gradients, of attention's two
@@ -293,9 +245,9 @@ def matrix_products(model: Path, place: Path, docs: int, dtype: str) -> float:
     )
     kind = getattr(torch, dtype)
     shapes = [(hidden, 3 * hidden), (hidden, hidden), (hidden, 4 * hidden), (4 * hidden, hidden)]
-    lengths = read_corpus(place / f"corpus-{docs}").lengths.tolist()
-    lengths = lengths[: max(1, len(lengths) // 4)]  # a quarter is enough to know the rest
-    scale = sum(read_corpus(place / f"corpus-{docs}").lengths.tolist()) / sum(lengths)
+    whole = read_corpus(corpus).lengths.tolist()
+    lengths = whole[: max(1, len(whole) // 4)]  # a quarter is enough to know the rest
+    scale = sum(whole) / sum(lengths)
     weights = [torch.randn(o, i, dtype=kind) for i, o in shapes]
     words = torch.randn(config["vocab_size"], hidden, dtype=kind)
     best = float("inf")
@@ -320,21 +272,6 @@ def matrix_products(model: Path, place: Path, docs: int, dtype: str) -> float:
                 (states @ some.mT) @ some
         best = min(best, (time.perf_counter() - started) * scale)
     return best
-
-
-def commit() -> str:
-    """The commit that is measured."""
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
-
-
-def hardware() -> str:
-    """The processor and its number of cores."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = {line.split(":")[1].strip() for line in lines if line.startswith("model name")}
-    return f"{', '.join(sorted(names)) or 'unknown'}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

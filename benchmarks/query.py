@@ -11,7 +11,6 @@ file alone takes.
 import argparse
 import json
 import os
-import resource
 import statistics
 import tempfile
 import time
@@ -19,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from index import commit, hardware
+from measure import commit, hardware, keep, peak_bytes
 
 from whence.gradients.index import GRADIENTS, Index
 from whence.gradients.search import NORMS, multiply_rows
 
-RESULTS = Path(__file__).parent / "results" / "latest" / "query.json"
 NUM_QUERIES = 20
 
 
@@ -40,8 +38,7 @@ def main() -> None:
                 f"{asked.rows:,} rows, cold", Path(place), asked.rows, 4096, "bfloat16", warm=False
             ),
         ]
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    keep("query.json", results)
     print(json.dumps(results, indent=2))
 
 
@@ -69,7 +66,7 @@ def case(
         "all_seconds": seconds,
         "all_reading_seconds": reading,
         "bytes": size,
-        "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "peak_bytes": peak_bytes(),
         "queries": NUM_QUERIES,
         "commit": commit(),
         "hardware": hardware(),

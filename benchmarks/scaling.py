@@ -1,0 +1,134 @@
+"""Does building an index cost in proportion to its tokens, and does its memory stay flat?
+
+Our build alone, with more and more documents, each size in a process of its own. Printed and
+written to `results/latest/scaling.json`, and drawn in `results/latest/scaling.svg`: seconds of the
+build without start-up, tokens per second, and the process's peak of memory.
+
+    python benchmarks/scaling.py [--docs 300,1000,3000] [--max-length 128]
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from index import our_build
+from inputs import Documents, make_documents, make_model
+from measure import RESULTS, commit, finish, hardware, keep, run_alone
+
+WIDTH, HEIGHT, MARGIN = 340, 240, 48
+INK, LINE, QUIET = "#1a1a1a", "#0b6e99", "#8a8a8a"
+
+
+def main() -> None:
+    """Builds every size, keeps the figures and draws them."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--docs", default="300,1000,3000")
+    parser.add_argument("--max-length", type=int, default=128)
+    asked = parser.parse_args()
+    results = []
+    with tempfile.TemporaryDirectory() as place:
+        model = make_model("14m", Path(place))
+        for docs in map(int, asked.docs.split(",")):
+            documents = make_documents(model, Path(place), docs, max_length=asked.max_length)
+            results.append(measure_size(model, documents, docs, asked))
+            print(json.dumps(results[-1], indent=2), flush=True)
+    keep("scaling.json", results)
+    (RESULTS / "scaling.svg").write_text(picture(results))
+
+
+def measure_size(
+    model: Path, documents: Documents, docs: int, asked: argparse.Namespace
+) -> dict[str, Any]:
+    """Builds one size."""
+    run = run_alone(__file__, model, documents.corpus)
+    return {
+        "case": f"{docs} documents",
+        "documents": docs,
+        "max_length": asked.max_length,
+        "tokens": documents.num_tokens,
+        "build_seconds": run.said["build_seconds"],
+        "tokens_per_second": documents.num_tokens / run.said["build_seconds"],
+        "processor_seconds": run.processor_seconds,
+        "peak_bytes": run.peak_bytes,
+        "commit": commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "hardware": hardware(),
+        "command": f"python benchmarks/scaling.py --docs {asked.docs}"
+        f" --max-length {asked.max_length}",
+    }
+
+
+def worker(model: str, corpus: str) -> None:
+    """Builds one index, and says how long the build alone took."""
+    with tempfile.TemporaryDirectory() as out:
+        ours = our_build(Path(model), Path(corpus), Path(out) / "index", "float32", "float32", 4096)
+        started = time.perf_counter()
+        ours.build()
+        finish(build_seconds=time.perf_counter() - started)
+
+
+def picture(results: list[dict[str, Any]]) -> str:
+    """Draws time and memory over the number of tokens, both from zero, as SVG."""
+    tokens = [result["tokens"] / 1e3 for result in results]
+    panels = (
+        ("Time of the build, seconds", [result["build_seconds"] for result in results], True),
+        ("Peak of memory, GB", [result["peak_bytes"] / 1e9 for result in results], False),
+    )
+    drawn = "".join(
+        f'<g transform="translate({n * WIDTH} 0)">{panel(title, tokens, values, is_linear)}</g>'
+        for n, (title, values, is_linear) in enumerate(panels)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * WIDTH} {HEIGHT}" '
+        f'width="{2 * WIDTH}" height="{HEIGHT}" font-family="sans-serif" font-size="11" '
+        f'fill="{INK}"><rect width="100%" height="100%" fill="white"/>{drawn}</svg>\n'
+    )
+
+
+def panel(title: str, tokens: list[float], values: list[float], is_linear: bool) -> str:
+    """Draws one curve with its points' values.
+
+    Dashed is what the first point foretells: proportion (`is_linear`), or no change.
+    """
+    right, top = 1.08 * max(tokens), 1.25 * max(values)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = MARGIN + x / right * (WIDTH - MARGIN - 16)
+        return across, HEIGHT - MARGIN - y / top * (HEIGHT - 2 * MARGIN)
+
+    def line(points: list[tuple[float, float]], style: str) -> str:
+        joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        return f'<polyline fill="none" points="{joined}" {style}/>'
+
+    left = values[0] / tokens[0] if is_linear else 0.0
+    foretold = [place(0, 0 if is_linear else values[0])]
+    foretold.append(place(right, left * right if is_linear else values[0]))
+    points = [place(x, y) for x, y in zip(tokens, values, strict=True)]
+    floor = HEIGHT - MARGIN
+    parts = [
+        f'<text x="{MARGIN}" y="24" font-size="13">{title}</text>',
+        line([place(0, top), place(0, 0), place(right, 0)], f'stroke="{INK}"'),
+        line(foretold, f'stroke="{QUIET}" stroke-dasharray="4 4"'),
+        line(points, f'stroke="{LINE}" stroke-width="2"'),
+        f'<text x="{WIDTH - 16}" y="{floor + 34}" text-anchor="end">thousand tokens</text>',
+        f'<text x="{MARGIN - 6}" y="{floor + 4}" text-anchor="end">0</text>',
+    ]
+    for (x, y), count, value in zip(points, tokens, values, strict=True):
+        parts += [
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{LINE}"/>',
+            f'<text x="{x:.1f}" y="{y - 9:.1f}" text-anchor="end">{value:.3g}</text>',
+            f'<text x="{x:.1f}" y="{floor + 16}" text-anchor="middle">{count:.0f}</text>',
+        ]
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["worker"]:
+        worker(*sys.argv[2:])
+    else:
+        main()
