@@ -199,7 +199,12 @@ class AttributionSettings(Settings):
     damping: float = Field(
         default=0.1,
         ge=0,
-        description="Of `influence` and `trak`, in mean eigenvalues of a module's curvature.",
+        description="Of `influence`, `ekfac` and `trak`, in mean eigenvalues of a module's "
+        "curvature.",
+    )
+    fisher_labels: Literal["sampled", "given"] = Field(
+        default="sampled",
+        description="Whose labels the curvature of `ekfac` has: the model's own, or the texts'.",
     )
     checkpoint_local: bool = Field(
         default=False,

@@ -117,7 +117,9 @@ def planted() -> SimpleNamespace:
     from torch import nn
 
     from whence.gradients import streamed_products
+    from whence.gradients.ekfac import ekfac_preconditioner
     from whence.methods import FINAL, Inputs, View
+    from whence.methods.views import EKFAC
     from whence.models import estimate_second_moments
     from whence.study.views import shared_between_sides
 
@@ -156,6 +158,17 @@ def planted() -> SimpleNamespace:
             view: streamed_products(seen, which, queries, modules=modules, token_batch_size=256)
             for view, seen in models.items()
         }
+        curvature = ekfac_preconditioner(
+            model, which, modules=modules, token_batch_size=256, damping=0.1
+        )
+        products[EKFAC] = streamed_products(
+            model,
+            which,
+            queries,
+            modules=modules,
+            token_batch_size=256,
+            preconditioner=curvature,
+        )
         settings = AttributionSettings(seed=5, checkpoints=(20, 40), learning_rates=(3e-3, 1e-3))
         rows = {FINAL: rows_of(model, which, queries, modules)}
         return Inputs(queries, which, model, products, settings, rows=rows)

@@ -214,6 +214,31 @@ def test_a_step_that_the_testbed_did_not_keep_is_refused_at_once(tmp_path: Path)
         view_source(demo_study("nano"), View(384), cache=tmp_path)
 
 
+def test_a_curvature_is_fitted_once_and_told(tiny: Path) -> None:
+    attribution = {"methods": ("gradient_dot", "ekfac"), "damping": 0.2, "seed": 3}
+    run = _run(tiny, attribution=attribution)
+    record = load_run(run, manifest={})
+    dot, ekfac = record.scores
+    told = {"correction": "ekfac", "damping": 0.2, "labels": "sampled", "label_seed": 3}
+    assert told.items() <= ekfac.settings.items()
+    assert dot.settings["correction"] == "none"
+    query = ekfac.query_ids.index("memorized/herons")
+    assert ekfac.ranking(query)[0] == len(record.corpus) - 1
+    before = (run / "products-final-ekfac" / "manifest.json").read_bytes()
+    again = {**attribution, "methods": ("ekfac", "gradient_dot")}
+    _run(tiny, attribution=again)
+    assert (run / "products-final-ekfac" / "manifest.json").read_bytes() == before
+    other = _run(tiny, attribution={**attribution, "fisher_labels": "given"})
+    given = load_run(other, manifest={}).scores[1]
+    assert not np.allclose(given.values, ekfac.values, rtol=1e-2)
+
+
+def test_a_stored_index_has_no_curvature(tiny: Path) -> None:
+    settings = {"methods": ("ekfac",), "path": "stored"}
+    with pytest.raises(SettingsError, match="final-ekfac is corrected by curvature"):
+        _run(tiny, attribution=settings)
+
+
 def test_hubs_are_told_before_and_after(tiny: Path) -> None:
     methods = ("gradient_dot", "gradient_dot_centered", "length")
     run = _run(tiny, force=True, attribution={"methods": methods})

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -48,6 +48,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+class Preconditioner(NamedTuple):
+    """What queries' gradients become before they meet the examples', and what determines it."""
+
+    apply: "Callable[[dict[str, Tensor]], dict[str, Tensor]]"
+    settings: Mapping[str, Any]
+
+
 def streamed_products(
     model: LoadedModel,
     corpus: Corpus,
@@ -56,6 +63,7 @@ def streamed_products(
     modules: Sequence[str],
     token_batch_size: int,
     second_moments: "Mapping[str, Tensor] | None" = None,
+    preconditioner: Preconditioner | None = None,
     work: Path | None = None,
     progress: Progress = SILENT,
 ) -> GradientProducts:
@@ -75,6 +83,8 @@ def streamed_products(
             only by rounding.
         second_moments: Adam's, by parameter name. Gradients of both sides are divided by their
             roots (`adam_scales`), and norms and products are those of what results.
+        preconditioner: Changes the queries' gradients, after their norms were taken, such as
+            EK-FAC's inverse does.
         work: A directory for finished blocks. A run that was cut short continues from there and
             ends with the same numbers; the caller deletes it.
         progress: Who watches.
@@ -108,11 +118,14 @@ def streamed_products(
         "model": model.fingerprint,
         "corpus": corpus.fingerprint,
         "correction": "none" if second_moments is None else "adam",
+        **({} if preconditioner is None else preconditioner.settings),
     }
     gradients = query_gradients(
         model, queries, modules=modules, token_batch_size=tokens, scales=scales
     )
     norms = query_norms(gradients, queries)
+    if preconditioner is not None:
+        gradients = preconditioner.apply(gradients)
     largest = max(rows.shape[1] for rows in gradients.values())
     todo = plan_pass(corpus, token_batch_size=tokens, num_weights=largest)
     blocks = group_batches(todo.batches, todo.lengths, block_tokens=BLOCK_TOKENS)

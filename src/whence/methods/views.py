@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 Checkpoint = Literal["final", "initial"] | int
-Correction = Literal["none", "adam", "adam_step"]
+Correction = Literal["none", "adam", "adam_step", "ekfac"]
 
 
 class View(NamedTuple):
@@ -18,8 +18,9 @@ class View(NamedTuple):
 
     `checkpoint` is the study's own model ("final"), the randomly initialised one, or a step of
     training. `correction` says by what gradients are divided before they are multiplied, with v
-    Adam's second moments: nothing; √v + ε on both sides ("adam", as TrackStar does); or √v + ε
-    once, shared between the sides ("adam_step"), so that a product is what one step of Adam does.
+    Adam's second moments: nothing; √v + ε on both sides ("adam", as TrackStar does); √v + ε once,
+    shared between the sides ("adam_step"), so that a product is what one step of Adam does; or the
+    damped curvature in EK-FAC's approximation, once ("ekfac").
     """
 
     checkpoint: Checkpoint = "final"
@@ -35,6 +36,7 @@ class View(NamedTuple):
 
 FINAL = View()
 ADAM = View("final", "adam")
+EKFAC = View("final", "ekfac")
 
 
 def dots(products: GradientProducts) -> "Float[np.ndarray, 'queries examples']":

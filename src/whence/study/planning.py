@@ -112,7 +112,7 @@ def plan_passes(
     )
     if found.path == "stored":
         require_engine()
-    passes = len(sources.labels)
+    passes = sum(source.num_passes for source in (*sources.products, *sources.rows))
     if passes > 1:
         found = replace(
             found,

@@ -108,6 +108,7 @@ def products_stage(
 
     model = source.open(model)
     origin = dict(source.moments.origin) if source.moments else {}
+    curvature = curvature_settings(settings) if source.view.correction == "ekfac" else {}
     inputs = {
         "model": model.fingerprint,
         "view": source.view.label,
@@ -118,6 +119,7 @@ def products_stage(
         "path": plan.path,
         "projection_dim": plan.projection_dim,
         "projection_seed": settings.projection_seed,
+        **curvature,
     }
     if not is_current(directory, kind="products", inputs=inputs):
         with building(directory, kind="products", inputs=inputs, resume=True) as partial:
@@ -127,6 +129,7 @@ def products_stage(
                     corpus,
                     queries,
                     source=source,
+                    curvature=curvature,
                     modules=modules,
                     token_batch_size=settings.token_batch_size,
                     work=partial / "work",
@@ -217,10 +220,18 @@ def _streamed(
     queries: Sequence[Query],
     *,
     source: ViewSource,
+    curvature: Mapping[str, Any],
     **arguments: Any,
 ) -> GradientProducts:
     from whence.gradients import streamed_products
+    from whence.gradients.ekfac import ekfac_preconditioner
 
+    if curvature:
+        parts = ("modules", "token_batch_size", "progress")
+        preconditioner = ekfac_preconditioner(
+            model, corpus, **curvature, **{part: arguments[part] for part in parts}
+        )
+        return streamed_products(model, corpus, queries, preconditioner=preconditioner, **arguments)
     if source.moments is None:
         return streamed_products(model, corpus, queries, **arguments)
     moments = source.moments.load(model, corpus)
@@ -229,11 +240,20 @@ def _streamed(
     return streamed_products(model, corpus, queries, second_moments=moments, **arguments)
 
 
+def curvature_settings(settings: AttributionSettings) -> dict[str, Any]:
+    """Tells what determines a curvature beside the model and the corpus."""
+    return {
+        "damping": settings.damping,
+        "labels": settings.fisher_labels,
+        "label_seed": settings.seed,
+    }
+
+
 def _refuse_correction(source: ViewSource) -> None:
-    if source.moments is not None:
+    if source.view.correction != "none":
+        by = "curvature" if source.view.correction == "ekfac" else "second moments"
         raise SettingsError(
-            f"The view {source.view.label} is corrected by second moments, which a stored index "
-            "does not do.",
+            f"The view {source.view.label} is corrected by {by}, which a stored index does not do.",
             'Set `path = "streamed"`, or leave the method out.',
         )
 

@@ -35,6 +35,11 @@ class ViewSource:
     cache: Path
     moments: Moments | None
 
+    @property
+    def num_passes(self) -> int:
+        """About how many passes over the corpus it takes; EK-FAC fits its factors in two more."""
+        return 3 if self.view.correction == "ekfac" else 1
+
     def open(self, model: LoadedModel) -> LoadedModel:
         """Loads the view's model; `model` is the study's own, which is not loaded again."""
         if self.view.checkpoint == "final":
@@ -70,7 +75,7 @@ def view_source(study: StudySettings, view: View, *, cache: Path) -> ViewSource:
                 f"{study.model.name} has no checkpoint at step {view.checkpoint}.",
                 f"Take some of {', '.join(map(str, all_steps(testbed)))}.",
             )
-    moments = None if view.correction == "none" else _moments(study, view, cache)
+    moments = _moments(study, view, cache) if view.correction.startswith("adam") else None
     return ViewSource(view, study.model, cache, moments)
 
 

@@ -1,0 +1,137 @@
+"""Which labels would the model have given, and what is the gradient of their loss?
+
+The curvature of a language model's loss that has no negative directions, the Gauss-Newton matrix,
+is the second moment of gradients whose labels the model drew itself (the true Fisher matrix); with
+the labels of the text it would be the empirical one, which shrinks where the model is right.
+
+A label depends on the seed and on the example's tokens alone, and on how many copies of it came
+before: not on the batch, nor on the order of the corpus.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from whence.gradients.batches import (
+    IGNORED,
+    Padded,
+    affordable_sequences,
+    affordable_tokens,
+    length_batches,
+    model_device,
+    pad,
+)
+from whence.progress import SILENT, Progress
+from whence.records import Corpus, LoadedModel
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+
+Labels = Literal["sampled", "given"]
+
+
+class FisherBatch(NamedTuple):
+    """Some examples, and a number in [0, 1) for each position, from which its label is drawn."""
+
+    padded: Padded
+    chances: "Float[Tensor, 'batch positions']"
+
+    @property
+    def positions(self) -> "Bool[Tensor, 'batch positions']":
+        """The positions that predict a token."""
+        import torch.nn.functional as F  # noqa: N812
+
+        return F.pad(self.padded.labels[:, 1:] != IGNORED, (0, 1))
+
+
+def fisher_batches(
+    model: LoadedModel,
+    corpus: Corpus,
+    *,
+    token_batch_size: int,
+    num_weights: int,
+    seed: int,
+    progress: Progress = SILENT,
+    name: str = "Curvature",
+) -> Iterator[FisherBatch]:
+    """Pads all examples of at least two tokens, longest first, each copy on its own.
+
+    Args:
+        model: The model, whose logits have to fit into memory.
+        corpus: The examples.
+        token_batch_size: The most tokens of a batch, padding included.
+        num_weights: How many numbers are held for each example of a batch.
+        seed: Of the labels.
+        progress: Who watches.
+        name: What they are told.
+    """
+    import torch
+
+    batches = length_batches(
+        corpus.lengths,
+        token_batch_size=affordable_tokens(model, token_batch_size),
+        max_sequences=affordable_sequences(num_weights),
+    )
+    copies = _copies(corpus)
+    total = sum(int(corpus.lengths[rows].sum()) for rows in batches)
+    with progress.task(name, total=total, unit="tokens") as task:
+        for rows in batches:
+            sequences = [corpus.input_ids(int(row)) for row in rows]
+            padded = pad(sequences)
+            chances = torch.zeros(padded.input_ids.shape, dtype=torch.float64)
+            for place, (row, tokens) in enumerate(zip(rows, sequences, strict=True)):
+                drawn = _chances(tokens, copy=copies[row], seed=seed)
+                chances[place, : len(tokens)] = torch.from_numpy(drawn)
+            yield FisherBatch(padded, chances)
+            task.advance(int(corpus.lengths[rows].sum()))
+
+
+def fisher_pass(model: LoadedModel, batch: FisherBatch, *, labels: Labels) -> "Tensor":
+    """Runs a batch forward and backward with the labels that were chosen.
+
+    Returns:
+        The labels, as long as the inputs; `IGNORED` at the first position and the padding.
+    """
+    import torch
+    import torch.nn.functional as F  # noqa: N812
+
+    device = model_device(model)
+    logits = model.model(batch.padded.input_ids.to(device), use_cache=False).logits[:, :-1]
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    targets = batch.padded.labels[:, 1:].to(device)
+    if labels == "sampled":
+        targets = draw(logits.detach(), batch.chances[:, :-1].to(device)).where(
+            targets != IGNORED, IGNORED
+        )
+    F.cross_entropy(logits.mT, targets, ignore_index=IGNORED, reduction="sum").backward()
+    return F.pad(targets, (1, 0), value=IGNORED)
+
+
+def draw(
+    logits: "Float[Tensor, 'batch positions words']",
+    chances: "Float[Tensor, 'batch positions']",
+) -> "Int[Tensor, 'batch positions']":
+    """Draws a word for each position: the one at which the summed probabilities pass the chance."""
+    ends = logits.softmax(-1).cumsum(-1)
+    passed = (ends < chances.to(ends.dtype).unsqueeze(-1) * ends[..., -1:]).sum(-1)
+    return passed.clamp_(max=logits.shape[-1] - 1)
+
+
+def _copies(corpus: Corpus) -> list[int]:
+    """Counts, for each example, how many before it have the same tokens."""
+    seen: dict[bytes, int] = {}
+    found = []
+    for row in range(len(corpus)):
+        key = np.asarray(corpus.input_ids(row), dtype=np.int64).tobytes()
+        found.append(seen.get(key, 0))
+        seen[key] = found[-1] + 1
+    return found
+
+
+def _chances(tokens: Sequence[int], *, copy: int, seed: int) -> "np.ndarray":
+    key = np.asarray([seed, copy, *tokens], dtype=np.int64).tobytes()
+    words = np.frombuffer(hashlib.sha256(key).digest(), dtype=np.uint32)
+    return np.random.default_rng(words).random(len(tokens))
