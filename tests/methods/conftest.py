@@ -1,6 +1,7 @@
 """A small fitted model, a corpus with planted copies, and everything that methods need."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,6 +33,13 @@ def corpus_of(sequences: Sequence[Sequence[int]], ids: Sequence[str]) -> Corpus:
         }
     )
     return Corpus(name="tiny", description="planted", table=table)
+
+
+def dated(corpus: Corpus) -> Corpus:
+    """The same corpus, as if training had seen each example in the order of its id's number."""
+    steps = pa.array([int(name[1:]) + 1 for name in corpus.ids], pa.int64())
+    place = corpus.table.column_names.index("step")
+    return replace(corpus, table=corpus.table.set_column(place, "step", steps))
 
 
 def text_of(tokens: Sequence[int]) -> str:
@@ -118,8 +126,9 @@ def planted() -> SimpleNamespace:
 
     from whence.gradients import streamed_products
     from whence.gradients.ekfac import ekfac_preconditioner
+    from whence.gradients.source import Segment, source_products
     from whence.methods import FINAL, Inputs, View
-    from whence.methods.views import EKFAC
+    from whence.methods.views import EKFAC, SOURCE
     from whence.models import estimate_second_moments
     from whence.study.views import shared_between_sides
 
@@ -142,6 +151,11 @@ def planted() -> SimpleNamespace:
         View(step, "adam_step"): shared_between_sides(moments[View(step)]) for step in (20, 40)
     }
     modules = [n for n, m in model.model.base_model.named_modules() if isinstance(m, nn.Linear)]
+
+    segments = [
+        Segment(0, 15, 0.04, 0.0, lambda: (models[View(20)], moments[View(20)])),
+        Segment(15, 30, 0.02, 0.0, lambda: (models[FINAL], moments[FINAL])),
+    ]
 
     def inputs_for(which: Corpus) -> Inputs:
         products = {
@@ -168,6 +182,9 @@ def planted() -> SimpleNamespace:
             modules=modules,
             token_batch_size=256,
             preconditioner=curvature,
+        )
+        products[SOURCE] = source_products(
+            model, dated(which), queries, segments=segments, modules=modules, token_batch_size=256
         )
         settings = AttributionSettings(seed=5, checkpoints=(20, 40), learning_rates=(3e-3, 1e-3))
         rows = {FINAL: rows_of(model, which, queries, modules)}

@@ -235,8 +235,36 @@ def test_a_curvature_is_fitted_once_and_told(tiny: Path) -> None:
 
 def test_a_stored_index_has_no_curvature(tiny: Path) -> None:
     settings = {"methods": ("ekfac",), "path": "stored"}
-    with pytest.raises(SettingsError, match="final-ekfac is corrected by curvature"):
+    with pytest.raises(SettingsError, match="final-ekfac is corrected by ekfac"):
         _run(tiny, attribution=settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": {"name": "gpt2"}}, "`source` is undefined for gpt2, because the learning rate"),
+        ({"corpus": {"source": "testbed:mini"}}, "`source` is undefined for testbed:mini"),
+        ({"model": {"name": "testbed:nano", "revision": "step64"}}, "checkpoint is step 64"),
+        ({"checkpoints": (64,)}, "last of `checkpoints` is 64, .* ends with step 488"),
+        ({"checkpoints": ()}, "names no checkpoints"),
+        ({"checkpoints": (488, 64)}, "do not ascend"),
+    ],
+)
+def test_training_that_is_not_known_is_not_followed(
+    tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
+    from whence.study.planning import prepare
+
+    checkpoints = changes.pop("checkpoints", (64, 488))
+    study = {
+        "title": "t",
+        "model": {"name": "testbed:nano"},
+        "corpus": {"source": "testbed:nano"},
+        "behaviors": {"file": "testbed:nano"},
+        "attribution": {"methods": ("source",), "checkpoints": checkpoints},
+    }
+    with pytest.raises(SettingsError, match=said):
+        prepare(StudySettings.model_validate(study | changes), cache=tmp_path)
 
 
 def test_hubs_are_told_before_and_after(tiny: Path) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 Checkpoint = Literal["final", "initial"] | int
-Correction = Literal["none", "adam", "adam_step", "ekfac"]
+Correction = Literal["none", "adam", "adam_step", "ekfac", "source"]
 
 
 class View(NamedTuple):
@@ -20,7 +20,8 @@ class View(NamedTuple):
     training. `correction` says by what gradients are divided before they are multiplied, with v
     Adam's second moments: nothing; √v + ε on both sides ("adam", as TrackStar does); √v + ε once,
     shared between the sides ("adam_step"), so that a product is what one step of Adam does; or the
-    damped curvature in EK-FAC's approximation, once ("ekfac").
+    damped curvature in EK-FAC's approximation, once ("ekfac"). With "source" the training that led
+    to the checkpoint is unrolled, and what stands for a product is the whole effect.
     """
 
     checkpoint: Checkpoint = "final"
@@ -37,6 +38,7 @@ class View(NamedTuple):
 FINAL = View()
 ADAM = View("final", "adam")
 EKFAC = View("final", "ekfac")
+SOURCE = View("final", "source")
 
 
 def dots(products: GradientProducts) -> "Float[np.ndarray, 'queries examples']":

@@ -108,6 +108,7 @@ def products_stage(
 
     model = source.open(model)
     origin = dict(source.moments.origin) if source.moments else {}
+    origin |= dict(source.unrolled.origin) if source.unrolled else {}
     curvature = curvature_settings(settings) if source.view.correction == "ekfac" else {}
     inputs = {
         "model": model.fingerprint,
@@ -226,6 +227,9 @@ def _streamed(
     from whence.gradients import streamed_products
     from whence.gradients.ekfac import ekfac_preconditioner
 
+    if source.unrolled is not None:
+        del arguments["work"]
+        return source.unrolled.products(model, corpus, queries, **arguments)
     if curvature:
         parts = ("modules", "token_batch_size", "progress")
         preconditioner = ekfac_preconditioner(
@@ -251,7 +255,7 @@ def curvature_settings(settings: AttributionSettings) -> dict[str, Any]:
 
 def _refuse_correction(source: ViewSource) -> None:
     if source.view.correction != "none":
-        by = "curvature" if source.view.correction == "ekfac" else "second moments"
+        by = "second moments" if source.moments else source.view.correction
         raise SettingsError(
             f"The view {source.view.label} is corrected by {by}, which a stored index does not do.",
             'Set `path = "streamed"`, or leave the method out.',

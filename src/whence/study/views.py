@@ -11,6 +11,7 @@ from whence.methods import FINAL, View
 from whence.records import Corpus, LoadedModel
 from whence.settings import ModelSettings, StudySettings
 from whence.study import inputs as sources
+from whence.study.unrolled import Unrolled, source_training
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,17 +29,21 @@ class Moments:
 
 @dataclass(frozen=True)
 class ViewSource:
-    """A view that can be opened: nothing is loaded yet. `moments` is None without correction."""
+    """A view that can be opened: nothing is loaded yet.
+
+    `moments` is None where Adam corrects nothing, `unrolled` where training is not followed.
+    """
 
     view: View
     settings: ModelSettings
     cache: Path
     moments: Moments | None
+    unrolled: Unrolled | None = None
 
     @property
     def num_passes(self) -> int:
         """About how many passes over the corpus it takes; EK-FAC fits its factors in two more."""
-        return 3 if self.view.correction == "ekfac" else 1
+        return 3 if self.view.correction in ("ekfac", "source") else 1
 
     def open(self, model: LoadedModel) -> LoadedModel:
         """Loads the view's model; `model` is the study's own, which is not loaded again."""
@@ -76,7 +81,20 @@ def view_source(study: StudySettings, view: View, *, cache: Path) -> ViewSource:
                 f"Take some of {', '.join(map(str, all_steps(testbed)))}.",
             )
     moments = _moments(study, view, cache) if view.correction.startswith("adam") else None
-    return ViewSource(view, study.model, cache, moments)
+    unrolled = _unrolled(study, cache) if view.correction == "source" else None
+    return ViewSource(view, study.model, cache, moments, unrolled)
+
+
+def _unrolled(study: StudySettings, cache: Path) -> Unrolled:
+    def open_view(
+        view: View, model: LoadedModel, corpus: Corpus
+    ) -> "tuple[LoadedModel, dict[str, Tensor]]":
+        source = view_source(study, view, cache=cache)
+        assert source.moments is not None, "what Adam corrects has second moments"
+        seen = source.open(model)
+        return seen, source.moments.load(seen, corpus)
+
+    return source_training(study, open_view=open_view)
 
 
 def with_learning_rates(study: StudySettings) -> StudySettings:
