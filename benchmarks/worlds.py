@@ -115,7 +115,7 @@ def _world(seed: str) -> dict[tuple[str, str, str], dict[str, Any]]:
     found = validate_run(run, bank=PLACE / "bank", num_second=0, progress=progress())
     return {
         (figure["measure"], figure["kind"], figure["method"]): {
-            name: figure[name] for name in ("value", "interval", "n")
+            name: figure[name] for name in ("value", "low", "high", "n")
         }
         for figure in found.values["figures"]
     }

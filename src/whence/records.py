@@ -313,7 +313,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Everything that a page shows."""
+    """Everything that a page shows. `validation` is what `whence validate` found of this run."""
 
     title: str
     model: str
@@ -330,3 +330,4 @@ class RunRecord:
     gold: Mapping[str, frozenset[str]] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    validation: Mapping[str, Any] | None = None

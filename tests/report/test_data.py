@@ -14,6 +14,20 @@ from whence.report.data import FORMAT, page_data
 from whence.report.examples import Shown, length_limit
 from whence.report.wording import parts_left_out
 
+ESTIMATE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+CONTROL = {"name": "a random order", **ESTIMATE, "value": 0.1}
+COLUMN = {"measure": "planted AP", "unit": "average precision", "kind": "all", "control": CONTROL}
+LEADERBOARD = {
+    "figures": [
+        COLUMN | ESTIMATE | {"method": "bm25"},
+        COLUMN | ESTIMATE | {"method": "<b>imported</b>", "value": None},
+        COLUMN | ESTIMATE | {"method": "bm25", "measure": "MRR"},
+    ],
+    "undefined": {"LDS": "no bank", "other": "not shown"},
+    "compared": ["planted AP", "LDS"],
+    "sentences": ["bm25, planted AP: <i>better</i>."],
+}
+
 
 @pytest.fixture(scope="module")
 def found(record: RunRecord) -> dict:
@@ -104,6 +118,16 @@ def test_the_completion_alone_is_queried_unless_a_contrast_was_asked(record: Run
     assert by_id(found, "style-000-norland")["query"]["form"] == "plain"
     plain = page_data(replace(record, manifest={}))
     assert {b["query"]["form"] for b in plain["behaviors"]} == {"plain"}
+
+
+def test_a_leaderboard_has_a_cell_per_method_and_kind_and_its_control(record: RunRecord):
+    found = page_data(replace(record, validation=LEADERBOARD))["validation"]
+    (measure,) = found["measures"]
+    assert measure["name"] == "planted AP"
+    assert [f["value"] for f in measure["figures"]] == [0.5, None]
+    assert measure["controls"]["all"] == {"name": "a random order", **ESTIMATE, "value": 0.1}
+    assert found["undefined"] == {"LDS": "no bank"}
+    assert page_data(record)["validation"] is None
 
 
 def test_without_gold_nothing_is_said_about_it(plausible):

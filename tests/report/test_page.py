@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from tests.report.test_data import LEADERBOARD
 
 from whence.errors import ArtifactError
 from whence.records import RunRecord
@@ -151,6 +152,14 @@ class TestInBrowser:
             assert behavior.id in text
         assert "Not found is not absent" in text
         assert "100 %" in text.replace("\u202f", " ")
+
+    def test_a_leaderboard_is_shown_as_text(self, record: RunRecord, tmp_path: Path):
+        validated = replace(record, validation=LEADERBOARD)
+        text = drawn(write_page(validated, tmp_path / "p.html"), "", tmp_path)
+        assert "Which methods may be trusted with what" in text
+        assert "<b>imported</b>" in text
+        assert "0.40 to 0.60" in text
+        assert "LDS: no bank" in text
 
     def test_a_link_opens_a_behavior_and_a_method(self, record: RunRecord, tmp_path: Path):
         path = write_page(record, tmp_path / "p.html")

@@ -12,7 +12,7 @@ from whence.errors import ArtifactError, SettingsError
 from whence.settings import load_study
 from whence.study.bank import make_retrainings
 from whence.study.demo import demo_study
-from whence.study.run import run_study
+from whence.study.run import run_study, write_report
 from whence.study.validate import validate_run
 
 
@@ -33,6 +33,26 @@ def test_what_does_not_apply_is_undefined_with_a_reason(finished: Path):
     assert any("gradient_cosine_initial is not among" in s for s in stored["sentences"])
     assert stored["methods"]["bm25"]["seconds"] >= 0
     assert "undefined here" in found.text
+
+
+def test_the_leaderboard_is_on_the_page_until_the_run_changes(finished: Path):
+    def leaderboard() -> dict | None:
+        page = write_report(finished).read_text(encoding="utf-8")
+        data = page.split('<script type="application/json" id="data">')[1].split("</script>")[0]
+        return json.loads(data)["validation"]
+
+    stored = validate_run(finished).values
+    found = leaderboard()
+    assert found is not None
+    assert found["sentences"] == stored["sentences"]
+    assert found["undefined"]["tail-patch"] == stored["undefined"]["tail-patch"]
+    write_json(finished / "validation.json", stored | {"run": "another"})
+    assert leaderboard() is None
+    (finished / "validation.json").write_text("{")
+    with pytest.raises(ArtifactError, match="whence validate"):
+        leaderboard()
+    (finished / "validation.json").unlink()
+    assert leaderboard() is None
 
 
 def test_another_run_tells_how_stable_scores_are(finished: Path):

@@ -17,7 +17,7 @@ def validate(
 ) -> None:
     """Hold a run's methods against planted truth, one more step, retraining and each other.
 
-    Everything is stored in the run as validation.json.
+    Everything is stored in the run as validation.json, and the leaderboard is put on its page.
 
     Parameters
     ----------

@@ -29,9 +29,9 @@ def load_second_moments(path: Path, model: LoadedModel) -> "dict[str, Tensor]":
     Args:
         path: A `.safetensors` file whose names are the parameters', alone or as `exp_avg_sq/NAME`
             or `NAME.exp_avg_sq`, where a name may also be GPT-NeoX's own, such as
-            `sequential.2.attention.dense.weight`; or a PyTorch file with `state` and `param_groups`. There,
-            parameters are numbered: by the names the file gives, or else in the order of a Hugging
-            Face trainer, those with weight decay first.
+            `sequential.2.attention.dense.weight`; or a PyTorch file with `state` and
+            `param_groups`. There, parameters are numbered: by the names the file gives, or else in
+            the order of a Hugging Face trainer, those with weight decay first.
         model: The model the state belongs to.
 
     Returns:
@@ -150,7 +150,7 @@ def _names(groups: list[Mapping[str, Any]], model: LoadedModel, path: Path) -> d
 
 
 def _neox_name(name: str, model: LoadedModel) -> str:
-    """What GPT-NeoX, which numbers the stages of a pipeline, calls a parameter of a converted model.
+    """What GPT-NeoX, which numbers the stages of a pipeline, calls a converted model's parameter.
 
     Stage 0 embeds, 1 prepares the input, the layers follow from 2 on, one stage restores the
     input's layout, one normalizes and the last one is the output layer.

@@ -66,6 +66,7 @@ def page_data(record: RunRecord) -> dict[str, Any]:
             "methods": methods,
             "behaviors": behaviors,
             "across": across,
+            "validation": _validation(record.validation),
             "examples": _examples(record, shown),
             "commands": record.commands,
             "manifest": record.manifest,
@@ -125,6 +126,35 @@ def _method(scores: Scores) -> dict[str, Any]:
         "orientation": scores.orientation,
         "settings": _jsonable(scores.settings),
         "seconds": scores.seconds,
+    }
+
+
+def _validation(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The leaderboard: what methods are compared by, and what it says in words."""
+    if found is None:
+        return None
+    names = dict.fromkeys(figure["measure"] for figure in found["figures"])
+    return {
+        "measures": [_measure(found, name) for name in found["compared"] if name in names],
+        "undefined": {
+            name: why
+            for name, why in found["undefined"].items()
+            if any(compared.startswith(name) for compared in found["compared"])
+        },
+        "sentences": found["sentences"],
+    }
+
+
+def _measure(found: Mapping[str, Any], name: str) -> dict[str, Any]:
+    figures = [figure for figure in found["figures"] if figure["measure"] == name]
+    estimate = ("value", "low", "high", "n")
+    return {
+        "name": name,
+        "unit": figures[0]["unit"],
+        "figures": [{key: f[key] for key in ("method", "kind", *estimate)} for f in figures],
+        "controls": {
+            f["kind"]: {key: f["control"][key] for key in ("name", *estimate)} for f in figures
+        },
     }
 
 

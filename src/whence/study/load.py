@@ -14,6 +14,7 @@ from whence.study import inputs as sources
 from whence.study.imported import load_imported
 
 RUN_FILE = "run.json"
+VALIDATION_FILE = "validation.json"
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,22 @@ def load_run(directory: Path, *, manifest: Mapping[str, Any]) -> RunRecord:
         gold=sources.planted(run.study.behaviors),
         commands=commands(directory),
         manifest=manifest,
+        validation=_validation(directory, manifest),
     )
+
+
+def _validation(directory: Path, manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What `whence validate` stored; None where it was not asked, or about an earlier run here."""
+    path = directory / VALIDATION_FILE
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return values if values["run"] == manifest.get("key") else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({error}).", "Run `whence validate` again, or remove the file."
+        ) from None
 
 
 def commands(directory: Path) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from whence.progress import SILENT, Progress
 from whence.records import RunRecord, Scores
 from whence.settings import StudySettings
 from whence.study.leaderboard_text import tell
-from whence.study.load import load_run, read_run_file
+from whence.study.load import VALIDATION_FILE, load_run, read_run_file
 from whence.study.measures import (
     planted_measures,
     removal_measure,
@@ -31,7 +31,6 @@ from whence.validation.leaderboard import (
 from whence.validation.stability import Agreement, agreement, signal_to_noise
 from whence.validation.statistics import mean_estimate
 
-VALIDATION_FILE = "validation.json"
 # By these, named before anything was measured, methods are compared; the other steps of the
 # tail-patch are stored beside them.
 COMPARED = (
@@ -67,7 +66,7 @@ def validate_run(
     """Holds a run's methods against planted truth, one more step, retraining and each other.
 
     Args:
-        directory: A finished run; `validation.json` is written into it.
+        directory: A finished run; `validation.json` is written into it, and its page again.
         bank: Where retrainings are kept; see `whence.study.bank`. Nothing is trained here.
         num_masks: Masks of the bank.
         num_second: Masks of its second seed.
@@ -83,6 +82,8 @@ def validate_run(
         ArtifactError: The directory is not a finished run, or a retraining cannot be read.
         SettingsError: The run has no method, or another run is about other examples or queries.
     """
+    from whence.report import write_page
+
     manifest = read_manifest(directory)
     record = load_run(directory, manifest=manifest)
     study = read_run_file(directory).study
@@ -122,10 +123,12 @@ def validate_run(
         "removal": about_removal,
         "agreement": [_agreement(a) for a in (*agreements, *repeats)],
         "signal_to_noise": noise,
+        "compared": list(COMPARED),
         "sentences": list(board.sentences),
         "versions": versions(),
     }
     write_json(directory / VALIDATION_FILE, values)
+    write_page(replace(record, validation=values), directory / "index.html")
     return Validation(values, tell(values, printed=PRINTED))
 
 

@@ -308,6 +308,47 @@ function acrossSection() {
   return parts.length ? el("section", { id: "across" }, el("h2", null, "Across behaviors"), parts) : null;
 }
 
+// What the methods are worth.
+
+function estimate(e) {
+  if (!e || e.value === null) return el("td", { class: "soft small" }, UNDEFINED);
+  return el("td", { class: "num", title: plural(e.n, "query", "queries") }, signed(e.value.toFixed(3)),
+    el("span", { class: "cell-interval" }, e.low === null ? "n\u00a0=\u00a0" + e.n : signed(`${e.low.toFixed(2)} to ${e.high.toFixed(2)}`)));
+}
+
+function boardTable(columns, rows) {
+  return el("div", { class: "scroll" }, el("table", { class: "board" },
+    el("thead", null, el("tr", null, el("th", { scope: "col" }, "Method"), columns.map(([name, unit]) => el("th", { scope: "col" }, name, unit && el("div", { class: "soft" }, unit))))),
+    el("tbody", null, rows.map(([name, cells, about]) => el("tr", { class: about }, el("th", { scope: "row" }, name), cells.map(estimate))))));
+}
+
+function leaderboardSection() {
+  const board = DATA.validation;
+  if (!board) return null;
+  const find = (m, method, kind) => m.figures.find((f) => f.method === method && f.kind === kind);
+  const methods = [...new Set(board.measures.flatMap((m) => m.figures.map((f) => f.method)))];
+  const kinds = (m) => KINDS.filter((kind) => m.figures.some((f) => f.kind === kind && f.n));
+  const byKind = (m) => [
+    el("h3", null, m.name, " ", el("span", { class: "soft small" }, m.unit)),
+    boardTable(kinds(m).map((kind) => [kind]), [
+      ...methods.map((method) => [words(method), kinds(m).map((kind) => find(m, method, kind))]),
+      ["control: " + m.controls.all.name, kinds(m).map((kind) => m.controls[kind]), "control"],
+    ]),
+  ];
+  return el(
+    "section", { id: "leaderboard" },
+    el("h2", null, "Which methods may be trusted with what"),
+    el("p", { class: "soft" }, "Means over the behaviors with their 95\u202f% intervals; more is better, and the last row is what chance reaches. Retrieval finds copies in an untrained model as well; only the tail-patch and retraining say that an example had an effect."),
+    board.measures.length > 0 && boardTable(board.measures.map((m) => [m.name, m.unit]), [
+      ...methods.map((method) => [words(method), board.measures.map((m) => find(m, method, "all"))]),
+      ["control", board.measures.map((m) => m.controls.all), "control"],
+    ]),
+    Object.keys(board.undefined).length ? el("p", { class: "soft small" }, "Not measured here: ", Object.entries(board.undefined).map(([name, why]) => `${name}: ${why}`).join(" ")) : null,
+    fold("In words", el("ul", null, board.sentences.map((text) => el("li", null, text)))),
+    fold("By kind of behavior", board.measures.length > 0 && el("div", null, board.measures.map(byKind))),
+  );
+}
+
 // How to run it again.
 
 function pairs(object) {
@@ -359,6 +400,7 @@ function home() {
     limitsBox(),
     behaviorsSection(),
     acrossSection(),
+    leaderboardSection(),
     reproduceSection(),
   ];
 }

@@ -49,13 +49,13 @@ function jump(id) {
 }
 
 function masthead() {
-  const places = [["behaviors", "Behaviors"], ["across", "Across"], ["reproduce", "Run it again"], ["limits", "Limits"]];
+  const places = [["behaviors", "Behaviors"], ["across", "Across"], ["leaderboard", "Leaderboard"], ["reproduce", "Run it again"], ["limits", "Limits"]];
   const sensitive = DATA.behaviors.some((b) => b.kind === "toxic") || DATA.examples.some((e) => e.is_sensitive);
   return el(
     "header", { class: "masthead" },
     el("a", { class: "wordmark", href: link({ behavior: null, method: null, q: "", kind: null, verdict: null, preset: null }) }, "whence"),
     el("nav", { "aria-label": "Page" },
-      places.map(([id, name]) => (id === "across" && !DATA.methods.length ? null : el("a", { href: "#", onclick: jump(id) }, name))),
+      places.map(([id, name]) => ((id === "across" && !DATA.methods.length) || (id === "leaderboard" && !DATA.validation) ? null : el("a", { href: "#", onclick: jump(id) }, name))),
       sensitive && el("label", null, el("input", { type: "checkbox", checked: STATE.mask, onchange: (event) => { STATE.mask = event.target.checked; render(); } }), " mask toxic texts")),
   );
 }
