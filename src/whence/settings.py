@@ -202,6 +202,11 @@ class AttributionSettings(Settings):
         description="Of `influence`, `ekfac` and `trak`, in mean eigenvalues of a module's "
         "curvature.",
     )
+    ensemble: tuple[str, ...] = Field(
+        default=(),
+        description="Other models trained on the same corpus, which `trak` averages over: folders, "
+        "Hub ids, or `seed1`, `seed2` and so on of a testbed.",
+    )
     fisher_labels: Literal["sampled", "given"] = Field(
         default="sampled",
         description="Whose labels the curvature of `ekfac` has: the model's own, or the texts'.",

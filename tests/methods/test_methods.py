@@ -13,8 +13,7 @@ import torch
 
 from whence.errors import ModelError, SettingsError
 from whence.methods import FINAL, Inputs, View, score
-from whence.methods.contract import main_term
-from whence.methods.reading import read
+from whence.methods.reading import main_term, read
 from whence.records import GradientProducts, Query, Term
 from whence.settings import AttributionSettings
 

@@ -140,25 +140,54 @@ def test_influence_is_the_damped_inverse_between_two_gradients(case) -> None:
     np.testing.assert_allclose(score("influence", case).values, expected, rtol=1e-5)
 
 
-def test_trak_weights_by_what_is_not_yet_certain(case, planted) -> None:
+def _doubt(model, tokens: list[int], first: int) -> float:
     import torch
 
-    asked, examples = _dense(case)
+    ids = torch.tensor([tokens])
+    with torch.no_grad():
+        chances = model.model(ids).logits[0, :-1].softmax(-1)
+    right = chances[range(len(tokens) - 1), ids[0, 1:]]
+    return 1 - right[first - 1 :].mean().item()
 
-    def doubt(tokens: list[int], first: int) -> float:
-        ids = torch.tensor([tokens])
-        with torch.no_grad():
-            chances = planted.model.model(ids).logits[0, :-1].softmax(-1)
-        right = chances[range(len(tokens) - 1), ids[0, 1:]]
-        return 1 - right[first - 1 :].mean().item()
 
-    seen = np.array([doubt(case.corpus.input_ids(row), 1) for row in range(12)])
-    wanted = np.array([doubt(list(q.terms[0].input_ids), 2) for q in case.queries])
+def _trak_parts(case: Inputs, view: View, model) -> tuple[np.ndarray, np.ndarray]:
+    """One model's linear part, and how unsure it is of each example."""
+    rows = case.rows[view]
+    asked, examples = rows.queries.astype(np.float64), rows.examples.astype(np.float64)
+    seen = np.array([_doubt(model, case.corpus.input_ids(row), 1) for row in range(12)])
+    wanted = np.array([_doubt(model, list(q.terms[0].input_ids), 2) for q in case.queries])
     features = examples / seen[:, None]
-    inverse = _joined(*(_power(b, -1, 0.1) for b in _blocks(features.T @ features / 11)))
-    expected = (asked / wanted[:, None]) @ inverse @ (features * seen[:, None]).T
-    expected = np.where(examples.any(1), expected, np.nan)
-    np.testing.assert_allclose(score("trak", case).values, expected, rtol=1e-4)
+    blocks = [_power(b, -1, 0.1) for b in _blocks(features.T @ features / 11)]
+    size = np.abs(np.concatenate([block.flatten() for block in blocks])).mean()
+    return (asked / wanted[:, None]) @ _joined(*blocks) @ features.T / size, seen
+
+
+def test_trak_weights_by_what_is_not_yet_certain(case, planted) -> None:
+    linear, seen = _trak_parts(case, FINAL, planted.model)
+    expected = np.where(case.rows[FINAL].examples.any(1), linear * seen, np.nan)
+    found = score("trak", case)
+    np.testing.assert_allclose(found.values, expected, rtol=1e-4)
+    assert found.settings["num_models"] == 1
+
+
+def test_trak_averages_over_models_before_it_weights(case, planted) -> None:
+    member, rows = View("member1"), case.rows[FINAL]
+    other = replace(
+        rows, examples=rows.examples[::-1].copy(), queries=rows.queries * 3, settings={"model": "b"}
+    )
+    settings = case.settings.model_copy(update={"ensemble": ("elsewhere",)})
+    models = {FINAL: planted.model, member: planted.models[View(20)]}
+    inputs = replace(
+        case, settings=settings, rows={FINAL: rows, member: other}, open_view=models.__getitem__
+    )
+    parts = [_trak_parts(inputs, view, model) for view, model in models.items()]
+    expected = np.mean([p[0] for p in parts], axis=0) * np.mean([p[1] for p in parts], axis=0)
+    expected[:, [4, 7]] = np.nan
+    found = score("trak", inputs)
+    np.testing.assert_allclose(found.values, expected, rtol=1e-4)
+    assert found.settings["num_models"] == 2
+    with pytest.raises(SettingsError, match=r"stored rows of gradients \(member1"):
+        score("trak", replace(inputs, rows={FINAL: rows}))
 
 
 def test_without_curvature_or_references_it_is_said(case) -> None:

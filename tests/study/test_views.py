@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from whence.artifacts import read_manifest
 from whence.errors import SettingsError
 from whence.records import RunRecord
 from whence.settings import StudySettings, load_study
@@ -363,6 +364,46 @@ def test_without_bergson_only_what_stores_rows_is_skipped(
     record = load_run(_run(tiny, attribution=attribution), manifest={})
     assert [scores.method for scores in record.scores] == ["gradient_cosine", "bm25"]
     assert "Methods on stored rows were skipped" in record.skipped[0]
+
+
+def test_an_ensemble_has_rows_and_a_projection_for_each_model(tiny: Path) -> None:
+    attribution = {"methods": ("trak",), "projection_dim": 8, "ensemble": ("initial",)}
+    run = _run(tiny, attribution=attribution)
+    record = load_run(run, manifest={})
+    told = record.scores[0].settings
+    assert told["num_models"] == len(set(told["model"])) == 2
+    rows = [run / name / "gradients.bin" for name in ("rows", "rows-member1")]
+    assert record.plan is not None
+    assert record.plan.disk_bytes == sum(path.stat().st_size for path in rows)
+    seeds = [read_manifest(path.parent)["inputs"]["projection_seed"] for path in rows]
+    assert seeds == [0, 1]
+    one = load_run(_run(tiny, name="one", attribution={**attribution, "ensemble": ()}), manifest={})
+    assert not np.allclose(one.scores[0].values, record.scores[0].values, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "said"),
+    [
+        (("initial", "initial"), "averaged over already"),
+        (("seed1",), "no testbed that could be trained"),
+    ],
+)
+def test_an_ensemble_of_what_is_no_other_model_is_refused(
+    tiny: Path, ensemble: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said):
+        _run(tiny, attribution={"methods": ("trak",), "projection_dim": 8, "ensemble": ensemble})
+
+
+@pytest.mark.slow
+def test_a_testbed_of_another_seed_is_trained_once(tmp_path: Path) -> None:
+    from whence.testbed import load_checkpoint, seeded_model
+
+    first = seeded_model("nano", seed=1, cache=tmp_path)
+    before = (tmp_path / "testbed-nano-seed1" / "manifest.json").stat().st_mtime_ns
+    again = seeded_model("nano", seed=1, cache=tmp_path)
+    assert (tmp_path / "testbed-nano-seed1" / "manifest.json").stat().st_mtime_ns == before
+    assert first.fingerprint == again.fingerprint != load_checkpoint("nano").fingerprint
 
 
 def test_two_indexes_take_the_disk_of_two(tiny: Path) -> None:

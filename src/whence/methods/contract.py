@@ -14,7 +14,7 @@ import numpy as np
 
 from whence.errors import SettingsError
 from whence.methods.views import FINAL, View
-from whence.records import Corpus, GradientProducts, LoadedModel, Query, Scores, Term
+from whence.records import Corpus, GradientProducts, LoadedModel, Query, Scores
 from whence.settings import AttributionSettings
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Inputs:
     `model` is None, and `products` and `rows` are empty, where there are none. Those of every view
     have the same queries and examples, in the order of `queries` and `corpus`. `references` are the
     ids of queries that others are compared with and that are in no result. With `last_step`, an
-    example that training saw after that step has no score.
+    example that training saw after that step has no score. `open_view` loads the model of a view.
     """
 
     queries: tuple[Query, ...]
@@ -85,6 +85,7 @@ class Inputs:
     references: frozenset[str] = frozenset()
     last_step: int | None = None
     rows: "Mapping[View, GradientRows]" = field(default_factory=dict)
+    open_view: Callable[[View], LoadedModel] | None = None
 
     @cached_property
     def reading(self) -> "Reading":
@@ -97,16 +98,10 @@ class Inputs:
     @cached_property
     def query_reading(self) -> "Reading":
         """One pass of the model over the queries' sequences, shared likewise."""
-        from whence.methods.reading import read
+        from whence.methods.reading import read_queries
 
         assert self.model is not None, "a method that reads must say that it needs the model"
-        terms = [main_term(query) for query in self.queries]
-        return read(
-            self.model,
-            [term.input_ids for term in terms],
-            num_prompt_tokens=[term.num_prompt_tokens for term in terms],
-            token_batch_size=self.settings.token_batch_size,
-        )
+        return read_queries(self.model, self.queries, settings=self.settings)
 
     @cached_property
     def is_empty(self) -> "NDArray[np.bool_]":
@@ -213,14 +208,6 @@ def _filter(inputs: Inputs) -> dict[str, Any]:
     if inputs.last_step is None:
         return {}
     return {"last_step": inputs.last_step, "num_unseen": int(inputs.is_unseen.sum())}
-
-
-def main_term(query: Query) -> Term:
-    """Picks the sequence that the model produced: of a contrast, the part that is not subtracted.
-
-    Methods that compare texts have no use for the alternative.
-    """
-    return max(query.terms, key=lambda term: term.weight)
 
 
 def from_products(products: GradientProducts, values: "Float[np.ndarray, 'q n']") -> Found:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from whence.methods.contract import LIKENESS, Found, Inputs, Method, main_term
+from whence.methods.contract import LIKENESS, Found, Inputs, Method
+from whence.methods.reading import main_term
 
 N = 3
 

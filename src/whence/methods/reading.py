@@ -15,7 +15,7 @@ from whence.gradients.batches import (
     pad,
 )
 from whence.gradients.capture import frozen
-from whence.records import Corpus, LoadedModel
+from whence.records import Corpus, LoadedModel, Query, Term
 from whence.settings import AttributionSettings
 
 if TYPE_CHECKING:
@@ -49,6 +49,27 @@ def read_examples(model: LoadedModel, corpus: Corpus, *, settings: AttributionSe
     sequences = [corpus.input_ids(int(row)) for row in distinct.rows]
     found = read(model, sequences, token_batch_size=settings.token_batch_size)
     return Reading(*(part[distinct.of_example] for part in found))
+
+
+def read_queries(
+    model: LoadedModel, queries: Sequence[Query], *, settings: AttributionSettings
+) -> Reading:
+    """Reads the sequences of queries that the model produced."""
+    terms = [main_term(query) for query in queries]
+    return read(
+        model,
+        [term.input_ids for term in terms],
+        num_prompt_tokens=[term.num_prompt_tokens for term in terms],
+        token_batch_size=settings.token_batch_size,
+    )
+
+
+def main_term(query: Query) -> Term:
+    """Picks the sequence that the model produced: of a contrast, the part that is not subtracted.
+
+    Methods that compare texts have no use for the alternative.
+    """
+    return max(query.terms, key=lambda term: term.weight)
 
 
 def read(

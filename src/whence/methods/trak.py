@@ -1,22 +1,30 @@
 """Which examples would change the query's log-odds in a linear model of the network?"""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from whence.methods.contract import INFLUENCE, Found, Inputs, Method, Needs
-from whence.methods.rows import damped_power, has_gradient, products, second_moments
-from whence.methods.views import FINAL
+from whence.methods.reading import Reading, read_examples, read_queries
+from whence.methods.rows import GradientRows, damped_power, has_gradient, products, second_moments
+from whence.methods.views import FINAL, View
 from whence.settings import AttributionSettings
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 # A text that is certain has no gradient left; float32 does not tell it from probability 1.
 LEAST_DOUBT = 1e-6
 
 
 def compute(inputs: Inputs) -> Found:
-    """Takes TRAK's score with one model, φ_q · (R + δ λ̄)⁻¹ φ_i · (1 − p_i) on stored rows.
+    """Takes TRAK's score, mean over models of φ_q · (R + δ λ̄)⁻¹ φ_i / s, times mean of (1 − p_i).
 
     TRAK's output is the log-odds f = log(p / (1 − p)) of the right answer, whose gradient is
-    φ = −∇L / (1 − p). R = (1/N) Σ φ_i φ_iᵀ, block by block. For a sequence L is the summed loss
-    and p the mean probability of its predicted tokens.
+    φ = −∇L / (1 − p). R = (1/N) Σ φ_i φ_iᵀ, block by block, and s is the mean size of an entry of
+    the inverse, by which all models count alike. For a sequence L is the summed loss and p the mean
+    probability of its predicted tokens. The models are the study's own and those of `ensemble`,
+    each with a projection of its own.
 
     Returns:
         Scores without unit; positive for proponents, negative for opponents. NaN for an example
@@ -28,25 +36,60 @@ def compute(inputs: Inputs) -> Found:
     1 makes φ_i large, so that such texts are the curvature and are whitened away. Scores vary with
     the projection's seed.
 
-    Cost: as `influence`, and one forward pass over the distinct examples.
+    Cost: for each model as `influence`, and one forward pass over the distinct examples.
 
-    Source: Park et al., "TRAK: Attributing Model Behavior at Scale", ICML 2023, with M = 1, without
-        soft-thresholding, damped, and block-diagonal; the mean probability is Bergson's choice. The
-        original divides by the mean entry of R⁻¹, which changes no order.
+    Source: Park et al., "TRAK: Attributing Model Behavior at Scale", ICML 2023, without
+        soft-thresholding, damped, and block-diagonal; the mean probability is Bergson's choice.
     """
-    rows = inputs.rows[FINAL]
     damping = inputs.settings.damping
-    doubts = np.maximum(1 - inputs.reading.mean_probabilities, LEAST_DOUBT).astype(np.float64)
-    asked = np.maximum(1 - inputs.query_reading.mean_probabilities, LEAST_DOUBT).astype(np.float64)
+    linear, doubts, defined = [], [], []
+    for view in members(inputs.settings):
+        rows = inputs.rows[view]
+        seen, asked = (_doubts(reading) for reading in _readings(inputs, view))
+        linear.append(_member(rows, seen, asked, damping=damping))
+        doubts.append(seen)
+        defined.append(has_gradient(rows))
+    values = np.mean(linear, axis=0) * np.mean(doubts, axis=0)
+    values = np.where(np.all(defined, axis=0), values, np.nan)
+    models = [inputs.rows[view].settings.get("model") for view in members(inputs.settings)]
+    told = {**inputs.rows[FINAL].settings, "damping": damping, "num_models": len(linear)}
+    return Found(values, told | ({"model": models} if len(models) > 1 else {}))
+
+
+def _member(
+    rows: GradientRows, doubts: "np.ndarray", asked: "np.ndarray", *, damping: float
+) -> "Float[np.ndarray, 'queries examples']":
+    """Takes φ_q · (R + δ λ̄)⁻¹ φ_i / s for one model."""
     inverse = damped_power(second_moments(rows, weights=1 / doubts), -1, damping=damping)
-    dots = products(rows, queries=inverse).dots / asked[:, None]
-    values = np.where(has_gradient(rows), dots, np.nan)
-    return Found(values, {**rows.settings, "damping": damping, "num_models": 1})
+    entries = sum(block.size for block in inverse.values())
+    size = sum(float(np.abs(block).sum()) for block in inverse.values()) / entries
+    return products(rows, queries=inverse).dots / asked[:, None] / doubts / size
+
+
+def _readings(inputs: Inputs, view: View) -> tuple[Reading, Reading]:
+    """Reads the examples and the queries with a view's model."""
+    if view == FINAL:
+        return inputs.reading, inputs.query_reading
+    assert inputs.open_view is not None, "who stores rows of a view can open its model"
+    model = inputs.open_view(view)
+    return (
+        read_examples(model, inputs.corpus, settings=inputs.settings),
+        read_queries(model, inputs.queries, settings=inputs.settings),
+    )
+
+
+def _doubts(reading: Reading) -> "Float[np.ndarray, ' sequences']":
+    return np.maximum(1 - reading.mean_probabilities, LEAST_DOUBT).astype(np.float64)
+
+
+def members(settings: AttributionSettings) -> tuple[View, ...]:
+    """The views of the models that are averaged over, the study's own first."""
+    return (FINAL, *(View(f"member{n}") for n in range(1, len(settings.ensemble) + 1)))
 
 
 def needs(settings: AttributionSettings) -> Needs:
-    """Stored rows, and the model for its probabilities."""
-    return Needs(model=True, rows=(FINAL,))
+    """Stored rows of every model, and the models for their probabilities."""
+    return Needs(model=True, rows=members(settings))
 
 
 METHOD = Method("trak", compute, INFLUENCE, needs=needs)

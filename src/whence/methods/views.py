@@ -9,19 +9,20 @@ from whence.records import GradientProducts
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-Checkpoint = Literal["final", "initial"] | int
+Checkpoint = str | int
 Correction = Literal["none", "adam", "adam_step", "ekfac", "source"]
 
 
 class View(NamedTuple):
     """One choice of gradients.
 
-    `checkpoint` is the study's own model ("final"), the randomly initialised one, or a step of
-    training. `correction` says by what gradients are divided before they are multiplied, with v
-    Adam's second moments: nothing; √v + ε on both sides ("adam", as TrackStar does); √v + ε once,
-    shared between the sides ("adam_step"), so that a product is what one step of Adam does; or the
-    damped curvature in EK-FAC's approximation, once ("ekfac"). With "source" the training that led
-    to the checkpoint is unrolled, and what stands for a product is the whole effect.
+    `checkpoint` is the study's own model ("final"), the randomly initialised one ("initial"), a
+    step of training, or another model of its ensemble ("member1", counted from 1). `correction`
+    says by what gradients are divided before they are multiplied, with v Adam's second moments:
+    nothing; √v + ε on both sides ("adam", as TrackStar does); √v + ε once, shared between the sides
+    ("adam_step"), so that a product is what one step of Adam does; or the damped curvature in
+    EK-FAC's approximation, once ("ekfac"). With "source" the training that led to the checkpoint is
+    unrolled, and what stands for a product is the whole effect.
     """
 
     checkpoint: Checkpoint = "final"

@@ -67,9 +67,20 @@ METHODS: Mapping[str, MethodWording] = {
         "are favored.",
         "gradient",
     ),
+    "ekfac": MethodWording(
+        "How much the query's loss would fall if the example weighed more and training went on to "
+        "a new optimum, to first order and with an approximate curvature. Examples with large "
+        "gradients are favored.",
+        "gradient",
+    ),
+    "source": MethodWording(
+        "How much the example's step lowered the query's loss, after what came later in training "
+        "is allowed for, with an approximate curvature. Examples with large gradients are favored.",
+        "gradient",
+    ),
     "trak": MethodWording(
         "How much the query's log-odds would rise with the example in a linear model of the "
-        "network, from one model and projected gradients.",
+        "network, from projected gradients of one or more models.",
         "gradient",
     ),
     "gradient_cosine_initial": MethodWording(
@@ -139,7 +150,7 @@ _CORRECTIONS = {
     "zscored": "Here a score is measured against the same example's scores for other queries, in "
     "standard deviations.",
 }
-_GRADIENT_NAMES = ("gradient", "tracin", "trackstar", "trak", "influence")
+_GRADIENT_NAMES = ("gradient", "tracin", "trackstar", "trak", "influence", "ekfac", "source")
 _PARTS: tuple[str, ...] = ("embedding", "output layer", "biases", "norms", "other layers")
 
 

@@ -113,7 +113,13 @@ def attribute(
                     settings=settings,
                     progress=progress,
                 )
-    given = replace(bare, products=products, rows=rows)
+    opened = {source.view: source for source in (*sources.products, *sources.rows)}
+    given = replace(
+        bare,
+        products=products,
+        rows=rows,
+        open_view=lambda view: opened[view].open(model),
+    )
     with clock("scores"), progress.task("Scoring", total=len(methods), unit="methods") as task:
         for name in methods:
             needs = find_method(name).needs(settings)

@@ -60,6 +60,7 @@ def resolve(study: StudySettings, base: Path) -> StudySettings:
             update={
                 "second_moments": moments,
                 "reference_behaviors": absolute(reference) if reference else None,
+                "ensemble": tuple(absolute(name) for name in settings.ensemble),
             }
         )
 
@@ -90,6 +91,26 @@ def open_model(settings: ModelSettings, *, cache: Path | None = None) -> LoadedM
     from whence.testbed import load_checkpoint
 
     return load_checkpoint(_known(size), step=_step(settings.revision), cache=cache)
+
+
+def open_member(settings: ModelSettings, name: str, *, cache: Path) -> LoadedModel:
+    """Loads another model that was trained on the same corpus: of a folder, the Hub or a seed.
+
+    Raises:
+        ModelError: It cannot be loaded.
+    """
+    seed, size = member_seed(name), testbed_size(settings.name)
+    if seed is None or size is None:
+        return open_model(settings.model_copy(update={"name": name, "revision": None}))
+    from whence.testbed import seeded_model
+
+    return seeded_model(_known(size), seed=seed, cache=cache)
+
+
+def member_seed(name: str) -> int | None:
+    """Reads the number of `seed1`; None where a name is none of a seed."""
+    number = name.removeprefix("seed")
+    return int(number) if number != name and number.isdigit() and int(number) else None
 
 
 def open_initial(settings: ModelSettings, *, cache: Path | None = None) -> LoadedModel | None:

@@ -31,7 +31,8 @@ class Moments:
 class ViewSource:
     """A view that can be opened: nothing is loaded yet.
 
-    `moments` is None where Adam corrects nothing, `unrolled` where training is not followed.
+    `moments` is None where Adam corrects nothing, `unrolled` where training is not followed,
+    and `member` names another model of the ensemble.
     """
 
     view: View
@@ -39,14 +40,25 @@ class ViewSource:
     cache: Path
     moments: Moments | None
     unrolled: Unrolled | None = None
+    member: str | None = None
 
     @property
     def num_passes(self) -> int:
         """About how many passes over the corpus it takes; EK-FAC fits its factors in two more."""
         return 3 if self.view.correction in ("ekfac", "source") else 1
 
+    @property
+    def projection_shift(self) -> int:
+        """What is added to the projection's seed, so that each model has a projection of its own.
+
+        A model of an ensemble is numbered from 1.
+        """
+        return 0 if self.member is None else int(str(self.view.checkpoint).removeprefix("member"))
+
     def open(self, model: LoadedModel) -> LoadedModel:
         """Loads the view's model; `model` is the study's own, which is not loaded again."""
+        if self.member is not None:
+            return sources.open_member(self.settings, self.member, cache=self.cache)
         if self.view.checkpoint == "final":
             return model
         if self.view.checkpoint == "initial":
@@ -82,7 +94,25 @@ def view_source(study: StudySettings, view: View, *, cache: Path) -> ViewSource:
             )
     moments = _moments(study, view, cache) if view.correction.startswith("adam") else None
     unrolled = _unrolled(study, cache) if view.correction == "source" else None
-    return ViewSource(view, study.model, cache, moments, unrolled)
+    member = _member(study, view)
+    return ViewSource(view, study.model, cache, moments, unrolled, member)
+
+
+def _member(study: StudySettings, view: View) -> str | None:
+    if isinstance(view.checkpoint, int) or not view.checkpoint.startswith("member"):
+        return None
+    name = study.attribution.ensemble[int(view.checkpoint.removeprefix("member")) - 1]
+    if study.attribution.ensemble.count(name) > 1 or name == study.model.name:
+        raise SettingsError(
+            f"`ensemble` names {name} although it is averaged over already.", "Name it once."
+        )
+    if sources.member_seed(name) is not None and sources.testbed_size(study.model.name) is None:
+        raise SettingsError(
+            f"`ensemble` names {name}, and {study.model.name} is no testbed that could be trained "
+            "with another seed.",
+            "Name folders or Hub ids of models.",
+        )
+    return name
 
 
 def _unrolled(study: StudySettings, cache: Path) -> Unrolled:

@@ -19,7 +19,12 @@ from whence.testbed.checkpoints import (
 )
 from whence.testbed.groups import groups
 from whence.testbed.plan import Testbed, generate, held_out_texts
-from whence.testbed.retraining import RetrainingSettings, retrained_model, retraining_inputs
+from whence.testbed.retraining import (
+    RetrainingSettings,
+    retrained_model,
+    retraining_inputs,
+    seeded_model,
+)
 from whence.testbed.tables import corpus, corpus_hash, training_weights
 from whence.testbed.truth import behaviors, decoys, gold, inert
 
@@ -45,6 +50,7 @@ __all__ = [
     "retraining_inputs",
     "second_moment_steps",
     "second_moments",
+    "seeded_model",
     "steps",
     "train_testbed",
     "training_weights",

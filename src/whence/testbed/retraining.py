@@ -1,14 +1,16 @@
 """How would the testbed's model differ, had some examples not counted?"""
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from whence.artifacts import building, is_current
 from whence.errors import CorpusError
 from whence.records import LoadedModel
 from whence.settings import Settings
-from whence.testbed.checkpoints import loaded, training_inputs, training_start
+from whence.testbed.checkpoints import WEIGHTS, loaded, training_inputs, training_start
 from whence.testbed.plan import training_order
 from whence.testbed.sizes import size_named
 from whence.testbed.tables import corpus, training_weights
@@ -72,6 +74,31 @@ def retrained_model(
     )
     last = num_steps(size_named(size).recipe, len(examples))
     return loaded(size, model.eval(), step=min(settings.stop_after or last, last))
+
+
+def seeded_model(size: str, *, seed: int, cache: Path) -> LoadedModel:
+    """Loads a testbed that was trained with another seed on the same corpus; trains it once.
+
+    Args:
+        size: `nano` or `mini`.
+        seed: Of first weights and order; above 0.
+        cache: Where the weights at the end are kept.
+
+    Raises:
+        ArtifactError: The cache cannot be written or read.
+    """
+    from whence.training.checkpoints import load_tensors, save_tensors
+
+    settings = RetrainingSettings(size=size)
+    directory = cache / f"testbed-{size}-seed{seed}"
+    inputs = {**retraining_inputs(settings), "order_seed": seed}
+    if not is_current(directory, kind="testbed-seed", inputs=inputs):
+        with building(directory, kind="testbed-seed", inputs=inputs) as partial:
+            trained = retrained_model(settings, dropped=(), seed=seed)
+            save_tensors(trained.model.state_dict(), partial / WEIGHTS)
+    model = training_start(size, seed=seed)
+    model.load_state_dict(load_tensors(directory / WEIGHTS))
+    return loaded(size, model.eval(), step=num_steps(size_named(size).recipe, len(corpus(size))))
 
 
 def retraining_inputs(settings: RetrainingSettings) -> Mapping[str, Any]:

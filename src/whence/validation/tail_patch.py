@@ -15,7 +15,7 @@ from pydantic import Field
 from whence.behaviors.measure import measure
 from whence.behaviors.query import Pair
 from whence.errors import CorpusError
-from whence.methods.contract import main_term
+from whence.methods.reading import main_term
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel, Query
 from whence.settings import Settings
