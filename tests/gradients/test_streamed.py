@@ -1,5 +1,7 @@
 """Streamed products are the inner products of exact gradients, however the work is cut."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from whence.errors import BehaviorError, CorpusError, GradientError, ModelError
 from whence.gradients import streamed_products
 from whence.gradients.batches import length_batches
+from whence.gradients.capture import VOCABULARY
 from whence.progress import SILENT
 
 LENGTHS = [9, 2, 48, 1, 17, 0, 30, 5, 5, 48, 3, 22]
@@ -46,12 +49,13 @@ def queries(lab):
     )
 
 
-def expected(lab, model, corpus, queries, *, divisor=1.0):
-    examples = np.stack([lab.oracle(model, corpus.input_ids(i)) for i in range(len(corpus))])
+def expected(lab, model, corpus, queries, *, divisor=1.0, oracle=None):
+    oracle = oracle or lab.oracle
+    examples = np.stack([oracle(model, corpus.input_ids(i)) for i in range(len(corpus))])
     asked = np.stack(
         [
             sum(
-                t.weight * lab.oracle(model, t.input_ids, num_prompt_tokens=t.num_prompt_tokens)
+                t.weight * oracle(model, t.input_ids, num_prompt_tokens=t.num_prompt_tokens)
                 for t in query.terms
             )
             for query in queries
@@ -75,6 +79,30 @@ def test_products_are_those_of_autograd_one_example_at_a_time(lab, family, queri
     assert found.query_ids == ("plain", "contrast", "whole")
     assert found.path == "streamed"
     assert found.settings["loss_reduction"] == "sum"
+
+
+def untied_oracle(model, tokens, *, num_prompt_tokens=0):
+    """Autograd's gradients of the embedding and of the output layer, as if they were not tied."""
+    network = copy.deepcopy(model.model).double()
+    embedding, head = network.get_input_embeddings(), network.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.detach().clone())
+    if len(tokens) < 2:
+        return np.zeros(2 * head.weight.numel())
+    log_probs = network(torch.tensor([list(tokens)])).logits[0].log_softmax(-1)
+    first = max(1, num_prompt_tokens)
+    loss = -sum(log_probs[t - 1, tokens[t]] for t in range(first, len(tokens)))
+    found = torch.autograd.grad(loss, [embedding.weight, head.weight])
+    return torch.cat([gradient.flatten() for gradient in found]).numpy()
+
+
+def test_embedding_and_output_layer_are_those_of_autograd_too(lab, family, queries):
+    model = lab.tiny(family, dtype="float64")
+    corpus = lab.corpus_of(lab.random_sequences(LENGTHS))
+    found = products(lab, model, corpus, queries, tokens=100, modules=VOCABULARY)
+    dots, query_norms, example_norms = expected(lab, model, corpus, queries, oracle=untied_oracle)
+    np.testing.assert_allclose(found.query_norms, query_norms, rtol=2e-7)
+    np.testing.assert_allclose(found.example_norms, example_norms, rtol=2e-7, atol=1e-12)
+    np.testing.assert_allclose(found.dots, dots, rtol=2e-7, atol=1e-9 * np.abs(dots).max())
 
 
 def test_examples_without_a_prediction_have_no_gradient(lab, queries):

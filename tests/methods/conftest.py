@@ -125,10 +125,10 @@ def planted() -> SimpleNamespace:
     from torch import nn
 
     from whence.gradients import streamed_products
+    from whence.gradients.capture import VOCABULARY as WORDS
     from whence.gradients.ekfac import ekfac_preconditioner
     from whence.gradients.source import Segment, source_products
-    from whence.methods import FINAL, Inputs, View
-    from whence.methods.views import EKFAC, SOURCE
+    from whence.methods import FINAL, Inputs, View, views
     from whence.models import estimate_second_moments
     from whence.study.views import shared_between_sides
 
@@ -172,10 +172,13 @@ def planted() -> SimpleNamespace:
             view: streamed_products(seen, which, queries, modules=modules, token_batch_size=256)
             for view, seen in models.items()
         }
+        products[views.VOCABULARY] = streamed_products(
+            model, which, queries, modules=WORDS, token_batch_size=256
+        )
         curvature = ekfac_preconditioner(
             model, which, modules=modules, token_batch_size=256, damping=0.1
         )
-        products[EKFAC] = streamed_products(
+        products[views.EKFAC] = streamed_products(
             model,
             which,
             queries,
@@ -183,7 +186,7 @@ def planted() -> SimpleNamespace:
             token_batch_size=256,
             preconditioner=curvature,
         )
-        products[SOURCE] = source_products(
+        products[views.SOURCE] = source_products(
             model, dated(which), queries, segments=segments, modules=modules, token_batch_size=256
         )
         settings = AttributionSettings(seed=5, checkpoints=(20, 40), learning_rates=(3e-3, 1e-3))

@@ -51,6 +51,29 @@ def test_each_view_has_a_directory_and_no_other_is_made(ladder: Path) -> None:
     assert found == {"products", "products-initial", "products-step1", "products-step2"}
 
 
+def test_the_layers_that_no_index_holds_have_their_own_products(
+    tiny_files: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(tiny_files, folder)
+    methods = ("gradient_cosine", "gradient_cosine_vocabulary", "gradient_cosine_all")
+    made = _run(folder, attribution={"methods": methods, "path": "stored", "projection_dim": 4})
+    found = [
+        np.load(made / name / "products.npz") for name in ("products", "products-final-vocabulary")
+    ]
+    record = load_run(made, manifest={})
+    dots, norms = (
+        np.hypot(*(f[key] for f in found)) if "norms" in key else sum(f[key] for f in found)
+        for key in ("dots", "example_norms")
+    )
+    asked = np.hypot(*(f["query_norms"] for f in found))
+    with np.errstate(invalid="ignore"):
+        expected = dots / asked[:, None] / norms
+    np.testing.assert_allclose(_values(record, "gradient_cosine_all"), expected, rtol=1e-5)
+    alone = _values(record, "gradient_cosine_vocabulary")
+    assert not np.allclose(alone, _values(record, "gradient_cosine"), equal_nan=True)
+
+
 def test_tracin_is_the_sum_over_the_checkpoints_products(ladder: Path) -> None:
     first, last = (
         np.load(ladder / f"products-{view}" / "products.npz")["dots"]

@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from whence.errors import GradientError, ModelError
-from whence.gradients.loss import Backward, Precision, backward_pass
+from whence.gradients.batches import IGNORED, Padded
+from whence.gradients.loss import Backward, Precision, backward_pass, output_layer
 from whence.records import LoadedModel
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 LOSS_REDUCTION = "sum"
+# What holds a row per word is no layer of the base model, and in no index in Bergson's format.
+EMBEDDING, OUTPUT = "(embedding)", "(output layer)"
+VOCABULARY = (EMBEDDING, OUTPUT)
 
 Sink = Callable[
     [str, "Float[Tensor, 'batch positions outputs']", "Float[Tensor, 'batch positions inputs']"],
@@ -75,7 +79,8 @@ def capturing(
 
     Args:
         model: The model.
-        modules: Names of linear layers in the base model.
+        modules: Names of linear layers in the base model, or of `VOCABULARY`: an embedding's
+            "inputs" are its output gradients then, and its "outputs" the words, one-hot.
         sink: Called once per module and backward pass, last layer first.
         precision: How the output layer is multiplied; see `backward_pass`.
 
@@ -89,8 +94,16 @@ def capturing(
     handles = [model.model.base_model.register_forward_pre_hook(lambda *_: seen.clear())]
     with frozen(model):
         run = backward_pass(model, precision=precision)
+        if OUTPUT in modules:
+            run = _with_output_layer(model, run, sink)
         try:
             for name in modules:
+                if name == OUTPUT:
+                    continue
+                if name == EMBEDDING:
+                    embedding = layer(model, name)
+                    handles.append(embedding.register_forward_hook(_embedding_hook(sink)))
+                    continue
                 hook = _forward_hook(name, sink, seen)
                 handles.append(layer(model, name).register_forward_hook(hook))
             yield run
@@ -100,11 +113,15 @@ def capturing(
 
 
 def layer(model: LoadedModel, name: str) -> "nn.Module":
-    """Finds a layer of the base model by its name.
+    """Finds a layer of the base model, or one of `VOCABULARY`, by its name.
 
     Raises:
         ModelError: There is none.
     """
+    if name == EMBEDDING:
+        return model.model.get_input_embeddings()
+    if name == OUTPUT:
+        return _head(model)
     try:
         return model.model.base_model.get_submodule(name)
     except AttributeError:
@@ -132,6 +149,58 @@ def outer(
     import torch
 
     return torch.bmm(output_gradient.mT.to(dtype), activations.to(dtype)).flatten(1)
+
+
+def _head(model: LoadedModel) -> "nn.Linear":
+    head = output_layer(model)
+    if head is None:
+        raise ModelError(
+            f"The logits of {model.label} are not just its output layer's, whose gradient is "
+            "therefore not taken.",
+            "Leave out the methods that attribute the output layer.",
+        )
+    return head
+
+
+def _embedding_hook(sink: Sink) -> Callable[..., None]:
+    def caught(module: "nn.Module", inputs: tuple["Tensor", ...], output: "Tensor") -> None:
+        num_words = module.get_parameter("weight").shape[0]
+
+        def take(gradient: "Tensor") -> None:
+            words = gradient.new_zeros(*inputs[0].shape, num_words)
+            sink(EMBEDDING, words.scatter_(-1, inputs[0].unsqueeze(-1), 1.0), gradient)
+
+        output.register_hook(take)
+
+    return caught
+
+
+def _with_output_layer(model: LoadedModel, run: Backward, sink: Sink) -> Backward:
+    """Adds the output layer to a pass: at its outputs, a loss's gradient is p − 1 at the target."""
+    import torch
+
+    head = _head(model)
+
+    def backward(batch: Padded, weights: "Tensor | None" = None) -> "Tensor":
+        seen: list[Tensor] = []
+        handle = model.model.base_model.register_forward_hook(
+            lambda _module, _inputs, output: seen.append(output.last_hidden_state.detach())
+        )
+        try:
+            losses = run(batch, weights=weights)
+        finally:
+            handle.remove()
+        states = seen[0][:, :-1]
+        targets = batch.labels[:, 1:].to(states.device)
+        with torch.no_grad():
+            signal = head(states).to(gradient_dtype(model)).softmax(dim=-1)
+        words = targets.clamp(min=0).unsqueeze(-1)
+        signal.scatter_add_(-1, words, torch.full_like(signal[..., :1], -1.0))
+        signal *= (targets != IGNORED).unsqueeze(-1)
+        sink(OUTPUT, signal if weights is None else signal * weights[:, None, None], states)
+        return losses
+
+    return backward
 
 
 def _forward_hook(name: str, sink: Sink, seen: set[str]) -> Callable[..., None]:

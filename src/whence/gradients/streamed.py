@@ -16,6 +16,7 @@ import numpy as np
 from whence.artifacts import fingerprint
 from whence.gradients.batches import (
     Pass,
+    affordable_tokens,
     check_fits,
     check_queries,
     model_device,
@@ -31,6 +32,7 @@ from whence.gradients.blocks import (
 )
 from whence.gradients.capture import (
     LOSS_REDUCTION,
+    VOCABULARY,
     capturing,
     gradient_dtype,
     not_finite,
@@ -77,7 +79,7 @@ def streamed_products(
         model: The model, whose state is restored afterwards.
         corpus: The examples.
         queries: What the gradients are compared with; all of them in one pass over the corpus.
-        modules: Names of the attributed layers in the base model.
+        modules: Names of the attributed layers in the base model, or of `VOCABULARY`.
         token_batch_size: The most tokens in a batch, padding included; fewer are taken where the
             vocabulary is large and logits have to be held. It changes the speed, and the result
             only by rounding.
@@ -108,6 +110,8 @@ def streamed_products(
     check_queries(model, queries)
     scales = adam_scales(model, modules, second_moments)
     tokens = batch_tokens(model, token_batch_size)
+    if set(modules) & set(VOCABULARY):
+        tokens = affordable_tokens(model, token_batch_size)
     settings = {
         "loss_reduction": LOSS_REDUCTION,
         "loss_unit": "nats",

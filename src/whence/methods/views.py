@@ -27,19 +27,21 @@ class View(NamedTuple):
 
     checkpoint: Checkpoint = "final"
     correction: Correction = "none"
+    layers: Literal["attributed", "vocabulary"] = "attributed"
 
     @property
     def label(self) -> str:
         """A name for directories and messages, such as `step512-adam`."""
         place = f"step{self.checkpoint}" if isinstance(self.checkpoint, int) else self.checkpoint
         correction = "" if self.correction == "none" else f"-{self.correction.replace('_', '-')}"
-        return place + correction
+        return place + correction + ("" if self.layers == "attributed" else f"-{self.layers}")
 
 
 FINAL = View()
 ADAM = View("final", "adam")
 EKFAC = View("final", "ekfac")
 SOURCE = View("final", "source")
+VOCABULARY = View(layers="vocabulary")
 
 
 def dots(products: GradientProducts) -> "Float[np.ndarray, 'queries examples']":

@@ -131,7 +131,8 @@ def _names(groups: list[Mapping[str, Any]], model: LoadedModel, path: Path) -> d
     numbers = [number for group in groups for number in group["params"]]
     given = [name for group in groups for name in group.get("param_names", ())]
     named = dict(model.model.named_parameters())
-    given = [{_neox_name(n, model): n for n in named}.get(name, name) for name in given]
+    ours = {_neox_name(name, model): name for name in named}
+    given = [ours.get(str(name), str(name)) for name in given]
     if given:
         odd = [name for name in given if name not in named]
         ordered = given

@@ -83,6 +83,16 @@ METHODS: Mapping[str, MethodWording] = {
         "network, from projected gradients of one or more models.",
         "gradient",
     ),
+    "gradient_cosine_vocabulary": MethodWording(
+        "The angle between gradients in the embedding and the output layer, which have a row per "
+        "word: much of it is likeness of words.",
+        "gradient",
+    ),
+    "gradient_cosine_all": MethodWording(
+        "The angle between gradients in all weight matrices, the embedding and the output layer "
+        "among them.",
+        "gradient",
+    ),
     "gradient_cosine_initial": MethodWording(
         "The angle between gradients in the untrained model, which has learned nothing. A floor: "
         "what it finds too is found by likeness of texts.",

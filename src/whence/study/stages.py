@@ -5,7 +5,7 @@ Each stage is one directory in the run. A stage whose inputs have not changed is
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,12 @@ def products_stage(
     import numpy as np
 
     from whence.gradients import build_index, stored_products
+    from whence.gradients.capture import VOCABULARY
 
     model = source.open(model)
+    if source.view.layers == "vocabulary":
+        # An index in Bergson's format has no place for them.
+        modules, plan = VOCABULARY, replace(plan, path="streamed", projection_dim=None)
     origin = dict(source.moments.origin) if source.moments else {}
     origin |= dict(source.unrolled.origin) if source.unrolled else {}
     curvature = curvature_settings(settings) if source.view.correction == "ekfac" else {}
