@@ -63,7 +63,7 @@ def corpus(lab):
     return lab.corpus_of(lab.random_sequences(LENGTHS))
 
 
-def bergson_index(lab, model, corpus, directory, *, dim, seed):
+def bergson_index(lab, model, corpus, directory, *, dim, seed, **how):
     """The index that Bergson's own build makes of the same tokens."""
     bergson = require_engine()
     from bergson.build import build as bergson_build
@@ -87,6 +87,7 @@ def bergson_index(lab, model, corpus, directory, *, dim, seed):
         projection_seed=seed,
         token_batch_size=48,
         drop_columns=False,
+        **how,
     )
     bergson_build(config, bergson.PreprocessConfig())
     return directory / "index"
@@ -110,6 +111,84 @@ def test_rows_are_those_of_bergsons_own_build(lab, family, corpus, queries, tmp_
     assert ((a * b).sum(1)[norms > 0] / norms[norms > 0] > 0.99999).all()
     ask = [stored_products(index, model, queries).dots for index in (ours, theirs)]
     np.testing.assert_allclose(ask[0], ask[1], rtol=1e-4, atol=1e-5 * np.abs(ask[0]).max())
+
+
+def optimizer_file(model, path, kind):
+    """Writes random second moments of every parameter, as Adam or Adafactor would."""
+    named = dict(model.model.named_parameters())
+    generator = torch.Generator().manual_seed(5)
+    state = {}
+    for number, (name, parameter) in enumerate(named.items()):
+        full = torch.rand(parameter.shape, generator=generator) ** 4
+        factored = kind == "adafactor" and parameter.ndim == 2
+        moments = (
+            {"exp_avg_sq_row": full.mean(dim=1), "exp_avg_sq_col": full.mean(dim=0)}
+            if factored
+            else {"exp_avg_sq": full}
+        )
+        state[number] = {"param_name": name, **moments}
+    groups = [{"params": list(state), "param_names": list(named)}]
+    torch.save({"state": state, "param_groups": groups}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "dim", "include_bias", "loss_reduction"),
+    [
+        ("neox", None, 4, True, "sum"),
+        ("neox", "adafactor", 4, True, "mean"),
+        ("gpt2", "adafactor", 4, True, "sum"),
+        ("gpt2", "adam", None, True, "mean"),
+        # Llama has no biases to include.
+        ("llama", None, None, True, "mean"),
+        ("llama", "adafactor", 4, False, "sum"),
+    ],
+)
+def test_corrections_biases_and_means_are_bergsons(
+    lab, family, corpus, tmp_path, kind, dim, include_bias, loss_reduction
+):
+    from whence.models import load_second_moments
+
+    model = lab.tiny(family)
+    state = optimizer_file(model, tmp_path / "optimizer.pt", kind) if kind else None
+    ours = build(
+        lab,
+        model,
+        corpus,
+        tmp_path / "ours",
+        dim=dim,
+        second_moments=load_second_moments(state, model) if state else None,
+        include_bias=include_bias,
+        loss_reduction=loss_reduction,
+    )
+    theirs = bergson_index(
+        lab,
+        model,
+        corpus,
+        tmp_path,
+        dim=dim or 0,
+        seed=0,
+        optimizer_state=str(state or ""),
+        include_bias=include_bias,
+        loss_reduction=loss_reduction,
+    )
+    rows = np.asarray(open_index(theirs).gradients)
+    assert list(ours.grad_sizes.items()) == list(open_index(theirs).grad_sizes.items())
+    assert (ours.include_bias, ours.loss_reduction) == (include_bias, loss_reduction)
+    np.testing.assert_allclose(ours.gradients, rows, rtol=1e-4, atol=1e-5 * np.abs(rows).max())
+
+
+def test_an_index_with_biases_is_asked_with_biases(lab, corpus, queries, tmp_path):
+    model = lab.tiny("neox")
+    index = build(lab, model, corpus, tmp_path / "index", dim=None, include_bias=True)
+    plain = build(lab, model, corpus, tmp_path / "plain", dim=None)
+    more, fewer = (stored_products(i, model, queries).dots for i in (index, plain))
+    biases = sum(model.model.base_model.get_submodule(n).bias.numel() for n in index.modules)
+    assert sum(index.grad_sizes.values()) == sum(plain.grad_sizes.values()) + biases
+    own = lab.query_of("own", (corpus.input_ids(4), 0, 1.0))
+    products = stored_products(index, model, (own,))
+    assert products.dots[0, 4] == pytest.approx(products.query_norms[0] ** 2, rel=1e-5)
+    assert not np.allclose(more, fewer)
 
 
 @pytest.mark.parametrize("unit_norm", [False, True])

@@ -52,6 +52,17 @@ def test_names_and_sizes_are_bergsons(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", MODELS)
+def test_biases_are_counted_where_they_are_attributed(kind: str) -> None:
+    model = loaded(MODELS[kind]())
+    without, counted = coverage(model), coverage(model, include_bias=True)
+    layers = [model.model.base_model.get_submodule(name) for name in counted.modules]
+    biases = sum(layer.bias.numel() for layer in layers if layer.bias is not None)
+    assert (biases > 0) == (kind != "llama")
+    assert counted.num_attributed == without.num_attributed + biases
+    assert counted.num_parameters == without.num_parameters
+
+
+@pytest.mark.parametrize("kind", MODELS)
 def test_every_parameter_is_counted_once(kind: str) -> None:
     model = loaded(MODELS[kind]())
     counted = coverage(model)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from whence.errors import CorpusError, ModelError
-from whence.models import estimate_second_moments, load_second_moments
+from whence.models import Factored, estimate_second_moments, load_second_moments
 from whence.records import LoadedModel
 
 
@@ -181,7 +181,7 @@ def test_gpt_neox_names_are_known(small: LoadedModel, tmp_path) -> None:
     assert numbered.keys() == found.keys()
 
 
-def test_adafactors_factors_are_multiplied_out(small: LoadedModel, tmp_path) -> None:
+def test_adafactors_factors_are_kept_and_have_a_root(small: LoadedModel, tmp_path) -> None:
     named = dict(small.model.named_parameters())
     state = {
         number: {
@@ -197,7 +197,13 @@ def test_adafactors_factors_are_multiplied_out(small: LoadedModel, tmp_path) -> 
     for number, name in enumerate(named):
         if number in state:
             row, col = state[number]["exp_avg_sq_row"], state[number]["exp_avg_sq_col"]
-            torch.testing.assert_close(found[name], torch.outer(row, col) / row.mean())
+            torch.testing.assert_close(found[name], Factored(row, col))
+            assert found[name].shape == named[name].shape
+            rooted = found[name].root()
+            torch.testing.assert_close(
+                torch.outer(*rooted) / rooted.row.mean(),
+                (torch.outer(row, col) / row.mean()).sqrt().double(),
+            )
     assert len(found) == len(state)
 
 

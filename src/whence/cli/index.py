@@ -27,6 +27,8 @@ def index(
     precision: Literal["float32", "mixed"] = "float32",
     storage: Literal["float32", "float16", "bfloat16"] = "float32",
     collector: Literal["whence", "bergson"] = "whence",
+    include_bias: bool = False,
+    loss_reduction: Literal["sum", "mean"] = "sum",
     shard: str | None = None,
     json: Json = False,
 ) -> None:
@@ -57,6 +59,11 @@ def index(
         The precision of the rows on disk.
     collector
         Who takes the gradients: `bergson` is the reference, and slower.
+    include_bias
+        Attribute the layers' biases too.
+    loss_reduction
+        An example's loss is the sum over its tokens, or their mean: then long examples weigh no
+        more than short ones.
     shard
         Take only this share of the work, such as 0/4.
     """
@@ -85,7 +92,9 @@ def index(
             disk_budget_gb=disk_budget_gb,
             token_batch_size=token_batch_size,
         ),
-        building=Building(collector, precision, storage, _share(shard)),
+        building=Building(
+            collector, precision, storage, _share(shard), include_bias, loss_reduction
+        ),
         progress=told,
     )
     if made is None:

@@ -37,9 +37,9 @@ from whence.gradients.batches import (
     plan_pass,
 )
 from whence.gradients.blocks import BLOCK_TOKENS, group_batches, return_memory
-from whence.gradients.capture import LOSS_REDUCTION, gradient_dtype, not_finite
+from whence.gradients.capture import LOSS_REDUCTION, Reduction, gradient_dtype, not_finite
 from whence.gradients.collector import Collect, Collector, collecting, gradient_sizes, new_processor
-from whence.gradients.correction import adam_scales, scales_digest
+from whence.gradients.correction import correction_scales, scales_digest
 from whence.gradients.engine import engine_version
 from whence.gradients.index import CORRECTION, GRADIENTS, INFO, Index, number_type, open_index
 from whence.gradients.loss import Precision, batch_tokens
@@ -49,7 +49,8 @@ from whence.records import Corpus, LoadedModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
+
+    from whence.models.second_moments import SecondMoments
 
 MARKS = "blocks"
 Storage = Literal["float32", "float16", "bfloat16"]
@@ -69,7 +70,9 @@ def build_index(
     precision: Precision = "float32",
     storage: Storage = "float32",
     shard: tuple[int, int] | None = None,
-    second_moments: "Mapping[str, Tensor] | None" = None,
+    second_moments: "SecondMoments | None" = None,
+    include_bias: bool = False,
+    loss_reduction: Reduction = LOSS_REDUCTION,
     progress: Progress = SILENT,
 ) -> Index | None:
     """Builds an index of every example's gradient, in Bergson's format, with the examples beside.
@@ -79,7 +82,7 @@ def build_index(
 
     Args:
         model: The model, whose state is restored afterwards.
-        corpus: The examples; an example's loss is the sum of its tokens' cross-entropies, in nats.
+        corpus: The examples; an example's loss is that of its tokens' cross-entropies, in nats.
         directory: The index's place.
         modules: Names of the attributed layers in the base model.
         projection_dim: Rows and columns that each module's gradient is projected to; None stores
@@ -92,9 +95,11 @@ def build_index(
         shard: (k, n): take only the k-th of n shares of the work, k from 0. Processes that share
             the file system may each take one, with equal settings; who ends last finishes the
             index, and so does the same call without a shard, which also takes what was left.
-        second_moments: Adam's, by parameter name: gradients are divided by their roots before they
-            are projected. Such rows are not those of `bergson build`, and only queries that are
-            corrected likewise (`query_rows`) may be compared with them.
+        second_moments: The optimizer's, by parameter name: gradients are divided by their roots
+            before they are projected. Only queries that are corrected likewise (`query_rows`) may
+            be compared with such rows.
+        include_bias: Attribute the biases of the layers too.
+        loss_reduction: An example's loss is the sum over its tokens, or their mean.
         progress: Who watches.
 
     Returns:
@@ -121,19 +126,23 @@ def build_index(
         "modules": sorted(modules),
         "projection_dim": projection_dim,
         "projection_seed": projection_seed,
-        "loss_reduction": LOSS_REDUCTION,
+        "loss_reduction": loss_reduction,
         "collector": collector,
         "precision": precision,
         "storage": storage,
         "bergson": engine_version(),
     }
-    scales = adam_scales(model, modules, second_moments)
+    if include_bias:
+        inputs["include_bias"] = True
+    scales = correction_scales(model, modules, second_moments, include_bias=include_bias)
     if scales is not None:
         inputs[CORRECTION] = scales_digest(scales)
     if is_current(directory, kind="index", inputs=inputs):
         return open_index(directory, model=model)
     check_fits(model, corpus)
-    processor = new_processor(projection_dim=projection_dim, projection_seed=projection_seed)
+    processor = new_processor(
+        projection_dim=projection_dim, projection_seed=projection_seed, include_bias=include_bias
+    )
     sizes = gradient_sizes(model, modules, processor)
     limit = affordable_tokens if collector == "bergson" else batch_tokens
     held = sum(sizes.values())
@@ -145,7 +154,13 @@ def build_index(
     def fill(partial: Path, numbers: Sequence[int]) -> Rows:
         rows = _allocate(partial, len(corpus), sizes, storage)
         opened = collecting(
-            model, modules, processor, collector=collector, precision=precision, scales=scales
+            model,
+            modules,
+            processor,
+            collector=collector,
+            precision=precision,
+            scales=scales,
+            reduction=loss_reduction,
         )
         with opened as collect:
             _fill(rows, todo, [blocks[n] for n in numbers], partial / MARKS, collect, progress)

@@ -15,7 +15,7 @@ Source: Goodfellow, "Efficient Per-Example Gradient Computations", arXiv 1510.01
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from whence.errors import GradientError, ModelError
 from whence.gradients.batches import IGNORED, Padded
@@ -31,6 +31,7 @@ LOSS_REDUCTION = "sum"
 # What holds a row per word is no layer of the base model, and in no index in Bergson's format.
 EMBEDDING, OUTPUT = "(embedding)", "(output layer)"
 VOCABULARY = (EMBEDDING, OUTPUT)
+Reduction = Literal["sum", "mean"]
 
 Sink = Callable[
     [str, "Float[Tensor, 'batch positions outputs']", "Float[Tensor, 'batch positions inputs']"],

@@ -6,7 +6,8 @@ Each example's gradient of each module is projected on both sides,
 
 with Bergson's matrices, which depend on the module's name and the seed alone; so rows that were
 taken at different times, or by Bergson's own commands, are comparable. Projected first, nothing of
-a whole gradient's size is ever formed. Bergson's own hooks are the reference.
+a whole gradient's size is ever formed. A bias is one more input, which is always 1; its gradient is
+one more column. Bergson's own hooks are the reference.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,8 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from whence.gradients.batches import Padded
-from whence.gradients.capture import capturing, frozen, gradient_dtype, layer, outer
+from whence.gradients.batches import IGNORED, Padded
+from whence.gradients.capture import (
+    Reduction,
+    capturing,
+    frozen,
+    gradient_dtype,
+    layer,
+    outer,
+)
 from whence.gradients.engine import require_engine
 from whence.gradients.loss import Precision, plain_pass
 from whence.records import LoadedModel
@@ -36,8 +44,10 @@ Collect = Callable[[Padded], Collected]
 Collector = Literal["whence", "bergson"]
 
 
-def new_processor(*, projection_dim: int | None, projection_seed: int) -> Any:
-    """Makes Bergson's record of how gradients are projected: Rademacher, per module, no bias."""
+def new_processor(
+    *, projection_dim: int | None, projection_seed: int, include_bias: bool = False
+) -> Any:
+    """Makes Bergson's record of how gradients are projected: Rademacher, per module."""
     require_engine()
     from bergson.gradients import GradientProcessor
 
@@ -47,7 +57,7 @@ def new_processor(*, projection_dim: int | None, projection_seed: int) -> Any:
         projection_type="rademacher",
         projection_target="per_module",
         projection_scale="jl",
-        include_bias=False,
+        include_bias=include_bias,
     )
 
 
@@ -74,6 +84,7 @@ def collecting(
     collector: Collector = "whence",
     precision: Precision = "float32",
     scales: "Mapping[str, Float[Tensor, ' weights']] | None" = None,
+    reduction: Reduction = "sum",
 ) -> Iterator[Collect]:
     """Opens a function that runs one batch and gives its gradients.
 
@@ -85,23 +96,30 @@ def collecting(
             is the reference. Their rows are equal but for rounding.
         precision: `mixed` multiplies the output layer in bfloat16; only for `whence`.
         scales: What each weight's gradient is multiplied with before it is projected, such as
-            `adam_scales`; only for `whence`. Whole gradients are then formed.
+            `correction_scales`; only for `whence`. Whole gradients are then formed.
+        reduction: An example's loss is the sum, or the mean, over its labelled tokens.
 
     Raises:
         ModelError: The model has no module of a name that was asked for.
         MissingEngineError: Bergson cannot be imported.
     """
+    import torch
+
     hooks = _hooks(model, modules, processor)
     if collector == "bergson":
         assert scales is None, "Bergson's own hooks do not scale"
         with frozen(model):
-            yield lambda batch: _collect_by_hooks(model, hooks, batch)
+            yield lambda batch: _reduced(_collect_by_hooks(model, hooks, batch), batch, reduction)
         return
     dtype = gradient_dtype(model)
     rows: dict[str, Tensor] = {}
     sides = _projections(model, hooks)
 
+    with_bias = {name for name, (_, _, has_bias) in hooks.target_info.items() if has_bias}
+
     def take(name: str, output_gradient: "Tensor", activations: "Tensor") -> None:
+        if name in with_bias:
+            activations = torch.nn.functional.pad(activations, (0, 1), value=1.0)
         if scales is not None:
             whole = outer(output_gradient, activations, dtype=dtype) * scales[name]
             rows[name] = _project(whole, output_gradient.shape[-1], sides.get(name))
@@ -117,9 +135,19 @@ def collecting(
             losses = backward(batch)
             found = Collected({name: rows[name] for name in hooks.shapes()}, losses)
             rows.clear()
-            return found
+            return _reduced(found, batch, reduction)
 
         yield collect
+
+
+def _reduced(found: Collected, batch: Padded, reduction: Reduction) -> Collected:
+    """Divides sums over tokens by the number of labelled ones, where means were asked for."""
+    if reduction == "sum":
+        return found
+    counts = (batch.labels[:, 1:] != IGNORED).sum(dim=1).clamp(min=1).to(found.losses.device)
+    return Collected(
+        {name: rows / counts[:, None] for name, rows in found.rows.items()}, found.losses / counts
+    )
 
 
 def _project(
@@ -140,11 +168,11 @@ def _projections(model: LoadedModel, hooks: Any) -> "dict[str, tuple[Tensor, Ten
     if dim is None:
         return {}
     sides = {}
-    for name, (device, (outputs, inputs), _) in hooks.target_info.items():
+    for name, (device, (outputs, inputs), has_bias) in hooks.target_info.items():
         dtype = layer(model, name).get_parameter("weight").dtype
         sides[name] = (
             hooks.projection(name, dim, outputs, "left", device, dtype),
-            hooks.projection(name, dim, inputs, "right", device, dtype),
+            hooks.projection(name, dim, inputs + has_bias, "right", device, dtype),
         )
     return sides
 

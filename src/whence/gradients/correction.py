@@ -1,11 +1,16 @@
-"""How does Adam see a gradient?
+"""How does the optimizer see a gradient?
 
 Adam moves a weight by its gradient divided by √v + ε, where v is the running second moment of the
-training batches' gradients. Dividing the gradients of both sides by it compares them in the
-coordinates in which training moved. It has to be done per example, before norms or projection.
+training batches' gradients. Adafactor keeps of v only the means r of its rows and c of its columns,
+and divides by
+
+    √v_ij,      v_ij = (r_i + ε)(c_j + ε) / mean(r + ε),
+
+and a bias by √(v + ε). Dividing the gradients of both sides so compares them in the coordinates in
+which training moved. It has to be done per example, before norms or projection.
 
 Source: Chang et al., "Scalable Influence and Fact Tracing for Large Language Model Pretraining",
-arXiv 2410.17413, section 3; ε outside the root, as Bergson's `AdamNormalizer` has it.
+arXiv 2410.17413, section 3; where ε stands, and what it is, as Bergson's normalizers have it.
 """
 
 import hashlib
@@ -15,29 +20,37 @@ from typing import TYPE_CHECKING
 from whence.errors import ModelError
 from whence.gradients.batches import model_device
 from whence.gradients.capture import gradient_dtype, layer
+from whence.models.second_moments import Factored
 from whence.records import LoadedModel
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-EPSILON = 1e-8
+    from whence.models.second_moments import SecondMoments
+
+EPSILON, FACTORED_EPSILON = 1e-8, 1e-30
 
 
-def adam_scales(
-    model: LoadedModel, modules: Sequence[str], second_moments: "Mapping[str, Tensor] | None"
+def correction_scales(
+    model: LoadedModel,
+    modules: Sequence[str],
+    second_moments: "SecondMoments | None",
+    *,
+    include_bias: bool = False,
 ) -> "dict[str, Float[Tensor, ' weights']] | None":
-    """Computes what each weight's gradient is multiplied with, 1 / (√v + ε).
+    """Computes what each weight's gradient is multiplied with, such as 1 / (√v + ε).
 
     Args:
         model: The model.
         modules: Names of the attributed layers in the base model.
-        second_moments: Adam's v by the names of the model's parameters, in nats² per unit² of
-            weight, each of its parameter's shape; None leaves gradients as they are.
+        second_moments: Adam's v, in nats² per unit² of weight, or Adafactor's factors; None leaves
+            gradients as they are.
+        include_bias: Biases are attributed too.
 
     Returns:
-        For each module a flat row, in the order of a gradient's (outputs × inputs); None without
-        second moments.
+        For each module a flat row, in the order of a gradient's (outputs × inputs, where there is
+        a bias with one input more); None without second moments.
 
     Raises:
         ModelError: A layer has no second moments, or they have another shape or are not finite.
@@ -52,29 +65,55 @@ def adam_scales(
     scales = {}
     for module in modules:
         part = layer(model, module)
-        weight = part.get_parameter("weight")
-        name = names[id(weight)]
-        found = second_moments.get(name)
-        if found is None:
-            raise ModelError(
-                f"There are no second moments for `{name}` of {model.label}.",
-                "Give those of this model's optimizer, or leave the layer out.",
+        weight, bias = part.get_parameter("weight"), getattr(part, "bias", None)
+        found = _fitting(model, second_moments, names[id(weight)], tuple(weight.shape))
+        scale = _inverse_root(found)
+        if isinstance(part, Conv1D):
+            scale = scale.mT
+        if include_bias and bias is not None:
+            moments = _fitting(model, second_moments, names[id(bias)], tuple(bias.shape))
+            assert not isinstance(moments, Factored), "a factored state has a matrix's shape"
+            column = (
+                (moments.double() + EPSILON).rsqrt()
+                if isinstance(found, Factored)
+                else _inverse_root(moments)
             )
-        if found.shape != weight.shape:
-            raise ModelError(
-                f"The second moments of `{name}` have shape {tuple(found.shape)}, and the weight "
-                f"has {tuple(weight.shape)}.",
-                "Give those of this model's optimizer.",
-            )
-        if not bool((found >= 0).all() & found.isfinite().all()):
-            raise ModelError(
-                f"The second moments of `{name}` are negative or not finite.",
-                "Give those of this model's optimizer.",
-            )
-        values = found.mT if isinstance(part, Conv1D) else found
-        root = values.to(device=device, dtype=torch.float64).sqrt() + EPSILON
-        scales[module] = root.reciprocal().to(dtype).flatten()
+            scale = torch.cat([scale, column[:, None]], dim=1)
+        scales[module] = scale.to(device=device, dtype=dtype).flatten()
     return scales
+
+
+def _inverse_root(moments: "Tensor | Factored") -> "Tensor":
+    """Computes in float64 what a parameter's gradient is multiplied with."""
+    if isinstance(moments, Factored):
+        row, column = (factor.double() + FACTORED_EPSILON for factor in moments)
+        return (row.mean().sqrt() * row.rsqrt())[:, None] * column.rsqrt()
+    return (moments.double().sqrt() + EPSILON).reciprocal()
+
+
+def _fitting(
+    model: LoadedModel, second_moments: "SecondMoments", name: str, shape: tuple[int, ...]
+) -> "Tensor | Factored":
+    """Finds a parameter's second moments, and refuses those that cannot be its own."""
+    found = second_moments.get(name)
+    if found is None:
+        raise ModelError(
+            f"There are no second moments for `{name}` of {model.label}.",
+            "Give those of this model's optimizer, or leave the layer out.",
+        )
+    if tuple(found.shape) != shape:
+        raise ModelError(
+            f"The second moments of `{name}` have shape {tuple(found.shape)}, and the parameter "
+            f"has {shape}.",
+            "Give those of this model's optimizer.",
+        )
+    parts = found if isinstance(found, Factored) else (found,)
+    if not all(bool((part >= 0).all() & part.isfinite().all()) for part in parts):
+        raise ModelError(
+            f"The second moments of `{name}` are negative or not finite.",
+            "Give those of this model's optimizer.",
+        )
+    return found
 
 
 def scales_digest(scales: "Mapping[str, Tensor] | None") -> str | None:

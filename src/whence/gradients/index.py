@@ -58,6 +58,11 @@ class Index:
         return self.projection["projection_seed"]
 
     @property
+    def include_bias(self) -> bool:
+        """Whether the biases of the layers are attributed too."""
+        return bool(self.projection["include_bias"])
+
+    @property
     def fingerprint(self) -> str | None:
         """The fingerprint of the model it was made with; None where that is not known."""
         return self.manifest["inputs"]["model"] if self.manifest else None
@@ -126,7 +131,7 @@ def open_index(directory: Path, *, model: LoadedModel | None = None) -> Index:
         num_examples=info["num_grads"],
         dtype=info["base_dtype"],
         projection=projection,
-        loss_reduction=run.get("index_cfg", {}).get("loss_reduction", "sum"),
+        loss_reduction=_loss_reduction(manifest, run),
         manifest=manifest,
     )
     _check_kind(index, info, run)
@@ -232,12 +237,17 @@ def _read_bergson_config(directory: Path) -> dict[str, Any]:
         raise IndexFormatError(f"{path} cannot be read ({reason}).", _REBUILD) from None
 
 
+def _loss_reduction(manifest: Mapping[str, Any] | None, run: Mapping[str, Any]) -> str:
+    if manifest is not None:
+        return manifest["inputs"]["loss_reduction"]
+    return run.get("index_cfg", {}).get("loss_reduction", "sum")
+
+
 def _check_kind(index: Index, info: Mapping[str, Any], run: Mapping[str, Any]) -> None:
     asked, prepared = run.get("index_cfg", {}), run.get("preprocess_cfg", {})
     reason = (
         ("it has a row per token" if info.get("attribute_tokens") else None)
         or ("its projection mixes modules" if _is_global(index) else None)
-        or ("its gradients include biases" if index.projection["include_bias"] else None)
         or ("its rows were normalized" if prepared.get("unit_normalize") else None)
         or ("its rows were preconditioned" if prepared.get("hessian_path") else None)
         or ("its rows were summed up" if prepared.get("aggregation", "none") != "none" else None)

@@ -39,7 +39,7 @@ def query_gradients(
         queries: What to differentiate.
         modules: Names of the attributed layers in the base model.
         token_batch_size: The most tokens in a batch, padding included.
-        scales: What each weight's gradient is multiplied with, such as `adam_scales`.
+        scales: What each weight's gradient is multiplied with, such as `correction_scales`.
 
     Returns:
         For each module one flattened row per query, in nats per unit of weight; queries ·

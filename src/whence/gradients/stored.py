@@ -1,7 +1,7 @@
 """How are queries compared with an index, without holding it in memory?"""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from whence.gradients.batches import (
 )
 from whence.gradients.capture import gradient_dtype
 from whence.gradients.collector import collecting, stored_processor
-from whence.gradients.correction import adam_scales, scales_digest
+from whence.gradients.correction import correction_scales, scales_digest
 from whence.gradients.index import Index, check_model
 from whence.gradients.loss import batch_tokens
 from whence.gradients.queries import query_norms, term_batches
@@ -25,6 +25,8 @@ from whence.records import GradientProducts, LoadedModel, Query
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
+
+    from whence.models.second_moments import SecondMoments
 
 TOKEN_BATCH_SIZE = 4096
 
@@ -91,7 +93,7 @@ def query_rows(
     model: LoadedModel,
     queries: Sequence[Query],
     *,
-    second_moments: "Mapping[str, Tensor] | None" = None,
+    second_moments: "SecondMoments | None" = None,
 ) -> "dict[str, Float[Tensor, 'queries numbers']]":
     """Computes the queries' gradients in the index's coordinates, by module.
 
@@ -108,7 +110,9 @@ def query_rows(
     """
     import torch
 
-    scales = adam_scales(model, index.modules, second_moments)
+    scales = correction_scales(
+        model, index.modules, second_moments, include_bias=index.include_bias
+    )
     if index.correction != scales_digest(scales):
         raise IndexFormatError(
             f"The rows of {index.path} were {'not ' if index.correction is None else ''}corrected "

@@ -38,7 +38,7 @@ from whence.gradients.capture import (
     not_finite,
     outer,
 )
-from whence.gradients.correction import adam_scales, scales_digest
+from whence.gradients.correction import correction_scales, scales_digest
 from whence.gradients.loss import batch_tokens
 from whence.gradients.queries import query_gradients, query_norms
 from whence.progress import SILENT, Progress
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from whence.models.second_moments import SecondMoments
 
 
 class Preconditioner(NamedTuple):
@@ -64,7 +66,7 @@ def streamed_products(
     *,
     modules: Sequence[str],
     token_batch_size: int,
-    second_moments: "Mapping[str, Tensor] | None" = None,
+    second_moments: "SecondMoments | None" = None,
     preconditioner: Preconditioner | None = None,
     work: Path | None = None,
     progress: Progress = SILENT,
@@ -83,8 +85,8 @@ def streamed_products(
         token_batch_size: The most tokens in a batch, padding included; fewer are taken where the
             vocabulary is large and logits have to be held. It changes the speed, and the result
             only by rounding.
-        second_moments: Adam's, by parameter name. Gradients of both sides are divided by their
-            roots (`adam_scales`), and norms and products are those of what results.
+        second_moments: The optimizer's, by parameter name. Gradients of both sides are divided by
+            their roots (`correction_scales`), and norms and products are those of what results.
         preconditioner: Changes the queries' gradients, after their norms were taken, such as
             EK-FAC's inverse does.
         work: A directory for finished blocks. A run that was cut short continues from there and
@@ -108,7 +110,7 @@ def streamed_products(
     started = time.perf_counter()
     check_fits(model, corpus)
     check_queries(model, queries)
-    scales = adam_scales(model, modules, second_moments)
+    scales = correction_scales(model, modules, second_moments)
     tokens = batch_tokens(model, token_batch_size)
     if set(modules) & set(VOCABULARY):
         tokens = affordable_tokens(model, token_batch_size)

@@ -3,9 +3,11 @@
 from whence.models.coverage import attributed_modules, coverage
 from whence.models.load import load_initial, load_model, model_fingerprint
 from whence.models.optimizer_files import load_second_moments
-from whence.models.second_moments import estimate_second_moments
+from whence.models.second_moments import Factored, SecondMoments, estimate_second_moments
 
 __all__ = [
+    "Factored",
+    "SecondMoments",
     "attributed_modules",
     "coverage",
     "estimate_second_moments",

@@ -1,8 +1,8 @@
 """Which weights can a score take into account, and which are left out?
 
 Attributed are the weight matrices of the linear layers of the model without its output layer, as
-Bergson finds and names them. Biases, norms, embeddings and the output layer are not: of the
-14.1 million parameters of pythia-14m, that leaves 8 percent.
+Bergson finds and names them, and their biases where that is asked for. Norms, embeddings and the
+output layer are not: of the 14.1 million parameters of pythia-14m, that leaves 8 percent.
 """
 
 from fnmatch import fnmatchcase
@@ -12,7 +12,7 @@ from whence.errors import ModelError
 from whence.records import Coverage, LoadedModel
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def attributed_modules(model: LoadedModel, *, modules: str = "*") -> tuple[str, ...]:
@@ -44,12 +44,13 @@ def attributed_modules(model: LoadedModel, *, modules: str = "*") -> tuple[str, 
     return tuple(name for name in names if any(fnmatchcase(name, glob) for glob in globs))
 
 
-def coverage(model: LoadedModel, *, modules: str = "*") -> Coverage:
+def coverage(model: LoadedModel, *, modules: str = "*", include_bias: bool = False) -> Coverage:
     """Counts the attributed weights and the other parameters.
 
     Args:
         model: The model.
         modules: Globs of modules to attribute, comma-separated.
+        include_bias: Attribute the chosen layers' biases too.
 
     Returns:
         The numbers of weights, by module and by left-out parameter; a parameter that two modules
@@ -60,15 +61,22 @@ def coverage(model: LoadedModel, *, modules: str = "*") -> Coverage:
     """
     layers = _linear(model)
     chosen = attributed_modules(model, modules=modules)
-    weights = {id(layers[name].weight) for name in chosen}
+    parts = {name: [layers[name].weight] for name in chosen}
+    if include_bias:
+        parts = {name: [*part, *_bias(layers[name])] for name, part in parts.items()}
+    attributed = {id(parameter) for part in parts.values() for parameter in part}
     return Coverage(
-        modules={name: layers[name].weight.numel() for name in chosen},
+        modules={name: sum(p.numel() for p in part) for name, part in parts.items()},
         left_out={
             name: parameter.numel()
             for name, parameter in model.model.named_parameters()
-            if id(parameter) not in weights
+            if id(parameter) not in attributed
         },
     )
+
+
+def _bias(linear: "nn.Linear") -> "list[Tensor]":
+    return [] if linear.bias is None else [linear.bias]
 
 
 def _linear(model: LoadedModel) -> "dict[str, nn.Linear]":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whence.errors import ModelError
+from whence.models.second_moments import Factored
 from whence.records import LoadedModel
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _CONVERT = (
 )
 
 
-def load_second_moments(path: Path, model: LoadedModel) -> "dict[str, Tensor]":
+def load_second_moments(path: Path, model: LoadedModel) -> "dict[str, Tensor | Factored]":
     """Reads Adam's or Adafactor's second moments of a model's parameters.
 
     Args:
@@ -35,8 +36,8 @@ def load_second_moments(path: Path, model: LoadedModel) -> "dict[str, Tensor]":
         model: The model the state belongs to.
 
     Returns:
-        By parameter name, in the weights' shapes, float32, ≥ 0. Adafactor's factors are multiplied
-        out, v = row ⊗ col / mean(row). Divided by 1 − β₂ᵗ where the file says t and β₂.
+        By parameter name, in the weights' shapes, float32, ≥ 0; of a matrix that Adafactor trained
+        the factors. Adam's are divided by 1 − β₂ᵗ where the file says t and β₂.
 
     Raises:
         ModelError: The file cannot be read safely, or does not fit the model.
@@ -45,16 +46,19 @@ def load_second_moments(path: Path, model: LoadedModel) -> "dict[str, Tensor]":
     found = read(path, model)
     shapes = {name: parameter.shape for name, parameter in model.model.named_parameters()}
     for name, values in found.items():
-        if values.shape != shapes[name]:
+        if tuple(values.shape) != tuple(shapes[name]):
             raise ModelError(
                 f"In {path}, the second moments of `{name}` have shape {tuple(values.shape)}, and "
                 f"the weight has {tuple(shapes[name])}.",
                 "Give the optimizer state of this very model.",
             )
-    return {name: values.float() for name, values in found.items()}
+    return {
+        name: values if isinstance(values, Factored) else values.float()
+        for name, values in found.items()
+    }
 
 
-def _named(path: Path, model: LoadedModel) -> "dict[str, Tensor]":
+def _named(path: Path, model: LoadedModel) -> "dict[str, Tensor | Factored]":
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -83,7 +87,7 @@ def _named(path: Path, model: LoadedModel) -> "dict[str, Tensor]":
     return found
 
 
-def _numbered(path: Path, model: LoadedModel) -> "dict[str, Tensor]":
+def _numbered(path: Path, model: LoadedModel) -> "dict[str, Tensor | Factored]":
     state, groups = _optimizer_state(path)
     names = _names(groups, model, path)
     rates = {
@@ -174,12 +178,11 @@ def _is_decayed(model: LoadedModel, name: str) -> bool:
     return not name.endswith("bias") and "norm" not in type(module).__name__.lower()
 
 
-def _moment(state: Mapping[str, Any], *, beta: float) -> "Tensor | None":
+def _moment(state: Mapping[str, Any], *, beta: float) -> "Tensor | Factored | None":
     if "exp_avg_sq" in state:
         step = float(state.get("step", 0))
         correction = 1 - beta**step if step and beta else 1.0
         return state["exp_avg_sq"].float() / correction
-    if "exp_avg_sq_row" in state and "exp_avg_sq_col" in state:
-        row, col = state["exp_avg_sq_row"].float(), state["exp_avg_sq_col"].float()
-        return row.unsqueeze(-1) * col.unsqueeze(-2) / row.mean(dim=-1, keepdim=True).unsqueeze(-1)
+    if "exp_avg_sq_col" in state and state["exp_avg_sq_row"].ndim == 1:
+        return Factored(state["exp_avg_sq_row"].float(), state["exp_avg_sq_col"].float())
     return None

@@ -1,4 +1,4 @@
-"""What are Adam's second moments, where no optimizer state was kept?
+"""What are an optimizer's second moments, and what are Adam's where no state was kept?
 
 Adam divides by the root of v, a running mean of the squared gradient of a training batch. From N
 sequences' own gradients with mean ḡ and variance s², the expected square of the mean over a batch
@@ -9,14 +9,39 @@ of B sequences is, weight by weight,
 whereas the mean square of single sequences' gradients would be too large by up to a factor of B.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from whence.errors import CorpusError
 from whence.records import LoadedModel
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor
+
+
+class Factored(NamedTuple):
+    """Adafactor's second moments of a weight as it is stored: its rows' and its columns' means.
+
+    They stand for v = row ⊗ column / mean(row).
+    """
+
+    row: "Float[Tensor, ' rows']"
+    column: "Float[Tensor, ' columns']"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The weight's shape."""
+        return len(self.row), len(self.column)
+
+    def root(self) -> "Factored":
+        """The factors of √v."""
+        row = self.row.double().sqrt()
+        return Factored(row, self.column.double().sqrt() * row.mean() / row.square().mean().sqrt())
+
+
+SecondMoments = Mapping[str, "Tensor | Factored"]
+"""By the name of the model's parameter: v in its shape, or Adafactor's factors."""
 
 
 def estimate_second_moments(

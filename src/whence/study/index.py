@@ -12,6 +12,7 @@ from whence.study import inputs as sources
 if TYPE_CHECKING:
     from whence.gradients import Index
     from whence.gradients.build import Storage
+    from whence.gradients.capture import Reduction
     from whence.gradients.collector import Collector
     from whence.gradients.loss import Precision
 
@@ -34,6 +35,8 @@ class Building(NamedTuple):
     precision: "Precision" = "float32"
     storage: "Storage" = "float32"
     shard: tuple[int, int] | None = None
+    include_bias: bool = False
+    loss_reduction: "Reduction" = "sum"
 
 
 def index_corpus(
@@ -58,7 +61,7 @@ def index_corpus(
 
     how = building or Building()
     require_engine()
-    covered = coverage(model, modules=settings.modules)
+    covered = coverage(model, modules=settings.modules, include_bias=how.include_bias)
     planned = plan(model, corpus, covered, settings, num_queries=1)
     progress.note(describe(planned))
     return build_index(
@@ -73,6 +76,8 @@ def index_corpus(
         precision=how.precision,
         storage=how.storage,
         shard=how.shard,
+        include_bias=how.include_bias,
+        loss_reduction=how.loss_reduction,
         progress=progress,
     )
 

@@ -14,7 +14,7 @@ from whence.study import inputs as sources
 from whence.study.unrolled import Unrolled, source_training
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from whence.models import SecondMoments
 
 NUM_ESTIMATION_EXAMPLES = 256
 
@@ -24,7 +24,7 @@ class Moments:
     """Second moments that can be had: what determines them, and how they are got."""
 
     origin: Mapping[str, Any]
-    load: "Callable[[LoadedModel, Corpus], dict[str, Tensor]]"
+    load: "Callable[[LoadedModel, Corpus], SecondMoments]"
 
 
 @dataclass(frozen=True)
@@ -145,15 +145,19 @@ def view_directory(directory: Path, stage: str, view: View) -> Path:
     return directory / (stage if view == FINAL else f"{stage}-{view.label}")
 
 
-def shared_between_sides(moments: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+def shared_between_sides(moments: "SecondMoments") -> "SecondMoments":
     """Turns second moments into those whose correction of both sides is √v + ε, and not its square.
 
-    Each side is divided by √u + ε, and their product is to be √v + ε, so √u = √(√v + ε) − ε.
+    Each side is divided by √u + ε, and their product is to be √v + ε, so √u = √(√v + ε) − ε. Of
+    Adafactor, which divides by √v, it is u = √v.
     """
     from whence.gradients.correction import EPSILON
+    from whence.models import Factored
 
     return {
-        name: ((values.double().sqrt() + EPSILON).sqrt() - EPSILON).square()
+        name: values.root()
+        if isinstance(values, Factored)
+        else ((values.double().sqrt() + EPSILON).sqrt() - EPSILON).square()
         for name, values in moments.items()
     }
 
@@ -193,7 +197,7 @@ def _estimate(study: StudySettings, view: View, size: str | None) -> Moments:
             "`attribution.second_moments`.",
         )
 
-    def load(model: LoadedModel, corpus: Corpus) -> "dict[str, Tensor]":
+    def load(model: LoadedModel, corpus: Corpus) -> "SecondMoments":
         from whence.models import estimate_second_moments
 
         sequences = _sample(corpus, seed=settings.seed)
@@ -224,7 +228,7 @@ def _file(name: str, view: View) -> Moments:
     if not path.is_file():
         raise SettingsError(f"There is no file {path} of second moments.", "Check the path.")
 
-    def load(model: LoadedModel, corpus: Corpus) -> "dict[str, Tensor]":
+    def load(model: LoadedModel, corpus: Corpus) -> "SecondMoments":
         from whence.models import load_second_moments
 
         return load_second_moments(path, model)
