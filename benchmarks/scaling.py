@@ -1,9 +1,9 @@
 """Does building an index cost in proportion to its tokens, and does its memory stay flat?
 
 Our build alone, with more and more documents, each size in a process of its own. Printed and
-written to `results/latest/scaling.json`, and drawn in `results/latest/scaling.svg`: the build's time
-without start-up, tokens per second, and the process's peak of memory. Drawn is the time that the
-processor spent, which does not depend on what else the machine does.
+written to `results/latest/scaling.json`, and drawn in `results/latest/scaling.svg`: the time of the
+build without start-up, tokens per second, and the process's peak of memory. Drawn is the time that
+the processor spent, which does not depend on what else the machine does.
 
     python benchmarks/scaling.py [--docs 300,1000,3000] [--max-length 128]
 """

@@ -188,7 +188,8 @@ def query(
         Proponents, best first, and opponents, strongest first. A higher score means that a small
         step of training on the example lowers the query's loss.
     """
-    return Answer(*query_index(index, model, behavior, method=method, contrast=contrast, k=k))
+    found = query_index(index, model, behavior, method=method, contrast=contrast, k=k)
+    return Answer(found.proponents, found.opponents)
 
 
 def run(study: str | Path, directory: str | Path, *, progress: Progress = SILENT) -> RunResult:

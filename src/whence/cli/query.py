@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from whence.cli.console import Json, answer, printable, table
+from whence.cli.console import Json, answer, printable, progress, table
 
 
 def query(
@@ -15,6 +15,7 @@ def query(
     method: Literal["gradient_cosine", "gradient_dot"] = "gradient_cosine",
     model: str | None = None,
     revision: str | None = None,
+    approximate: bool = False,
     top_k: int = 10,
     json: Json = False,
 ) -> None:
@@ -31,6 +32,8 @@ def query(
         Ask why the completion rather than this one.
     model
         By default the model that the index was made with.
+    approximate
+        Search with FAISS where the index is large, and say how much of the best that finds.
     top_k
         How many proponents and opponents to show.
     """
@@ -51,9 +54,19 @@ def query(
         completion=completion,
         alternatives=(alternative,) if alternative else (),
     )
-    best, worst = query_index(
-        opened, loaded, behavior, method=method, contrast=alternative is not None, k=top_k
+    best, worst, recall = query_index(
+        opened,
+        loaded,
+        behavior,
+        method=method,
+        contrast=alternative is not None,
+        approximate=approximate,
+        k=top_k,
+        progress=progress(),
     )
+    found = "exact"
+    if recall is not None:
+        found = f"approximate; recall@10 {recall:.3f}, with some of the index's own rows as queries"
     header = ("rank", "score", "id", "subset", "position", "text")
     rows = [
         (
@@ -73,8 +86,9 @@ def query(
             "orientation": "higher is more helpful",
             "proponents": [hit._asdict() for hit in best],
             "opponents": [hit._asdict() for hit in worst],
+            "recall_at_10": recall,
         },
         f"Proponents\n{table(rows[: len(best)], header)}\n\n"
-        f"Opponents\n{table(rows[len(best) :], header)}",
+        f"Opponents\n{table(rows[len(best) :], header)}\n\nSearch: {found}.",
         json_line=json,
     )

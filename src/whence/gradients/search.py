@@ -57,7 +57,7 @@ def multiply_rows(
     known = stored_norms(index)
     norms = np.empty(index.num_examples, dtype=np.float32) if known is None else known
     with progress.task("Index", total=index.num_examples, unit="examples") as task:
-        for part, rows in _blocks(
+        for part, rows in row_blocks(
             index.path,
             num_rows=index.num_examples,
             width=sum(index.grad_sizes.values()),
@@ -80,7 +80,7 @@ def multiply_rows(
 def save_norms(directory: Path, *, num_rows: int, width: int, dtype: str) -> None:
     """Measures every row of an index that is being built, block by block, and keeps the lengths."""
     norms = np.empty(num_rows, dtype=np.float32)
-    for part, rows in _blocks(directory, num_rows=num_rows, width=width, dtype=dtype):
+    for part, rows in row_blocks(directory, num_rows=num_rows, width=width, dtype=dtype):
         norms[part] = row_norms(rows)
     np.save(directory / NORMS, norms, allow_pickle=False)
 
@@ -115,10 +115,10 @@ def stored_norms(index: Index) -> "NDArray[np.float32] | None":
     return norms
 
 
-def _blocks(
+def row_blocks(
     directory: Path, *, num_rows: int, width: int, dtype: str
 ) -> "Iterator[tuple[slice, Float[Tensor, 'rows numbers']]]":
-    """Reads rows block by block, in float32; a block is overwritten by the next."""
+    """Reads an index's rows block by block, in float32; a block is overwritten by the next."""
     import torch
 
     if not num_rows:

@@ -61,11 +61,7 @@ def stored_products(
         and a block of the index.
     """
     started = time.perf_counter()
-    check_model(index, model)
-    check_queries(model, queries)
-    rows = query_rows(index, model, queries)
-    norms = query_norms(rows, queries)
-    asked = np.concatenate([rows[name].float().cpu().numpy() for name in index.modules], axis=1)
+    asked, norms = asked_rows(index, model, queries)
     found = multiply_rows(index, asked, progress=progress)
     return GradientProducts(
         query_ids=tuple(query.id for query in queries),
@@ -86,6 +82,23 @@ def stored_products(
         },
         seconds=time.perf_counter() - started,
     )
+
+
+def asked_rows(
+    index: Index, model: LoadedModel, queries: Sequence[Query]
+) -> "tuple[Float[np.ndarray, 'queries numbers'], Float[np.ndarray, ' queries']]":
+    """Computes the queries' gradients in the index's coordinates, and their norms, above zero.
+
+    Raises:
+        IndexFormatError: The index was made with another model, or its rows were corrected.
+        GradientError: A query's gradient is NaN, infinite or zero.
+        BehaviorError: A query does not fit the model.
+    """
+    check_model(index, model)
+    check_queries(model, queries)
+    rows = query_rows(index, model, queries)
+    norms = query_norms(rows, queries)
+    return np.concatenate([rows[n].float().cpu().numpy() for n in index.modules], axis=1), norms
 
 
 def query_rows(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from whence.errors import IndexFormatError, SettingsError
 from whence.progress import SILENT, Progress
-from whence.records import Behavior, Corpus, LoadedModel, Plan, Scores
+from whence.records import Behavior, Corpus, LoadedModel, Plan
 from whence.settings import AttributionSettings, ModelSettings
 from whence.study import inputs as sources
 
@@ -26,6 +26,17 @@ class Hit(NamedTuple):
     subset: str | None
     position: int | None
     text: str | None
+
+
+class Answered(NamedTuple):
+    """What an index says about one behavior: the best first, and the worst first.
+
+    `recall` says how much an approximate search finds, at ten; None where the search was exact.
+    """
+
+    proponents: list[Hit]
+    opponents: list[Hit]
+    recall: float | None
 
 
 class Building(NamedTuple):
@@ -111,8 +122,10 @@ def query_index(
     *,
     method: str = "gradient_cosine",
     contrast: bool = False,
+    approximate: bool = False,
     k: int = 10,
-) -> tuple[list[Hit], list[Hit]]:
+    progress: Progress = SILENT,
+) -> Answered:
     """Asks an index about one behavior.
 
     Args:
@@ -121,16 +134,21 @@ def query_index(
         behavior: The prompt, the completion and, for a contrast, an alternative.
         method: `gradient_cosine` or `gradient_dot`.
         contrast: Ask why the completion rather than the first alternative.
+        approximate: Search with FAISS where the index is large (`MIN_ROWS`): most of the best
+            examples are found, with their exact scores, without reading the whole index.
         k: How many proponents and opponents to return.
+        progress: Who watches.
 
     Returns:
-        The `k` best proponents, best first, and the `k` strongest opponents, strongest first.
+        The `k` best proponents, best first, and the `k` strongest opponents, strongest first. Ranks
+        are among all examples; of an approximate search, what is missed does not count.
 
     Raises:
         WhenceError: The index does not fit the model, or the behavior gives no gradient.
     """
     from whence.behaviors import make_query
     from whence.gradients import stored_products
+    from whence.gradients.approximate import MIN_ROWS, search_cells
     from whence.methods import FINAL, Inputs, score
 
     if contrast and not behavior.alternatives:
@@ -140,7 +158,21 @@ def query_index(
     query = make_query(
         behavior, model.tokenizer, contrast=contrast, context_length=model.context_length
     )
-    products = stored_products(index, model, (query,))
+    if approximate and index.num_examples >= MIN_ROWS:
+        best, worst, recall = search_cells(
+            index,
+            model,
+            (query,),
+            k=k,
+            unit_norm=method == "gradient_cosine",
+            progress=progress,
+        )
+        return Answered(
+            _hits(index.corpus, best.rows[0], best.scores[0], 1, 1),
+            _hits(index.corpus, worst.rows[0], worst.scores[0], index.num_examples, -1),
+            recall,
+        )
+    products = stored_products(index, model, (query,), progress=progress)
     corpus = index.corpus
     scores = score(
         method,
@@ -153,21 +185,24 @@ def query_index(
         ),
     )
     ranking = scores.ranking(0)
-    best = _hits(scores, corpus, ranking[:k], first=1, step=1)
-    worst = _hits(scores, corpus, ranking[::-1][:k], first=len(ranking), step=-1)
-    return best, worst
+    rows, values = ranking[:k], scores.values[0]
+    best = _hits(corpus, rows, values[rows], 1, 1)
+    rows = ranking[::-1][:k]
+    worst = _hits(corpus, rows, values[rows], len(ranking), -1)
+    return Answered(best, worst, None)
 
 
-def _hits(scores: Scores, corpus: Corpus, rows, *, first: int, step: int) -> list[Hit]:
+def _hits(corpus: Corpus, rows, values, first: int, step: int) -> list[Hit]:
+    """Says what the examples of some rows are; their ranks count from `first` by `step`."""
     records = corpus.records([int(row) for row in rows])
     return [
         Hit(
             rank=first + step * place,
-            score=float(scores.values[0, row]),
+            score=float(value),
             id=record["id"],
             subset=record.get("subset"),
             position=record.get("position"),
             text=record.get("text"),
         )
-        for place, (row, record) in enumerate(zip(rows, records, strict=True))
+        for place, (value, record) in enumerate(zip(values, records, strict=True))
     ]
