@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from whence.errors import CorpusError
-from whence.gradients.correction import adam_scales
+from whence.gradients.correction import correction_scales
 from whence.gradients.ekfac import fit_ekfac
 from whence.gradients.queries import query_gradients
 from whence.gradients.source import Segment, source_products
@@ -76,7 +76,7 @@ def dense_scores(lab, run, *, rate, is_adam):
         num_targets = sum(max(LENGTHS[r] - 1, 0) for r in rows)
         curvature = fit_ekfac(model, part, modules=modules, token_batch_size=64)
         share = curvature.num_examples / num_targets
-        scales = adam_scales(model, modules, moments if is_adam else None)
+        scales = correction_scales(model, modules, moments if is_adam else None)
         gradients = example_gradients(run, model, rows)
         for name in modules:
             q_a, q_s, values = curvature.factors[name]
@@ -113,7 +113,7 @@ def test_small_learning_rates_give_the_sum_of_the_optimizers_steps(lab, run, is_
     for number, model in enumerate(models):
         rows = [i for i, k in enumerate(STEPS) if (k - 1) // 2 == number]
         num_targets = sum(max(LENGTHS[r] - 1, 0) for r in rows)
-        scales = adam_scales(model, modules, moments if is_adam else None)
+        scales = correction_scales(model, modules, moments if is_adam else None)
         gradients = example_gradients(run, model, rows)
         expected = sum(
             (asked[name] * (scales[name] if scales else 1)) @ gradients[name].mT for name in modules

@@ -31,7 +31,7 @@ import numpy as np
 
 from whence.errors import CorpusError
 from whence.gradients.batches import check_queries
-from whence.gradients.correction import adam_scales
+from whence.gradients.correction import correction_scales
 from whence.gradients.ekfac import Curvature, fit_ekfac
 from whence.gradients.engine import require_engine
 from whence.gradients.fisher import Labels
@@ -119,7 +119,7 @@ def source_products(
             progress=progress,
         )
         num_targets = int(np.maximum(part.lengths - 1, 0).sum())
-        scales = adam_scales(seen, modules, moments)
+        scales = correction_scales(seen, modules, moments)
         within, gradients = _walk(
             gradients,
             curvature,

@@ -118,7 +118,7 @@ def _member(study: StudySettings, view: View) -> str | None:
 def _unrolled(study: StudySettings, cache: Path) -> Unrolled:
     def open_view(
         view: View, model: LoadedModel, corpus: Corpus
-    ) -> "tuple[LoadedModel, dict[str, Tensor]]":
+    ) -> "tuple[LoadedModel, SecondMoments]":
         source = view_source(study, view, cache=cache)
         assert source.moments is not None, "what Adam corrects has second moments"
         seen = source.open(model)
