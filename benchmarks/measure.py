@@ -72,6 +72,16 @@ def keep(file: str, results: Sequence[dict[str, Any]]) -> None:
     path.write_text(json.dumps([*kept, *results], indent=2) + "\n")
 
 
+def amend(file: str, case: str, **fields: object) -> None:
+    """Adds fields to the result of a case that was measured before."""
+    path = RESULTS / file
+    results = json.loads(path.read_text())
+    for result in results:
+        if result["case"] == case:
+            result.update(fields)
+    path.write_text(json.dumps(results, indent=2) + "\n")
+
+
 def commit() -> str:
     """The commit that is measured."""
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -651,3 +652,20 @@ def test_sides_that_were_corrected_otherwise_are_not_compared(lab, corpus, queri
         query_rows(corrected, model, queries, second_moments=other)
     again = build(lab, model, corpus, tmp_path / "corrected", second_moments=other)
     assert again.correction != corrected.correction
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what of a map is in memory")
+def test_written_rows_do_not_stay_in_memory(tmp_path):
+    from whence.gradients.build import _allocate, _let_go
+
+    def resident():
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    rows = _allocate(tmp_path, 4096, {"rows": 4096}, "float32")
+    rows[:] = 1
+    rows.flush()
+    full = resident()
+    _let_go(rows)
+    assert full - resident() > 0.9 * rows.nbytes
+    assert (rows[::512] == 1).all()

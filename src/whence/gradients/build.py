@@ -8,6 +8,7 @@ example that has no gradient.
 import hashlib
 import io
 import json
+import mmap
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -249,10 +250,20 @@ def _fill(
                 found.append(losses)
                 task.advance(todo.num_tokens([batch]))
             rows.flush()
+            _let_go(rows)
             buffer = io.BytesIO()
             np.save(buffer, np.concatenate(found), allow_pickle=False)
             write_bytes(_mark(marks, block), buffer.getvalue())
             return_memory()
+
+
+def _let_go(rows: Rows) -> None:
+    """Takes the pages of written rows out of the process's memory, where the system can (Linux).
+
+    They stay in the file. Otherwise all rows would count as memory until another process needs it.
+    """
+    if hasattr(mmap, "MADV_DONTNEED") and isinstance(rows.base, mmap.mmap):
+        rows.base.madvise(mmap.MADV_DONTNEED)
 
 
 def _stored(
