@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -78,6 +79,17 @@ def tiny(family: str, *, dtype: str = "float32", seed: int = 0) -> LoadedModel:
     )
 
 
+def save(model: LoadedModel, directory: Path) -> None:
+    """Writes a model, and a tokenizer of made-up words, as Bergson loads them."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    model.model.save_pretrained(directory)
+    vocabulary = {f"t{i}": i for i in range(VOCABULARY)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="t0"))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(directory)
+
+
 def modules_of(model: LoadedModel) -> tuple[str, ...]:
     """Every linear layer of the base model, in order."""
     from torch import nn
@@ -148,6 +160,7 @@ def lab() -> SimpleNamespace:
     """The helpers above; test modules cannot import a sibling."""
     return SimpleNamespace(
         tiny=tiny,
+        save=save,
         modules_of=modules_of,
         corpus_of=corpus_of,
         random_sequences=random_sequences,

@@ -69,13 +69,8 @@ def bergson_index(lab, model, corpus, directory, *, dim, seed, **how):
     bergson = require_engine()
     from bergson.build import build as bergson_build
     from datasets import Dataset
-    from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast
 
-    model.model.save_pretrained(directory / "model")
-    vocabulary = {f"t{i}": i for i in range(61)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="t0"))
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(directory / "model")
+    lab.save(model, directory / "model")
     ids = [corpus.input_ids(row) for row in range(len(corpus))]
     dataset = Dataset.from_dict({"input_ids": ids, "labels": ids, "length": [*map(len, ids)]})
     dataset.save_to_disk(str(directory / "data"))

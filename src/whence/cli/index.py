@@ -24,11 +24,12 @@ def index(
     disk_budget_gb: float = 2.0,
     token_batch_size: int = 4096,
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
-    precision: Literal["float32", "mixed"] = "float32",
+    precision: Literal["float32", "mixed", "int8", "int4"] = "float32",
     storage: Literal["float32", "float16", "bfloat16"] = "float32",
     collector: Literal["whence", "bergson"] = "whence",
     include_bias: bool = False,
     loss_reduction: Literal["sum", "mean"] = "sum",
+    fsdp: bool = False,
     shard: str | None = None,
     json: Json = False,
 ) -> None:
@@ -54,7 +55,8 @@ def index(
     dtype
         The model's own precision.
     precision
-        `mixed` multiplies the output layer in bfloat16: faster where the processor can.
+        `mixed` multiplies the output layer in bfloat16: faster where the processor can. `int8` and
+        `int4` are Bergson's, on a GPU.
     storage
         The precision of the rows on disk.
     collector
@@ -64,6 +66,8 @@ def index(
     loss_reduction
         An example's loss is the sum over its tokens, or their mean: then long examples weigh no
         more than short ones.
+    fsdp
+        Let Bergson's own build spread the weights over all GPUs.
     shard
         Take only this share of the work, such as 0/4.
     """
@@ -93,7 +97,7 @@ def index(
             token_batch_size=token_batch_size,
         ),
         building=Building(
-            collector, precision, storage, _share(shard), include_bias, loss_reduction
+            collector, precision, storage, _share(shard), include_bias, loss_reduction, fsdp
         ),
         progress=told,
     )

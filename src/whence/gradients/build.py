@@ -180,7 +180,7 @@ def build_index(
             rows = fill(partial, range(len(blocks)))
             processor.save(partial)
             save_corpus(corpus, partial)
-            _save_dataset(corpus, _losses(todo, blocks, partial / MARKS), partial)
+            save_dataset(corpus, _losses(todo, blocks, partial / MARKS), partial)
             write_json(
                 partial / "details.json",
                 {
@@ -328,7 +328,7 @@ class _Copies:
         return self._order[self._starts[place] : self._ends[place]]
 
 
-def _save_dataset(corpus: Corpus, losses: "NDArray[np.float32]", directory: Path) -> None:
+def save_dataset(corpus: Corpus, losses: "NDArray[np.float32]", directory: Path) -> None:
     """Writes `data.hf`, from which Bergson's readers take what belongs to each row."""
     import pyarrow as pa
     from datasets import Dataset

@@ -1,7 +1,7 @@
 """How is a corpus indexed once, and asked many times?"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 from whence.errors import IndexFormatError, SettingsError
 from whence.progress import SILENT, Progress
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from whence.gradients.build import Storage
     from whence.gradients.capture import Reduction
     from whence.gradients.collector import Collector
+    from whence.gradients.engine_build import EnginePrecision
     from whence.gradients.loss import Precision
+
+
+Quantized = Literal["int8", "int4"]
 
 
 class Hit(NamedTuple):
@@ -40,14 +44,24 @@ class Answered(NamedTuple):
 
 
 class Building(NamedTuple):
-    """How an index is built; see `whence.gradients.build_index`."""
+    """How an index is built; see `whence.gradients.build_index`.
+
+    With the precisions int8 and int4, or `fsdp`, Bergson's own build takes over; see
+    `whence.gradients.engine_build`.
+    """
 
     collector: "Collector" = "whence"
-    precision: "Precision" = "float32"
+    precision: "Precision | Quantized" = "float32"
     storage: "Storage" = "float32"
     shard: tuple[int, int] | None = None
     include_bias: bool = False
     loss_reduction: "Reduction" = "sum"
+    fsdp: bool = False
+
+    @property
+    def is_bergsons(self) -> bool:
+        """Whether the whole build is left to Bergson."""
+        return self.fsdp or self.precision in get_args(Quantized)
 
 
 def index_corpus(
@@ -68,29 +82,72 @@ def index_corpus(
         WhenceError: The disk budget is too small, a gradient is not finite, or Bergson is missing.
     """
     from whence.gradients import build_index, plan, require_engine
+    from whence.gradients.engine_build import build_by_engine
     from whence.models import coverage
 
     how = building or Building()
+    _check_building(how)
     require_engine()
     covered = coverage(model, modules=settings.modules, include_bias=how.include_bias)
     planned = plan(model, corpus, covered, settings, num_queries=1)
     progress.note(describe(planned))
+    common: dict[str, Any] = {
+        "modules": tuple(covered.modules),
+        "projection_dim": planned.projection_dim,
+        "projection_seed": settings.projection_seed,
+        "token_batch_size": settings.token_batch_size,
+        "include_bias": how.include_bias,
+        "loss_reduction": how.loss_reduction,
+    }
+    if how.is_bergsons:
+        precision = engine_precision(model, how)
+        return build_by_engine(
+            model, corpus, directory, precision=precision, fsdp=how.fsdp, **common
+        )
     return build_index(
         model,
         corpus,
         directory,
-        modules=tuple(covered.modules),
-        projection_dim=planned.projection_dim,
-        projection_seed=settings.projection_seed,
-        token_batch_size=settings.token_batch_size,
         collector=how.collector,
-        precision=how.precision,
+        precision=cast("Precision", how.precision),
         storage=how.storage,
         shard=how.shard,
-        include_bias=how.include_bias,
-        loss_reduction=how.loss_reduction,
         progress=progress,
+        **common,
     )
+
+
+def engine_precision(model: LoadedModel, how: Building) -> "EnginePrecision":
+    """Says in Bergson's words in which precision the weights are held."""
+    if how.precision in get_args(Quantized):
+        return cast("EnginePrecision", how.precision)
+    dtype = str(next(model.model.parameters()).dtype)
+    words: dict[str, EnginePrecision] = {"torch.bfloat16": "bf16", "torch.float16": "fp16"}
+    return words.get(dtype, "fp32")
+
+
+def _check_building(how: Building) -> None:
+    """Refuses what does not go together.
+
+    Raises:
+        SettingsError: Only the other collector knows a precision or an option.
+    """
+    asked = "fsdp" if how.fsdp else f"precision {how.precision}"
+    if how.is_bergsons and how.collector != "bergson":
+        raise SettingsError(
+            f"Our collector has no `{asked}`.", "Leave it out, or choose the collector `bergson`."
+        )
+    if how.collector == "bergson" and how.precision == "mixed":
+        raise SettingsError(
+            "Bergson's collector has no `precision mixed`.",
+            "Leave it out, or choose the collector `whence`.",
+        )
+    if how.is_bergsons and (how.shard is not None or how.storage != "float32"):
+        refused = "shard" if how.shard is not None else f"storage {how.storage}"
+        raise SettingsError(
+            f"Bergson's own build, which `{asked}` asks for, has no `{refused}`.",
+            "Leave one of them out.",
+        )
 
 
 def describe(plan: Plan) -> str:
