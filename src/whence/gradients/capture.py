@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 LOSS_REDUCTION = "sum"
+Reduction = Literal["sum", "mean"]
 # What holds a row per word is no layer of the base model, and in no index in Bergson's format.
 EMBEDDING, OUTPUT = "(embedding)", "(output layer)"
 VOCABULARY = (EMBEDDING, OUTPUT)
-Reduction = Literal["sum", "mean"]
 
 Sink = Callable[
     [str, "Float[Tensor, 'batch positions outputs']", "Float[Tensor, 'batch positions inputs']"],
