@@ -202,6 +202,12 @@ class AttributionSettings(Settings):
         description="Of `influence`, `ekfac` and `trak`, in mean eigenvalues of a module's "
         "curvature.",
     )
+    magic_since: int = Field(
+        default=0,
+        ge=0,
+        description="Walk back to the state after this step; `magic` gives no score to what was "
+        "seen until then.",
+    )
     ensemble: tuple[str, ...] = Field(
         default=(),
         description="Other models trained on the same corpus, which `trak` averages over: folders, "

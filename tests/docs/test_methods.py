@@ -21,7 +21,7 @@ def test_every_setting_that_is_named_exists() -> None:
     known = set(AttributionSettings.model_fields) | set(TrackstarSettings.model_fields)
     named = (
         "checkpoints learning_rates second_moments training_batch_size reference_behaviors "
-        "checkpoint_local projection_dim mixing damping fisher_labels ensemble"
+        "checkpoint_local projection_dim mixing damping fisher_labels ensemble magic_since"
     )
     for name in named.split():
         assert f"`{name}" in PAGE

@@ -127,10 +127,12 @@ def planted() -> SimpleNamespace:
     from whence.gradients import streamed_products
     from whence.gradients.capture import VOCABULARY as WORDS
     from whence.gradients.ekfac import ekfac_preconditioner
+    from whence.gradients.magic import magic_products
     from whence.gradients.source import Segment, source_products
     from whence.methods import FINAL, Inputs, View, views
     from whence.models import estimate_second_moments
     from whence.study.views import shared_between_sides
+    from whence.training import Recipe
 
     generator = np.random.default_rng(0)
     documents = [generator.integers(1, VOCABULARY, size=14).tolist() for _ in range(30)]
@@ -188,6 +190,12 @@ def planted() -> SimpleNamespace:
         )
         products[views.SOURCE] = source_products(
             model, dated(which), queries, segments=segments, modules=modules, token_batch_size=256
+        )
+        products[views.MAGIC] = magic_products(
+            models[View(20)],
+            dated(which),
+            queries,
+            recipe=Recipe(batch_size=2, peak_learning_rate=1e-3, warmup_steps=2),
         )
         settings = AttributionSettings(seed=5, checkpoints=(20, 40), learning_rates=(3e-3, 1e-3))
         rows = {FINAL: rows_of(model, which, queries, modules)}

@@ -291,6 +291,28 @@ def test_training_that_is_not_known_is_not_followed(
         prepare(StudySettings.model_validate(study | changes), cache=tmp_path)
 
 
+@pytest.mark.slow
+def test_a_testbeds_training_is_followed_and_repeated(tmp_path: Path) -> None:
+    study = {
+        "title": "t",
+        "model": {"name": "testbed:nano"},
+        "corpus": {"source": "testbed:nano"},
+        "behaviors": {"file": "testbed:nano", "ids": ("fact/capital-france",)},
+        "attribution": {
+            "methods": ("source", "magic", "tracin_adam"),
+            "checkpoints": (64, 128, 256, 488),
+        },
+    }
+    run = run_study(StudySettings.model_validate(study), tmp_path / "run").directory
+    record = load_run(run, manifest={})
+    by_method = {scores.method: scores.values[0] for scores in record.scores}
+    gold = np.isin(record.corpus.ids, sorted(record.gold["fact/capital-france"]))
+    for values in by_method.values():
+        assert np.isfinite(values).all()
+        assert values[gold].mean() > 5 * abs(values[~gold].mean())
+    assert np.corrcoef(by_method["magic"], by_method["source"])[0, 1] > 0.1
+
+
 def test_hubs_are_told_before_and_after(tiny: Path) -> None:
     methods = ("gradient_dot", "gradient_dot_centered", "length")
     run = _run(tiny, force=True, attribution={"methods": methods})

@@ -22,6 +22,7 @@ from whence.gradients.batches import IGNORED, Padded, affordable_tokens, model_d
 from whence.records import LoadedModel
 
 if TYPE_CHECKING:
+    import torch
     from jaxtyping import Float, Int
     from torch import Tensor, nn
 
@@ -164,20 +165,25 @@ def plain_pass(
     model: LoadedModel, batch: Padded, weights: "Tensor | None" = None
 ) -> "Float[Tensor, ' batch']":
     """Takes a batch's loss from the model's own logits, and sends its gradient back."""
+    losses = token_losses(model.model, batch, device=model_device(model)).sum(dim=1)
+    (losses if weights is None else losses * weights).sum().backward()
+    return losses.detach()
+
+
+def token_losses(
+    network: Any, batch: Padded, *, device: "torch.device | None" = None
+) -> "Float[Tensor, 'batch positions']":
+    """Takes the loss at each position from the model's own logits; zero where there is no label."""
     import torch
     import torch.nn.functional as F  # noqa: N812
 
-    network: Any = model.model
-    device = model_device(model)
-    logits = network(batch.input_ids.to(device), use_cache=False).logits
+    logits = network(batch.input_ids.to(device or network.device), use_cache=False).logits
     # The labels are shifted and not the logits, whose copies would cost more than the softmax.
-    labels = F.pad(batch.labels[:, 1:], (0, 1), value=IGNORED).to(device)
+    labels = F.pad(batch.labels[:, 1:], (0, 1), value=IGNORED).to(logits.device)
     losses = F.cross_entropy(
         logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32)),
         labels.flatten(),
         ignore_index=IGNORED,
         reduction="none",
     )
-    losses = losses.view_as(labels).sum(dim=1)
-    (losses if weights is None else losses * weights).sum().backward()
-    return losses.detach()
+    return losses.view_as(labels)

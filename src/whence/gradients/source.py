@@ -42,6 +42,7 @@ from whence.records import Corpus, GradientProducts, LoadedModel, Query
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+    from numpy.typing import NDArray
     from torch import Tensor
 
 Gradients = dict[str, "Float[Tensor, 'queries weights']"]
@@ -194,14 +195,7 @@ def _walk(
 
 def _members(corpus: Corpus, segments: Sequence[Segment]) -> list[np.ndarray]:
     """Finds the rows of the examples that each segment saw."""
-    column = corpus.table.column("step")
-    if column.null_count:
-        raise CorpusError(
-            f"{column.null_count} of {len(corpus)} examples do not say at which step training saw "
-            "them, so that SOURCE cannot tell what came after.",
-            "Name the column in `corpus.step_column`, or leave the method out.",
-        )
-    steps = column.to_numpy()
+    steps = training_steps(corpus)
     for earlier, later in pairwise(segments):
         assert earlier.last == later.first, "segments are in order and without gaps"
     outside = np.flatnonzero((steps <= segments[0].first) | (steps > segments[-1].last))
@@ -213,3 +207,19 @@ def _members(corpus: Corpus, segments: Sequence[Segment]) -> list[np.ndarray]:
             "Let `attribution.checkpoints` end with the last step of training.",
         )
     return [np.flatnonzero((steps > s.first) & (steps <= s.last)) for s in segments]
+
+
+def training_steps(corpus: Corpus) -> "NDArray[np.int64]":
+    """Reads the step at which training saw each example.
+
+    Raises:
+        CorpusError: It is not known.
+    """
+    column = corpus.table.column("step")
+    if column.null_count:
+        raise CorpusError(
+            f"{column.null_count} of {len(corpus)} examples do not say at which step training saw "
+            "them, so that training cannot be followed.",
+            "Name the column in `corpus.step_column`, or leave the method out.",
+        )
+    return column.to_numpy()

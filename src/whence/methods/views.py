@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 Checkpoint = str | int
-Correction = Literal["none", "adam", "adam_step", "ekfac", "source"]
+Correction = Literal["none", "adam", "adam_step", "ekfac", "source", "magic"]
 
 
 class View(NamedTuple):
@@ -21,8 +21,8 @@ class View(NamedTuple):
     says by what gradients are divided before they are multiplied, with v Adam's second moments:
     nothing; √v + ε on both sides ("adam", as TrackStar does); √v + ε once, shared between the sides
     ("adam_step"), so that a product is what one step of Adam does; or the damped curvature in
-    EK-FAC's approximation, once ("ekfac"). With "source" the training that led to the checkpoint is
-    unrolled, and what stands for a product is the whole effect.
+    EK-FAC's approximation, once ("ekfac"). With "source" and "magic" the training that led to the
+    checkpoint is unrolled, and what stands for a product is the whole effect.
     """
 
     checkpoint: Checkpoint = "final"
@@ -41,6 +41,7 @@ FINAL = View()
 ADAM = View("final", "adam")
 EKFAC = View("final", "ekfac")
 SOURCE = View("final", "source")
+MAGIC = View("final", "magic")
 VOCABULARY = View(layers="vocabulary")
 
 

@@ -78,6 +78,11 @@ METHODS: Mapping[str, MethodWording] = {
         "is allowed for, with an approximate curvature. Examples with large gradients are favored.",
         "gradient",
     ),
+    "magic": MethodWording(
+        "How much lower the query's loss would have ended, had training weighed the example more: "
+        "the exact derivative through the whole run, and not what leaving the example out does.",
+        "gradient",
+    ),
     "trak": MethodWording(
         "How much the query's log-odds would rise with the example in a linear model of the "
         "network, from projected gradients of one or more models.",
@@ -160,7 +165,16 @@ _CORRECTIONS = {
     "zscored": "Here a score is measured against the same example's scores for other queries, in "
     "standard deviations.",
 }
-_GRADIENT_NAMES = ("gradient", "tracin", "trackstar", "trak", "influence", "ekfac", "source")
+_GRADIENT_NAMES = (
+    "gradient",
+    "tracin",
+    "trackstar",
+    "trak",
+    "influence",
+    "ekfac",
+    "source",
+    "magic",
+)
 _PARTS: tuple[str, ...] = ("embedding", "output layer", "biases", "norms", "other layers")
 
 

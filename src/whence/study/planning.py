@@ -112,7 +112,9 @@ def plan_passes(
     )
     if found.path == "stored":
         require_engine()
-    passes = sum(source.num_passes for source in (*sources.products, *sources.rows))
+    passes = sum(
+        source.num_passes(num_queries=num_queries) for source in (*sources.products, *sources.rows)
+    )
     if passes > 1:
         found = replace(
             found,

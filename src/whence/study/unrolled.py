@@ -53,6 +53,33 @@ def testbed_training(study: StudySettings, *, method: str) -> str:
     return size
 
 
+def magic_training(study: StudySettings) -> Unrolled:
+    """Repeats a testbed's training.
+
+    Raises:
+        SettingsError: Training is not known.
+    """
+    from whence.testbed import recipe, training_weights
+
+    size = testbed_training(study, method="magic")
+    since = study.attribution.magic_since
+
+    def products(_end: LoadedModel, *arguments: Any, **named: Any) -> GradientProducts:
+        from whence.gradients.magic import magic_products
+        from whence.testbed import initial_checkpoint
+
+        return magic_products(
+            initial_checkpoint(size),
+            *arguments,
+            recipe=recipe(size),
+            weights=training_weights(size).tolist(),
+            since=since,
+            progress=named["progress"],
+        )
+
+    return Unrolled({"recipe": recipe(size).model_dump(mode="json"), "since": since}, products)
+
+
 def source_training(
     study: StudySettings, *, open_view: "Callable[[View, LoadedModel, Corpus], Any]"
 ) -> Unrolled:

@@ -11,7 +11,7 @@ from whence.methods import FINAL, View
 from whence.records import Corpus, LoadedModel
 from whence.settings import ModelSettings, StudySettings
 from whence.study import inputs as sources
-from whence.study.unrolled import Unrolled, source_training
+from whence.study.unrolled import Unrolled, magic_training, source_training
 
 if TYPE_CHECKING:
     from whence.models import SecondMoments
@@ -42,9 +42,13 @@ class ViewSource:
     unrolled: Unrolled | None = None
     member: str | None = None
 
-    @property
-    def num_passes(self) -> int:
-        """About how many passes over the corpus it takes; EK-FAC fits its factors in two more."""
+    def num_passes(self, *, num_queries: int) -> int:
+        """About how many passes over the corpus it takes.
+
+        EK-FAC fits its factors in two more; MAGIC trains twice, and thrice for each query.
+        """
+        if self.view.correction == "magic":
+            return 2 + 3 * num_queries
         return 3 if self.view.correction in ("ekfac", "source") else 1
 
     @property
@@ -93,7 +97,7 @@ def view_source(study: StudySettings, view: View, *, cache: Path) -> ViewSource:
                 f"Take some of {', '.join(map(str, all_steps(testbed)))}.",
             )
     moments = _moments(study, view, cache) if view.correction.startswith("adam") else None
-    unrolled = _unrolled(study, cache) if view.correction == "source" else None
+    unrolled = _unrolled(study, view, cache)
     member = _member(study, view)
     return ViewSource(view, study.model, cache, moments, unrolled, member)
 
@@ -115,7 +119,12 @@ def _member(study: StudySettings, view: View) -> str | None:
     return name
 
 
-def _unrolled(study: StudySettings, cache: Path) -> Unrolled:
+def _unrolled(study: StudySettings, view: View, cache: Path) -> Unrolled | None:
+    if view.correction == "magic":
+        return magic_training(study)
+    if view.correction != "source":
+        return None
+
     def open_view(
         view: View, model: LoadedModel, corpus: Corpus
     ) -> "tuple[LoadedModel, SecondMoments]":

@@ -7,6 +7,7 @@ planted in it, decoys beside them, and the truth on file.
 
 from whence.testbed.checkpoints import (
     all_steps,
+    initial_checkpoint,
     initial_model,
     last_step,
     learning_rate_after,
@@ -41,6 +42,7 @@ __all__ = [
     "groups",
     "held_out_texts",
     "inert",
+    "initial_checkpoint",
     "initial_model",
     "last_step",
     "learning_rate_after",

@@ -94,6 +94,11 @@ def training_start(size: str, *, seed: int | None = None) -> "GPTNeoXForCausalLM
     return initial_model(size, seed=seed).half().float()
 
 
+def initial_checkpoint(size: str) -> LoadedModel:
+    """Joins the model that training changes with its tokenizer, to repeat the training."""
+    return loaded(size, training_start(size), step=0)
+
+
 def load_checkpoint(
     size: str,
     *,

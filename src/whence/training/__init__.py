@@ -5,10 +5,12 @@ One deterministic trainer: per-example weights, a fixed order, checkpoints, opti
 
 from whence.training.checkpoints import load_state, load_tensors, save_state, save_tensors
 from whence.training.recipe import Recipe, learning_rate, num_steps, pythia_like_steps
+from whence.training.replay import Replayed, replay
 from whence.training.trainer import StepLog, TrainingState, backward_batch, train
 
 __all__ = [
     "Recipe",
+    "Replayed",
     "StepLog",
     "TrainingState",
     "backward_batch",
@@ -17,6 +19,7 @@ __all__ = [
     "load_tensors",
     "num_steps",
     "pythia_like_steps",
+    "replay",
     "save_state",
     "save_tensors",
     "train",

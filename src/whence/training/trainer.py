@@ -213,28 +213,47 @@ def _groups(
 def _weighted_loss(
     model: "PreTrainedModel", group: list[tuple[Sequence[int], float]]
 ) -> "torch.Tensor":
-    """Sums the weighted losses of some examples, in nats.
+    """Sums the weighted losses of some examples, in nats."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    sequences = [ids for ids, _ in group]
+    if all(weight == 1 for _, weight in group):
+        logits, targets = _predictions(model, sequences)
+        return cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum"
+        )
+    losses = example_losses(model, sequences)
+    weights = [weight for _, weight in group]
+    return losses @ torch.tensor(weights, dtype=losses.dtype, device=losses.device)
+
+
+def example_losses(model: "PreTrainedModel", sequences: Sequence[Sequence[int]]) -> "torch.Tensor":
+    """Sums each example's loss over its targets, in nats; with a graph, where one is recorded."""
+    from torch.nn.functional import cross_entropy
+
+    logits, targets = _predictions(model, sequences)
+    return cross_entropy(logits.mT, targets, ignore_index=-100, reduction="none").sum(dim=1)
+
+
+def _predictions(
+    model: "PreTrainedModel", sequences: Sequence[Sequence[int]]
+) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Computes logits and targets; a target of -100 is none.
 
     Padding stands on the right, where a causal model's real tokens cannot see it, so that no
     attention mask is needed.
     """
     import torch
-    from torch.nn.functional import cross_entropy
 
-    longest = max(len(ids) for ids, _ in group)
-    inputs = torch.zeros(len(group), longest, dtype=torch.long)
-    labels = torch.full((len(group), longest), -100)
-    for row, (ids, _) in enumerate(group):
+    longest = max(len(ids) for ids in sequences)
+    inputs = torch.zeros(len(sequences), longest, dtype=torch.long)
+    labels = torch.full((len(sequences), longest), -100)
+    for row, ids in enumerate(sequences):
         inputs[row, : len(ids)] = labels[row, : len(ids)] = torch.as_tensor(ids)
     device = model.device
-    inputs, targets = inputs.to(device), labels[:, 1:].to(device)
-    logits = model(input_ids=inputs, use_cache=False).logits[:, :-1]
-    if all(weight == 1 for _, weight in group):
-        return cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum"
-        )
-    losses = cross_entropy(logits.mT, targets, ignore_index=-100, reduction="none").sum(dim=1)
-    return losses @ torch.tensor([weight for _, weight in group], device=device)
+    logits = model(input_ids=inputs.to(device), use_cache=False).logits[:, :-1]
+    return logits, labels[:, 1:].to(device)
 
 
 def _state(

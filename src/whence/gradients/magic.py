@@ -1,0 +1,144 @@
+"""How would the query's loss at the end of training have moved with each example's weight?
+
+Nothing is approximated but the change of a loss by its derivative: the run is repeated and walked
+back, step by step, with all parameters (see `whence.training.replay`).
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from whence.errors import ModelError, SettingsError
+from whence.gradients.batches import check_fits, check_queries, pad
+from whence.gradients.loss import token_losses
+from whence.gradients.queries import query_norms
+from whence.gradients.source import training_steps
+from whence.progress import SILENT, Progress
+from whence.records import Corpus, GradientProducts, LoadedModel, Query
+from whence.training import Recipe, num_steps, replay
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+# Steps × parameters × queries; nano with forty queries is within, mini with more than four is not.
+LARGEST = 10**10
+
+
+def magic_products(
+    model: LoadedModel,
+    corpus: Corpus,
+    queries: Sequence[Query],
+    *,
+    recipe: Recipe,
+    weights: Sequence[float] | None = None,
+    since: int = 0,
+    progress: Progress = SILENT,
+) -> GradientProducts:
+    """Computes the derivative of every query's loss by every example's weight in training.
+
+    Args:
+        model: The model *before* its first step; left as it is.
+        corpus: All that it was trained on, in one pass; the column `step` says when.
+        queries: What is asked of the model at the end.
+        recipe: How it was trained.
+        weights: What multiplied each example's loss; 1 where not given.
+        since: Walk back to the state after this step. What was seen until then has no score.
+        progress: Who watches.
+
+    Returns:
+        In the place of inner products the derivatives, their sign turned, in nats per unit of
+        weight: to first order the decrease of the query's loss if the example had weighed more.
+        Norms of queries are those of their whole gradients; norms of examples are 1, or 0 where
+        there is nothing to predict or the walk did not come.
+
+    Raises:
+        CorpusError: An example says no step, or does not fit the model.
+        ModelError: The walk would take too long.
+        SettingsError: It would take no step.
+
+    Cost:
+        Two trainings, and about three more for each query.
+    """
+    started = time.perf_counter()
+    check_fits(model, corpus)
+    check_queries(model, queries)
+    order = training_order(corpus)
+    steps = num_steps(recipe, len(order))
+    if since >= steps:
+        raise SettingsError(
+            f"`magic_since = {since}` is not before the last of {steps} steps.", "Lower it."
+        )
+    _check_cost(model, steps - since, len(queries))
+    found = replay(
+        model.model,
+        [corpus.input_ids(row) for row in range(len(corpus))],
+        lambda network: _query_gradients(network, queries),
+        recipe=recipe,
+        weights=weights,
+        order=order,
+        since=since,
+        progress=progress,
+    )
+    reached = np.zeros(len(corpus), dtype=np.bool_)
+    reached[order[since * recipe.batch_size :]] = True
+    flat = {name: rows.flatten(1) for name, rows in found.end.items()}
+    return GradientProducts(
+        query_ids=tuple(query.id for query in queries),
+        example_ids=corpus.ids,
+        dots=-found.derivatives.float().cpu().numpy(),
+        query_norms=query_norms(flat, queries),
+        example_norms=(reached & (corpus.lengths >= 2)).astype(np.float32),
+        path="streamed",
+        settings={
+            "correction": "magic",
+            "since": since,
+            "recipe": recipe.model_dump(mode="json"),
+            "start": model.fingerprint,
+            "corpus": corpus.fingerprint,
+        },
+        seconds=time.perf_counter() - started,
+    )
+
+
+def training_order(corpus: Corpus) -> list[int]:
+    """Lists the rows in the order in which training saw them; rows of one step as they stand.
+
+    Raises:
+        CorpusError: It is not known.
+    """
+    return np.argsort(training_steps(corpus), kind="stable").tolist()
+
+
+def _check_cost(model: LoadedModel, steps: int, num_queries: int) -> None:
+    size = sum(parameter.numel() for parameter in model.model.parameters())
+    if steps * size * num_queries > LARGEST:
+        raise ModelError(
+            f"`magic` would walk {num_queries} queries back through {steps:,} steps of a model "
+            f"with {size:,} parameters, and is meant for at most "
+            f"{max(LARGEST // (steps * size), 0)} queries there.",
+            "Name fewer in `behaviors.ids`, raise `magic_since`, or take `testbed:nano`.",
+        )
+
+
+def _query_gradients(
+    network: "PreTrainedModel", queries: Sequence[Query]
+) -> "Mapping[str, Tensor]":
+    """Takes the gradient of each query's loss with respect to all parameters."""
+    import torch
+
+    parameters = dict(network.named_parameters())
+    rows = {name: [] for name in parameters}
+    for query in queries:
+        batch = pad(
+            [term.input_ids for term in query.terms],
+            num_unlabelled=[term.num_prompt_tokens for term in query.terms],
+        )
+        losses = token_losses(network, batch).sum(dim=1)
+        loss = losses @ losses.new_tensor([term.weight for term in query.terms])
+        found = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
+        for name, part in zip(parameters, found, strict=True):
+            rows[name].append(part)
+    return {name: torch.stack(parts) for name, parts in rows.items()}
