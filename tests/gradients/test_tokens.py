@@ -6,7 +6,7 @@ import pytest
 from whence.errors import ModelError
 from whence.gradients import streamed_products
 from whence.gradients.queries import query_gradients
-from whence.gradients.tokens import token_products
+from whence.gradients.tokens import module_products, token_products
 
 LENGTHS = [9, 2, 48, 1, 0, 17]
 
@@ -36,6 +36,23 @@ def test_parts_sum_up_to_the_product(lab, family, query):
     assert [len(part) for part in parts] == LENGTHS
     np.testing.assert_allclose([p.sum() for p in parts], whole.dots[0], rtol=1e-4, atol=1e-5)
     assert not parts[3].any()
+
+
+def test_layers_sum_up_to_the_product_and_each_is_its_own(lab, family, query):
+    model = lab.tiny(family, dtype="float64")
+    sequences = lab.random_sequences(LENGTHS)
+    gradient = _gradient(lab, model, query)
+    parts = module_products(model, gradient, sequences)
+    assert parts.shape == (len(LENGTHS), len(lab.modules_of(model)))
+    corpus = lab.corpus_of(sequences)
+    for place, name in enumerate(gradient):
+        alone = streamed_products(model, corpus, [query], modules=[name], token_batch_size=64)
+        np.testing.assert_allclose(parts[:, place], alone.dots[0], rtol=1e-4, atol=1e-5)
+    whole = streamed_products(
+        model, corpus, [query], modules=lab.modules_of(model), token_batch_size=64
+    )
+    np.testing.assert_allclose(parts.sum(1), whole.dots[0], rtol=1e-4, atol=1e-5)
+    assert module_products(model, gradient, []).shape == (0, len(gradient))
 
 
 def test_the_last_token_is_read_for_nothing(lab, family, query):

@@ -182,6 +182,21 @@ def test_the_tokens_of_a_proponent_sum_up_to_its_inner_product(finished: Path) -
         token_parts(finished, "x", [])
 
 
+def test_the_layers_of_a_proponent_sum_up_to_its_inner_product(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from whence.cli import app
+
+    found = show_behavior(finished, "memorized/herons", method="gradient_dot", k=2)["proponents"]
+    command = ["show", str(finished), "--behavior", "memorized/herons", "--method", "gradient_dot"]
+    app([*command, "--top-k", "2", "--modules", "--json"], result_action="return_value")
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])["modules"]
+    assert list(said) == [hit["id"] for hit in found]
+    for hit in found:
+        assert sum(said[hit["id"]].values()) == pytest.approx(hit["score"], rel=1e-4)
+        assert len(said[hit["id"]]) == 8
+
+
 def test_a_contrast_that_is_none_is_said(tiny: Path) -> None:
     attribution = {"methods": ("gradient_cosine",), "contrast": True}
     plain = {"methods": ("gradient_cosine",)}

@@ -13,6 +13,7 @@ def show(
     method: str = "gradient_cosine",
     top_k: int = 5,
     tokens: bool = False,
+    modules: bool = False,
     json: Json = False,
 ) -> None:
     """Print what a run found.
@@ -29,6 +30,8 @@ def show(
         How many proponents and opponents to print.
     tokens
         Print which tokens of the proponents carry the inner product; the model is run again.
+    modules
+        Print which layers of the model do, likewise.
     """
     from whence.study.show import show_behavior, show_verdicts
 
@@ -44,6 +47,9 @@ def show(
     found = show_behavior(run, behavior, method=method, k=top_k)
     if tokens:
         _print_tokens(run, found, json_line=json)
+        return
+    if modules:
+        _print_modules(run, found, json_line=json)
         return
     header = ("rank", "score", "id", "subset", "labels", "text")
     parts = [f"{found['behavior']}: {found['verdict']}. {found['reason']}"]
@@ -84,3 +90,19 @@ def _print_tokens(run: Path, found: dict[str, Any], *, json_line: bool) -> None:
         "tokens": {name: [part._asdict() for part in parts] for name, parts in split.items()},
     }
     answer(value, "\n\n".join(blocks), json_line=json_line)
+
+
+def _print_modules(run: Path, found: dict[str, Any], *, json_line: bool) -> None:
+    """Prints each proponent's part in every layer, and the sum over proponents."""
+    from whence.study.tokens import module_parts
+
+    ids = [hit["id"] for hit in found["proponents"]]
+    split = module_parts(run, found["behavior"], ids, progress=progress())
+    names = list(next(iter(split.values()), {}))
+    sums = {name: sum(parts[name] for parts in split.values()) for name in names}
+    rows = {**split, "all of these": sums}
+    cells = [(name, *(f"{parts[name]:+.4g}" for parts in rows.values())) for name in names]
+    cells.append(("sum", *(f"{sum(parts.values()):+.4g}" for parts in rows.values())))
+    header = ("layer", *(printable(name, width=24) for name in rows))
+    text = f"Inner products in nats, by layer\n{table(cells, header)}"
+    answer({"behavior": found["behavior"], "modules": split}, text, json_line=json_line)

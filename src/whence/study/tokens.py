@@ -1,13 +1,18 @@
-"""Which tokens of a run's proponents carry their scores?"""
+"""Which tokens of a run's proponents, and which layers of its model, carry their scores?"""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from whence.errors import SettingsError
 from whence.progress import SILENT, Progress
+from whence.records import LoadedModel
 from whence.study import inputs as sources
 from whence.study.attribute import make_queries
 from whence.study.load import read_run_file
+
+Parts = TypeVar("Parts")
+Split = Callable[[LoadedModel, dict[str, Any], list[int]], Parts]
 
 
 class TokenPart(NamedTuple):
@@ -31,9 +36,50 @@ def token_parts(
         SettingsError: The run has no such behavior or example, or attributed no gradients.
         WhenceError: The model cannot be loaded again.
     """
+    from whence.gradients.tokens import token_products
+
+    def split(model: LoadedModel, gradient: dict[str, Any], tokens: list[int]) -> list[TokenPart]:
+        (parts,) = token_products(model, gradient, [tokens])
+        texts: list[Any] = [model.tokenizer.decode([token]) for token in tokens]
+        return [TokenPart(text, float(part)) for text, part in zip(texts, parts, strict=True)]
+
+    return _split(directory, behavior_id, example_ids, split, progress=progress)
+
+
+def module_parts(
+    directory: Path, behavior_id: str, example_ids: list[str], *, progress: Progress = SILENT
+) -> dict[str, dict[str, float]]:
+    """Splits the inner products of a behavior's and some examples' gradients among layers.
+
+    Computed anew, from the model and the examples of a finished run.
+
+    Returns:
+        From each example's id to its part in each attributed layer, in nats, positive where it
+        helps; the parts sum up to the inner product.
+
+    Raises:
+        SettingsError: The run has no such behavior or example, or attributed no gradients.
+        WhenceError: The model cannot be loaded again.
+    """
+    from whence.gradients.tokens import module_products
+
+    def split(model: LoadedModel, gradient: dict[str, Any], tokens: list[int]) -> dict[str, float]:
+        (parts,) = module_products(model, gradient, [tokens])
+        return {name: float(part) for name, part in zip(gradient, parts, strict=True)}
+
+    return _split(directory, behavior_id, example_ids, split, progress=progress)
+
+
+def _split(
+    directory: Path,
+    behavior_id: str,
+    example_ids: list[str],
+    split: "Split[Parts]",
+    *,
+    progress: Progress,
+) -> "dict[str, Parts]":
     from whence.corpus import read_corpus
     from whence.gradients.queries import query_gradients
-    from whence.gradients.tokens import token_products
 
     run = read_run_file(directory)
     behavior = next((b for b in run.behaviors if b.id == behavior_id), None)
@@ -51,7 +97,7 @@ def token_parts(
         raise SettingsError(
             f"{directory} has no example `{min(missing)}`.", "Choose one of its corpus."
         )
-    with progress.task("Tokens", total=len(example_ids), unit="examples") as task:
+    with progress.task("Splitting", total=len(example_ids), unit="examples") as task:
         model = sources.open_model(run.study.model, cache=directory / "cache")
         rows = query_gradients(
             model,
@@ -62,11 +108,6 @@ def token_parts(
         gradient = {name: row[0] for name, row in rows.items()}
         found = {}
         for example_id, row in zip(example_ids, corpus.rows(example_ids), strict=True):
-            tokens = corpus.input_ids(row)
-            (parts,) = token_products(model, gradient, [tokens])
-            texts: list[Any] = [model.tokenizer.decode([token]) for token in tokens]
-            found[example_id] = [
-                TokenPart(text, float(part)) for text, part in zip(texts, parts, strict=True)
-            ]
+            found[example_id] = split(model, gradient, corpus.input_ids(row))
             task.advance(1)
     return found
