@@ -100,7 +100,7 @@ def picture(results: list[dict[str, Any]]) -> str:
 def panel(title: str, tokens: list[float], values: list[float], is_linear: bool) -> str:
     """Draws one curve with its points' values.
 
-    Dashed is what the first point foretells: proportion (`is_linear`), or no change.
+    Dashed is proportion to the last point (`is_linear`), or no change from the first.
     """
     right, top = 1.08 * max(tokens), 1.25 * max(values)
 
@@ -112,15 +112,15 @@ def panel(title: str, tokens: list[float], values: list[float], is_linear: bool)
         joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         return f'<polyline fill="none" points="{joined}" {style}/>'
 
-    left = values[0] / tokens[0] if is_linear else 0.0
-    foretold = [place(0, 0 if is_linear else values[0])]
-    foretold.append(place(right, left * right if is_linear else values[0]))
+    slope = values[-1] / tokens[-1] if is_linear else 0.0
+    level = 0.0 if is_linear else values[0]
+    ideal = [place(0, level), place(right, level + slope * right)]
     points = [place(x, y) for x, y in zip(tokens, values, strict=True)]
     floor = HEIGHT - MARGIN
     parts = [
         f'<text x="{MARGIN}" y="24" font-size="13">{title}</text>',
         line([place(0, top), place(0, 0), place(right, 0)], f'stroke="{INK}"'),
-        line(foretold, f'stroke="{QUIET}" stroke-dasharray="4 4"'),
+        line(ideal, f'stroke="{QUIET}" stroke-dasharray="4 4"'),
         line(points, f'stroke="{LINE}" stroke-width="2"'),
         f'<text x="{WIDTH - 16}" y="{floor + 34}" text-anchor="end">thousand tokens</text>',
         f'<text x="{MARGIN - 6}" y="{floor + 4}" text-anchor="end">0</text>',

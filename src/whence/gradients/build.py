@@ -270,6 +270,8 @@ def _stored(
     values: "NDArray[np.float32]", dtype: "np.dtype[Any]", todo: Pass, batch: "NDArray[np.int64]"
 ) -> "NDArray[Any]":
     """Rounds rows to the type they are stored in, and refuses those that it cannot hold."""
+    if dtype == values.dtype:
+        return values
     with np.errstate(over="ignore"):
         rounded = values.astype(dtype)
     if (bad := np.flatnonzero(~np.isfinite(rounded.astype(np.float32)).all(axis=1))).size:
