@@ -36,7 +36,7 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/planted.py
 	$(BIN)/python benchmarks/index.py
-	$(BIN)/python benchmarks/index.py --docs 6 --max-length 256 --repeats 1 --cases "160m fp32"
+	$(BIN)/python benchmarks/index.py --docs 24 --max-length 256 --repeats 1 --cases "160m fp32"
 	$(BIN)/python benchmarks/trackstar.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/query.py
