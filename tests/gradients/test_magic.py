@@ -85,3 +85,50 @@ def test_what_the_walk_does_not_reach_has_no_norm(lab):
 def test_an_order_that_is_not_known_is_not_repeated(lab):
     with pytest.raises(CorpusError, match="1 of 6 examples do not say"):
         training_order(dated(lab, [*STEPS[:-1], None]))
+
+
+@pytest.mark.slow
+def test_the_derivative_foretells_nanos_last_steps_with_other_weights(lab):
+    """All examples of the last 24 steps a tenth heavier or lighter, at random, eight times."""
+    from whence.testbed import corpus as testbed_corpus
+    from whence.testbed import initial_checkpoint, recipe, training_weights
+
+    corpus, rules, since = testbed_corpus("nano"), recipe("nano"), 464
+    weights = training_weights("nano")
+    examples = [corpus.input_ids(row) for row in range(len(corpus))]
+    rows = [examples.index(min(examples, key=len)), len(corpus) - 1]
+    queries = tuple(lab.query_of(f"q{row}", (examples[row], 2, 1.0)) for row in rows)
+    found = magic_products(
+        initial_checkpoint("nano"),
+        corpus,
+        queries,
+        recipe=rules,
+        weights=weights.tolist(),
+        since=since,
+    )
+    is_late = found.example_norms > 0
+    model, kept = initial_checkpoint("nano").model, []
+
+    def run(given, **changes):
+        train(model, examples, recipe=rules, weights=given.tolist(), **changes)
+        with torch.no_grad():
+            whole = example_losses(model, [examples[row] for row in rows])
+            return (whole - example_losses(model, [examples[row][:2] for row in rows])).numpy()
+
+    run(
+        weights,
+        stop_after=since,
+        checkpoint_steps=(since,),
+        on_checkpoint=lambda state: kept.append(copy.deepcopy(state)),
+    )
+    before = run(weights, resume=kept[0])
+    generator, foretold, measured = np.random.default_rng(0), [], []
+    for _ in range(8):
+        change = np.where(is_late, 0.1 * weights * generator.choice([-1, 1], len(weights)), 0)
+        foretold.append(-found.dots @ change)
+        measured.append(run(weights + change, resume=kept[0]) - before)
+    for one, other in zip(np.transpose(foretold), np.transpose(measured), strict=True):
+        slope, r = one @ other / (one @ one), np.corrcoef(one, other)[0, 1]
+        print(f"slope {slope:.3f}, r {r:.3f}")
+        assert slope == pytest.approx(1, abs=0.15)
+        assert r > 0.9

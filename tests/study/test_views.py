@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from whence.artifacts import read_manifest
 from whence.errors import SettingsError
@@ -299,18 +300,21 @@ def test_a_testbeds_training_is_followed_and_repeated(tmp_path: Path) -> None:
         "corpus": {"source": "testbed:nano"},
         "behaviors": {"file": "testbed:nano", "ids": ("fact/capital-france",)},
         "attribution": {
-            "methods": ("source", "magic", "tracin_adam"),
+            "methods": ("source", "magic", "bm25"),
             "checkpoints": (64, 128, 256, 488),
+            "magic_since": 464,
         },
     }
     run = run_study(StudySettings.model_validate(study), tmp_path / "run").directory
     record = load_run(run, manifest={})
-    by_method = {scores.method: scores.values[0] for scores in record.scores}
-    gold = np.isin(record.corpus.ids, sorted(record.gold["fact/capital-france"]))
-    for values in by_method.values():
-        assert np.isfinite(values).all()
-        assert values[gold].mean() > 5 * abs(values[~gold].mean())
-    assert np.corrcoef(by_method["magic"], by_method["source"])[0, 1] > 0.1
+    found = {scores.method: scores.values[0] for scores in record.scores}
+    is_late = record.corpus.table.column("step").to_numpy() > 464
+    assert np.isfinite(found["source"]).all()
+    assert np.isfinite(found["magic"][is_late]).all()
+    assert np.isnan(found["magic"][~is_late]).all()
+    # Measured: 0.59 for SOURCE, 0.12 for BM25.
+    rank = {n: spearmanr(found["magic"][is_late], v[is_late]).statistic for n, v in found.items()}
+    assert rank["source"] > 0.4 > rank["bm25"]
 
 
 def test_hubs_are_told_before_and_after(tiny: Path) -> None:
