@@ -99,15 +99,17 @@ def fisher_pass(model: LoadedModel, batch: FisherBatch, *, labels: Labels) -> "T
     import torch.nn.functional as F  # noqa: N812
 
     device = model_device(model)
-    logits = model.model(batch.padded.input_ids.to(device), use_cache=False).logits[:, :-1]
+    logits = model.model(batch.padded.input_ids.to(device), use_cache=False).logits
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    targets = batch.padded.labels[:, 1:].to(device)
+    # The labels are shifted and not the logits, whose copies would cost more than the softmax.
+    targets = F.pad(batch.padded.labels[:, 1:], (0, 1), value=IGNORED).to(device)
     if labels == "sampled":
-        targets = draw(logits.detach(), batch.chances[:, :-1].to(device)).where(
-            targets != IGNORED, IGNORED
-        )
-    F.cross_entropy(logits.mT, targets, ignore_index=IGNORED, reduction="sum").backward()
-    return F.pad(targets, (1, 0), value=IGNORED)
+        drawn = draw(logits.detach(), batch.chances.to(device))
+        targets = drawn.where(targets != IGNORED, IGNORED)
+    F.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+    ).backward()
+    return F.pad(targets[:, :-1], (1, 0), value=IGNORED)
 
 
 def draw(
@@ -115,9 +117,11 @@ def draw(
     chances: "Float[Tensor, 'batch positions']",
 ) -> "Int[Tensor, 'batch positions']":
     """Draws a word for each position: the one at which the summed probabilities pass the chance."""
-    ends = logits.softmax(-1).cumsum(-1)
-    passed = (ends < chances.to(ends.dtype).unsqueeze(-1) * ends[..., -1:]).sum(-1)
-    return passed.clamp_(max=logits.shape[-1] - 1)
+    import torch
+
+    ends = logits.softmax(-1).cumsum_(-1)
+    marks = chances.to(ends.dtype).unsqueeze(-1) * ends[..., -1:]
+    return torch.searchsorted(ends, marks).squeeze(-1).clamp_(max=logits.shape[-1] - 1)
 
 
 def _copies(corpus: Corpus) -> list[int]:
