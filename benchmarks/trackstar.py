@@ -75,7 +75,8 @@ def run_case(place: Path, asked: argparse.Namespace) -> dict[str, Any]:
         "peer_tokens_per_second": documents.num_tokens / statistics.median(theirs),
         "peak_bytes": max(run.peak_bytes for run in runs["whence"]),
         "peer_peak_bytes": max(run.peak_bytes for run in runs["bergson"]),
-        "roofline_share": floor / statistics.median(ours),
+        "roofline_share": floor
+        / statistics.median(run.processor_seconds for run in runs["whence"]),
         **agreement(*(np.load(place / f"{who}.npy") for who in ("whence", "bergson"))),
         "seconds": ours,
         "peer_seconds": theirs,
