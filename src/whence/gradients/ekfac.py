@@ -188,14 +188,18 @@ def fit_ekfac(
             with collector.with_batch(batch.positions.to(model_device(model))):
                 fisher_pass(model, batch, labels=labels)
 
+    dtype = gradient_dtype(model)
     with frozen(model):
-        covariances = _collector("CovarianceCollector", model, modules)
+        # Small eigenvalues drown in float32 sums, and with them the basis that Λ is measured in.
+        covariances = _collector("CovarianceCollector", model, modules, dtype=torch.float64)
         run(covariances, "Covariances of activations and gradients")
         vectors = tuple(
-            {name: _eigenvectors(name, matrix) for name, matrix in sums.items()}
+            {name: _eigenvectors(name, matrix).to(dtype) for name, matrix in sums.items()}
             for sums in (covariances.A_cov_dict, covariances.S_cov_dict)
         )
-        corrections = _collector("LambdaCollector", model, modules, eigenvectors=vectors)
+        corrections = _collector(
+            "LambdaCollector", model, modules, dtype=dtype, eigenvectors=vectors
+        )
         run(corrections, "Eigenvalues")
     device = model_device(model)
     values = {
@@ -220,7 +224,6 @@ def _collector(kind: str, model: LoadedModel, modules: Sequence[str], **argument
     ](
         model=model.model.base_model,
         target_modules=set(modules),
-        dtype=gradient_dtype(model),
         path="",
         **arguments,
     )
@@ -238,8 +241,7 @@ def _eigenvectors(name: str, sums: "Tensor") -> "Tensor":
 
     if not torch.isfinite(sums).all():
         raise _not_finite(name)
-    exact = sums.double()
-    return torch.linalg.eigh((exact + exact.mT) / 2).eigenvectors.to(sums.dtype).contiguous()
+    return torch.linalg.eigh((sums + sums.mT) / 2).eigenvectors.contiguous()
 
 
 def _not_finite(name: str) -> GradientError:
