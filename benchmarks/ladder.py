@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from index import commit, hardware
+from measure import commit, hardware
 
 from whence import testbed
 from whence.artifacts import read_manifest, versions, write_json

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from index import commit, hardware
+from measure import commit, hardware
 
 from whence import testbed
 from whence.artifacts import versions, write_json

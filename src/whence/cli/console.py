@@ -60,36 +60,49 @@ class _LineTask:
 
 
 class _Bars:
-    """Draws one live bar per task with the time left."""
+    """Draws one live bar per task with the time left; a task within another below it."""
+
+    def __init__(self) -> None:
+        self._live: Any = None
 
     @contextmanager
     def task(self, name: str, *, total: float | None, unit: str) -> Iterator[Task]:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(unit),
-            TimeElapsedColumn(),
-            TextColumn("·"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as bars:
-            number = bars.add_task(name, total=total)
-            yield _BarTask(bars, number)
+        if self._live is not None:
+            yield _BarTask(self._live, self._live.add_task(name, total=total, unit=unit))
+            return
+        with _live_bars() as live:
+            self._live = live
+            try:
+                yield _BarTask(live, live.add_task(name, total=total, unit=unit))
+            finally:
+                self._live = None
 
     def note(self, message: str) -> None:
         print(message, file=sys.stderr, flush=True)
+
+
+def _live_bars() -> Any:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeElapsedColumn(),
+        TextColumn("·"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    return Progress(*columns, console=Console(stderr=True))
 
 
 class _BarTask:

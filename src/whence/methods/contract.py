@@ -14,6 +14,7 @@ import numpy as np
 
 from whence.errors import SettingsError
 from whence.methods.views import FINAL, View
+from whence.progress import SILENT, Progress
 from whence.records import Corpus, GradientProducts, LoadedModel, Query, Scores
 from whence.settings import AttributionSettings
 
@@ -74,7 +75,8 @@ class Inputs:
     `model` is None, and `products` and `rows` are empty, where there are none. Those of every view
     have the same queries and examples, in the order of `queries` and `corpus`. `references` are the
     ids of queries that others are compared with and that are in no result. With `last_step`, an
-    example that training saw after that step has no score. `open_view` loads the model of a view.
+    example that training saw after that step has no score. `open_view` loads the model of a view;
+    `progress` watches passes over the corpus.
     """
 
     queries: tuple[Query, ...]
@@ -86,6 +88,7 @@ class Inputs:
     last_step: int | None = None
     rows: "Mapping[View, GradientRows]" = field(default_factory=dict)
     open_view: Callable[[View], LoadedModel] | None = None
+    progress: Progress = SILENT
 
     @cached_property
     def reading(self) -> "Reading":
@@ -93,7 +96,9 @@ class Inputs:
         from whence.methods.reading import read_examples
 
         assert self.model is not None, "a method that reads must say that it needs the model"
-        return read_examples(self.model, self.corpus, settings=self.settings)
+        return read_examples(
+            self.model, self.corpus, settings=self.settings, progress=self.progress
+        )
 
     @cached_property
     def query_reading(self) -> "Reading":

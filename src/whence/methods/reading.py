@@ -1,6 +1,6 @@
 """What does the model make of each sequence, reading it once without gradients?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from whence.gradients.batches import (
     pad,
 )
 from whence.gradients.capture import frozen
+from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel, Query, Term
 from whence.settings import AttributionSettings
 
@@ -38,7 +39,13 @@ class Reading(NamedTuple):
     mean_probabilities: "Float[np.ndarray, ' sequences']"
 
 
-def read_examples(model: LoadedModel, corpus: Corpus, *, settings: AttributionSettings) -> Reading:
+def read_examples(
+    model: LoadedModel,
+    corpus: Corpus,
+    *,
+    settings: AttributionSettings,
+    progress: Progress = SILENT,
+) -> Reading:
     """Reads a corpus; examples with the same tokens are read once.
 
     Raises:
@@ -47,7 +54,11 @@ def read_examples(model: LoadedModel, corpus: Corpus, *, settings: AttributionSe
     check_fits(model, corpus)
     distinct = distinct_examples(corpus)
     sequences = [corpus.input_ids(int(row)) for row in distinct.rows]
-    found = read(model, sequences, token_batch_size=settings.token_batch_size)
+    total = sum(map(len, sequences))
+    with progress.task("Reading the examples", total=total, unit="tokens") as task:
+        found = read(
+            model, sequences, token_batch_size=settings.token_batch_size, advance=task.advance
+        )
     return Reading(*(part[distinct.of_example] for part in found))
 
 
@@ -78,6 +89,7 @@ def read(
     *,
     token_batch_size: int,
     num_prompt_tokens: Sequence[int] | None = None,
+    advance: Callable[[float], None] = lambda _tokens: None,
 ) -> Reading:
     """Reads sequences of tokens in batches of about the same length.
 
@@ -87,6 +99,7 @@ def read(
         token_batch_size: The most tokens in a batch, padding included.
         num_prompt_tokens: How many tokens at the start of each sequence are given and not
             predicted; by default only the first.
+        advance: Told how many tokens were read, batch by batch.
 
     Returns:
         Middle states are NaN for an empty sequence; all else for one in which nothing is predicted.
@@ -130,6 +143,7 @@ def read(
             losses[rows] = (found.sum(1) / predicted).cpu().numpy()
             likely = torch.where(targets != IGNORED, (-found).exp(), 0)
             probabilities[rows] = (likely.sum(1) / predicted).cpu().numpy()
+            advance(float(sizes.sum()))
     return Reading(middle, last, losses, probabilities)
 
 

@@ -73,7 +73,7 @@ def _readings(inputs: Inputs, view: View) -> tuple[Reading, Reading]:
     assert inputs.open_view is not None, "who stores rows of a view can open its model"
     model = inputs.open_view(view)
     return (
-        read_examples(model, inputs.corpus, settings=inputs.settings),
+        read_examples(model, inputs.corpus, settings=inputs.settings, progress=inputs.progress),
         read_queries(model, inputs.queries, settings=inputs.settings),
     )
 

@@ -60,6 +60,7 @@ def attribute(
         settings=settings,
         references=frozenset(behavior.id for behavior in references),
         last_step=checkpoint_step(study.model) if settings.checkpoint_local else None,
+        progress=progress,
     )
     num_unseen = int(bare.is_unseen.sum())
     if num_unseen:
