@@ -44,6 +44,9 @@ bench: $(STAMP)
 bench-full: $(STAMP)
 	$(BIN)/python benchmarks/index.py --docs 500 --cases "14m fp32,14m mixed,14m bf16,160m fp32,160m bf16"
 	$(BIN)/python benchmarks/trackstar.py --docs 1000
+	$(BIN)/python benchmarks/ladder.py
+	$(BIN)/python benchmarks/derivative.py
+	$(BIN)/python benchmarks/worlds.py
 
 package-check: $(STAMP)
 	rm -rf build/package && mkdir -p build/package
