@@ -131,17 +131,16 @@ def _exact_equivalents(size: str) -> dict[int, float | None]:
     model = testbed.load_checkpoint(size, cache=PLACE / "models")
     by_dose: dict[tuple[int, int], list[float]] = defaultdict(list)
     for behavior in testbed.behaviors(size):
+        if not behavior.id.startswith(("memorized/exact-", "memorized/near")):
+            continue
         kind, copies, *_ = behavior.id.removeprefix("memorized/").split("-")
-        if behavior.kind == "memorized" and (kind == "exact" or kind.startswith("near")):
-            query = make_query(
-                behavior, model.tokenizer, contrast=False, context_length=model.context_length
-            )
-            ids, first = list(query.terms[0].input_ids), query.terms[0].num_prompt_tokens
-            (measured,) = measure(model, [Pair(ids[:first], ids[first:])])
-            share = 0 if kind == "exact" else int(kind.removeprefix("near"))
-            by_dose[share, int(copies)].append(
-                measured.log_prob_nats / len(measured.log_probs_nats)
-            )
+        query = make_query(
+            behavior, model.tokenizer, contrast=False, context_length=model.context_length
+        )
+        ids, first = list(query.terms[0].input_ids), query.terms[0].num_prompt_tokens
+        (measured,) = measure(model, [Pair(ids[:first], ids[first:])])
+        share = 0 if kind == "exact" else int(kind.removeprefix("near"))
+        by_dose[share, int(copies)].append(measured.log_prob_nats / len(measured.log_probs_nats))
     doses = sorted(copies for share, copies in by_dose if share == 0)
     curve = np.maximum.accumulate([np.mean(by_dose[0, copies]) for copies in doses])
     found: dict[int, float | None] = {}

@@ -103,6 +103,11 @@ METHODS: Mapping[str, MethodWording] = {
         "what it finds too is found by likeness of texts.",
         "baseline",
     ),
+    "gradient_dot_initial": MethodWording(
+        "The inner product of gradients in the untrained model, which has learned nothing: "
+        "likeness of texts, times their length. A floor.",
+        "baseline",
+    ),
     "bm25": MethodWording(
         "Shares rare words with the query. A plain search: it knows the texts, not the model.",
         "baseline",
