@@ -225,7 +225,7 @@ def test_a_contrast_that_is_none_is_said(tiny: Path) -> None:
         ),
         ({"attribution": {"methods": ("bm52",)}}, "bm25"),
         ({"attribution": {"modules": "nothing.*"}}, "nothing"),
-        ({"model": {"name": "testbed:huge"}}, "testbed:huge"),
+        ({"model": {"name": "testbed:huge"}}, "no testbed `huge`"),
         ({"corpus": {"source": "testbed:nano", "max_documents": 5}}, "`max_documents = 5`"),
     ],
 )
