@@ -136,6 +136,27 @@ def test_a3_more_copies_are_remembered_better(nano):
     assert means[-1] - means[0] > 1
 
 
+def test_a3_near_copies_teach_less_the_more_of_them_is_replaced():
+    """Prototype: a near copy is worth .77, .41, .22 exact ones; ours `benchmarks/worlds.py`."""
+    mini = testbed.load_checkpoint("mini")
+    known = {b.id: b for b in testbed.behaviors("mini")}
+    means = []
+    for share in (5, 10, 30, 50):
+        found = []
+        for mark in "ab":
+            query = make_query(
+                known[f"memorized/near{share}-048-{mark}"],
+                mini.tokenizer,
+                contrast=False,
+                context_length=mini.context_length,
+            )
+            ids, n = list(query.terms[0].input_ids), query.terms[0].num_prompt_tokens
+            (measured,) = measure(mini, [Pair(ids[:n], ids[n:])])
+            found.append(measured.log_prob_nats / len(measured.log_probs_nats))
+        means.append(np.mean(found))
+    assert means == sorted(means, reverse=True)
+
+
 def test_a9_two_implementations_of_the_same_scores_agree(nano, queries, scores):
     """Hooks against autograd, one example at a time and without padding, to 1e-4 relative."""
     corpus = testbed.corpus("nano")
