@@ -9,13 +9,11 @@ About four minutes of one core.
 """
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from measure import commit, hardware
+from measure import report
 
-from whence.artifacts import versions, write_json
 from whence.cli.console import progress
 from whence.settings import load_study
 from whence.study.load import load_run
@@ -24,7 +22,6 @@ from whence.testbed import behaviors
 from whence.validation.statistics import mean_estimate, paired_estimate, spearman
 
 ROOT = Path(__file__).parents[1]
-RESULTS = Path(__file__).parent / "results" / "latest"
 METHODS = (
     "magic", "source", "ekfac", "gradient_dot", "gradient_cosine", "gradient_cosine_adam",
     "tracin_adam", "tracin", "gradient_cosine_initial", "bm25", "tfidf", "ngram_overlap",
@@ -63,21 +60,9 @@ def main(since: int = 464, every: int = 2) -> None:
         }
         for name, values in ranks.items()
     ]
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    write_json(
-        RESULTS / "derivative.json",
-        {
-            "command": f"python benchmarks/derivative.py {since} {every}",
-            "commit": commit(),
-            "date": datetime.now(UTC).date().isoformat(),
-            "hardware": hardware(),
-            "versions": versions(),
-            "since_step": since,
-            "num_examples": int(is_late.sum()),
-            "rows": rows,
-        },
-    )
-    print(f"{int(is_late.sum())} examples seen after step {since}, {len(found['magic'])} queries")
+    num_late = int(is_late.sum())
+    report("derivative.json", rows, since, every, since_step=since, num_examples=num_late)
+    print(f"{num_late} examples seen after step {since}, {len(found['magic'])} queries")
     for row in rows:
         value, gap = row["spearman"], row["beyond_bm25"]
         print(

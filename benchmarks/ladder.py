@@ -7,14 +7,13 @@ damping are the defaults. About ten minutes of two cores; finished work is kept 
 
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from measure import commit, hardware
+from measure import report
 
 from whence import testbed
-from whence.artifacts import read_manifest, versions, write_json
+from whence.artifacts import read_manifest
 from whence.behaviors import make_query
 from whence.cli.console import progress
 from whence.records import RunRecord
@@ -27,7 +26,6 @@ from whence.validation.retrieval import retrieval
 from whence.validation.statistics import mean_estimate, paired_estimate
 
 ROOT = Path(__file__).parents[1]
-RESULTS = Path(__file__).parent / "results" / "latest"
 # Name, settings, and what the paper reports for 8 billion parameters: MRR, tail-patch.
 LADDER = (
     ("Exp 1: dot product", {"unit_norm": False, "whiten": False}, 0.064, 0.35),
@@ -82,19 +80,7 @@ def main(projection_dim: str = "32") -> None:
             row["mixing_weight"] = scores.settings.get("mixing_weight")
             rows.append(row)
         before = after
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    write_json(
-        RESULTS / "ladder.json",
-        {
-            "command": f"python benchmarks/ladder.py {projection_dim}",
-            "commit": commit(),
-            "date": datetime.now(UTC).date().isoformat(),
-            "hardware": hardware(),
-            "versions": versions(),
-            "reported": list(reported),
-            "rows": rows,
-        },
-    )
+    report("ladder.json", rows, projection_dim, reported=list(reported))
     for row in rows:
         step = row.get("more than the rung before")
         print(

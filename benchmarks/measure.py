@@ -7,9 +7,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from whence.artifacts import versions, write_json
 
 RESULTS = Path(__file__).parent / "results" / "latest"
 
@@ -80,6 +83,24 @@ def amend(file: str, case: str, **fields: object) -> None:
         if result["case"] == case:
             result.update(fields)
     path.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def report(file: str, rows: Sequence[Mapping[str, Any]], *arguments: object, **facts: Any) -> None:
+    """Writes rows with the command, commit and machine that they come from, and further facts."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    script = Path(sys.argv[0]).name
+    write_json(
+        RESULTS / file,
+        {
+            "command": " ".join(["python", f"benchmarks/{script}", *map(str, arguments)]),
+            "commit": commit(),
+            "date": datetime.now(UTC).date().isoformat(),
+            "hardware": hardware(),
+            "versions": versions(),
+            **facts,
+            "rows": rows,
+        },
+    )
 
 
 def commit() -> str:

@@ -5,18 +5,15 @@ Runs the demo's study by both paths to the gradients and prints one row per path
 """
 
 import json
-import platform
-import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
-from whence.artifacts import versions, write_json
+from measure import report
+
 from whence.study.demo import demo_study
 from whence.study.run import run_study
 from whence.study.summary import summarize
 
-RESULTS = Path(__file__).parent / "results" / "latest"
 PATHS = ("streamed", "stored")
 
 
@@ -24,7 +21,7 @@ def main(size: str = "mini") -> None:
     """Runs both paths and writes `results/latest/planted.json`."""
     rows = []
     for path in PATHS:
-        study = demo_study("nano" if size == "nano" else "mini")
+        study = demo_study(size)
         attribution = study.attribution.model_copy(update={"path": path})
         study = study.model_copy(update={"attribution": attribution})
         result = run_study(study, Path("runs") / f"bench-{size}-{path}")
@@ -43,21 +40,7 @@ def main(size: str = "mini") -> None:
                 | rate
                 for kind, rate in kinds.items()
             ]
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    write_json(
-        RESULTS / "planted.json",
-        {
-            "command": f"python benchmarks/planted.py {size}",
-            "commit": commit,
-            "date": datetime.now(UTC).date().isoformat(),
-            "hardware": f"{platform.processor() or platform.machine()}",
-            "versions": versions(),
-            "rows": rows,
-        },
-    )
+    report("planted.json", rows, size)
     for row in rows:
         low, high = (row["interval"] or (None, None))[:2]
         print(

@@ -8,26 +8,21 @@ About ten minutes of two cores per world; finished work is kept in runs/worlds, 
 
 import sys
 from collections import defaultdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import commit, hardware
+from measure import report
 
 from whence import testbed
-from whence.artifacts import versions, write_json
-from whence.behaviors import make_query
-from whence.behaviors.measure import measure
-from whence.behaviors.query import Pair
+from whence.behaviors.measure import measure_own
 from whence.cli.console import progress
-from whence.settings import load_study
 from whence.study.bank import make_retrainings
+from whence.study.demo import demo_study
 from whence.study.run import run_study
 from whence.study.validate import validate_run
 
 ROOT = Path(__file__).parents[1]
-RESULTS = Path(__file__).parent / "results" / "latest"
 PLACE = ROOT / "runs" / "worlds"
 METHODS = (
     "gradient_cosine", "gradient_dot", "gradient_cosine_adam", "gradient_cosine_initial",
@@ -73,18 +68,7 @@ def main(*seeds: str) -> None:
         | {"worlds": {seed: {"value": found[share]} for seed, found in ratios.items()}}
         for share, prototype in EXACT_EQUIVALENTS.items()
     ]
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    write_json(
-        RESULTS / "worlds.json",
-        {
-            "command": f"python benchmarks/worlds.py {' '.join(worlds)}",
-            "commit": commit(),
-            "date": datetime.now(UTC).date().isoformat(),
-            "hardware": hardware(),
-            "versions": versions(),
-            "rows": rows,
-        },
-    )
+    report("worlds.json", rows, *worlds)
     for row in rows:
         values = [found["value"] for found in row["worlds"].values()]
         print(
@@ -95,18 +79,9 @@ def main(*seeds: str) -> None:
 
 
 def _world(seed: str) -> dict[tuple[str, str, str], dict[str, Any]]:
-    source = f"testbed:nano@{seed}"
-    study = load_study(ROOT / "examples" / "nano.toml")
-    study = study.model_copy(
-        update={
-            "model": study.model.model_copy(update={"name": source}),
-            "corpus": study.corpus.model_copy(update={"source": source}),
-            "behaviors": study.behaviors.model_copy(update={"file": source}),
-            "attribution": study.attribution.model_copy(
-                update={"methods": METHODS, "checkpoints": ()}
-            ),
-        }
-    )
+    study = demo_study(f"nano@{seed}")
+    methods = study.attribution.model_copy(update={"methods": METHODS})
+    study = study.model_copy(update={"attribution": methods})
     run = PLACE / f"nano-{seed}"
     run_study(study, run, progress=progress())
     make_retrainings(
@@ -130,15 +105,13 @@ def _exact_equivalents(size: str) -> dict[int, float | None]:
     """
     model = testbed.load_checkpoint(size, cache=PLACE / "models")
     by_dose: dict[tuple[int, int], list[float]] = defaultdict(list)
-    for behavior in testbed.behaviors(size):
-        if not behavior.id.startswith(("memorized/exact-", "memorized/near")):
-            continue
+    asked = [
+        behavior
+        for behavior in testbed.behaviors(size)
+        if behavior.id.startswith(("memorized/exact-", "memorized/near"))
+    ]
+    for behavior, measured in zip(asked, measure_own(model, asked), strict=True):
         kind, copies, *_ = behavior.id.removeprefix("memorized/").split("-")
-        query = make_query(
-            behavior, model.tokenizer, contrast=False, context_length=model.context_length
-        )
-        ids, first = list(query.terms[0].input_ids), query.terms[0].num_prompt_tokens
-        (measured,) = measure(model, [Pair(ids[:first], ids[first:])])
         share = 0 if kind == "exact" else int(kind.removeprefix("near"))
         by_dose[share, int(copies)].append(measured.log_prob_nats / len(measured.log_probs_nats))
     doses = sorted(copies for share, copies in by_dose if share == 0)

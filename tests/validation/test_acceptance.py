@@ -13,8 +13,7 @@ import torch
 
 from whence import testbed
 from whence.behaviors import make_query
-from whence.behaviors.measure import measure
-from whence.behaviors.query import Pair
+from whence.behaviors.measure import measure_own
 from whence.gradients import streamed_products
 from whence.methods import FINAL, Inputs, score
 from whence.models import coverage
@@ -120,18 +119,16 @@ def test_a2_steps_on_proponents_help_and_on_random_examples_hardly(stepped):
     assert abs(np.mean(list(drawn.values()))) < np.mean(list(best.values())) / 2
 
 
+def nats_per_token(model: LoadedModel, size: str, names: list[str]) -> list[float]:
+    known = {b.id: b for b in testbed.behaviors(size)}
+    found = measure_own(model, [known[name] for name in names])
+    return [m.log_prob_nats / len(m.log_probs_nats) for m in found]
+
+
 def test_a3_more_copies_are_remembered_better(nano):
     """Prototype, nats per token: 16 copies -4.96, 32 -3.33, 48 -1.76, 64 -1.25, 96 -0.60."""
-    known = {b.id: b for b in testbed.behaviors("nano")}
-    pairs = []
-    for copies in (1, 16, 32, 48):
-        behavior = known[f"memorized/exact-{copies:03d}-a"]
-        query = make_query(
-            behavior, nano.tokenizer, contrast=False, context_length=nano.context_length
-        )
-        ids, n = list(query.terms[0].input_ids), query.terms[0].num_prompt_tokens
-        pairs.append(Pair(ids[:n], ids[n:]))
-    means = [m.log_prob_nats / len(m.log_probs_nats) for m in measure(nano, pairs)]
+    names = [f"memorized/exact-{copies:03d}-a" for copies in (1, 16, 32, 48)]
+    means = nats_per_token(nano, "nano", names)
     assert means == sorted(means)
     assert means[-1] - means[0] > 1
 
@@ -139,21 +136,12 @@ def test_a3_more_copies_are_remembered_better(nano):
 def test_a3_near_copies_teach_less_the_more_of_them_is_replaced():
     """Prototype: a near copy is worth .77, .41, .22 exact ones; ours `benchmarks/worlds.py`."""
     mini = testbed.load_checkpoint("mini")
-    known = {b.id: b for b in testbed.behaviors("mini")}
-    means = []
-    for share in (5, 10, 30, 50):
-        found = []
-        for mark in "ab":
-            query = make_query(
-                known[f"memorized/near{share}-048-{mark}"],
-                mini.tokenizer,
-                contrast=False,
-                context_length=mini.context_length,
-            )
-            ids, n = list(query.terms[0].input_ids), query.terms[0].num_prompt_tokens
-            (measured,) = measure(mini, [Pair(ids[:n], ids[n:])])
-            found.append(measured.log_prob_nats / len(measured.log_probs_nats))
-        means.append(np.mean(found))
+    means = [
+        np.mean(
+            nats_per_token(mini, "mini", [f"memorized/near{share}-048-{mark}" for mark in "ab"])
+        )
+        for share in (5, 10, 30, 50)
+    ]
     assert means == sorted(means, reverse=True)
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from whence.behaviors.query import Pair, token_texts
+from whence.behaviors.query import Pair, encode_completions, token_texts
 from whence.errors import BehaviorError, ModelError
 from whence.progress import SILENT, Progress
-from whence.records import LoadedModel, Measured
+from whence.records import Behavior, LoadedModel, Measured
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 TOKEN_BATCH_SIZE = 8192
 # Logits held at once: 256 MB in float32, whatever the vocabulary.
 LOGIT_BATCH_SIZE = 2**26
+
+
+def measure_own(model: LoadedModel, behaviors: Sequence[Behavior]) -> list[Measured]:
+    """Measures each behavior's own completion after its own prompt, as `measure` does."""
+    pairs = [
+        encode_completions(
+            behavior, model.tokenizer, completions=[None], context_length=model.context_length
+        )[0]
+        for behavior in behaviors
+    ]
+    return measure(model, pairs, names=[behavior.id for behavior in behaviors])
 
 
 def measure(

@@ -1,11 +1,9 @@
 """Which study does the demo run?"""
 
-from typing import Literal
-
 from whence.settings import BehaviorFile, CorpusSettings, ModelSettings, StudySettings
 
 
-def demo_study(size: Literal["mini", "nano"], *, force: bool = False) -> StudySettings:
+def demo_study(size: str, *, force: bool = False) -> StudySettings:
     """Asks about every behavior of the testbed, with every method that is there.
 
     Example:

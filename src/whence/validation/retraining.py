@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -193,18 +193,8 @@ def _make(settings: RetrainingSettings, place: Path, run: Retraining) -> None:
 
 
 def _log_probs(model: Any, size: str) -> dict[str, float]:
-    from whence.behaviors.measure import measure
-    from whence.behaviors.query import encode_completions
+    from whence.behaviors.measure import measure_own
 
     asked = behaviors(size)
-    pairs: Iterable[Any] = (
-        encode_completions(
-            behavior,
-            model.tokenizer,
-            completions=[None],
-            context_length=model.context_length,
-        )[0]
-        for behavior in asked
-    )
-    found = measure(model, list(pairs), names=[behavior.id for behavior in asked])
+    found = measure_own(model, asked)
     return {b.id: one.log_prob_nats for b, one in zip(asked, found, strict=True)}
