@@ -29,6 +29,16 @@ class Padded(NamedTuple):
     input_ids: "Int[Tensor, 'batch positions']"
     labels: "Int[Tensor, 'batch positions']"
 
+    @property
+    def targets(self) -> "Int[Tensor, 'batch positions']":
+        """The label that each position predicts, which stands behind it; at the last there is none.
+
+        The labels are shifted and not the logits, whose copies would cost more than the softmax.
+        """
+        import torch.nn.functional as F  # noqa: N812
+
+        return F.pad(self.labels[:, 1:], (0, 1), value=IGNORED)
+
 
 class Distinct(NamedTuple):
     """The examples that differ in their tokens.

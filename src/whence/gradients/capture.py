@@ -48,28 +48,36 @@ def gradient_dtype(model: LoadedModel) -> "torch.dtype":
 
 
 @contextmanager
-def frozen(model: LoadedModel) -> Iterator[None]:
-    """Puts the model in evaluation mode, without weight gradients, and restores it afterwards."""
-    import torch
-
+def without_weight_gradients(model: LoadedModel) -> Iterator[None]:
+    """Puts the model in evaluation mode, its weights frozen, and restores both afterwards."""
     network = model.model
     was_training = {module: module.training for module in network.modules()}
     needed_grad = [parameter.requires_grad for parameter in network.parameters()]
-    # With frozen weights autograd would record nothing; the embedding's output is where the part
-    # of the graph that we want begins.
-    start = network.get_input_embeddings().register_forward_hook(
-        lambda _module, _inputs, output: output.requires_grad_()
-    )
     network.eval().requires_grad_(False)
     try:
-        with torch.enable_grad():
-            yield
+        yield
     finally:
-        start.remove()
         for parameter, needed in zip(network.parameters(), needed_grad, strict=True):
             parameter.requires_grad_(needed)
         for module, training in was_training.items():
             module.training = training
+
+
+@contextmanager
+def frozen(model: LoadedModel) -> Iterator[None]:
+    """Lets gradients of outputs be taken, without those of weights, and restores the model."""
+    import torch
+
+    # With frozen weights autograd would record nothing; the embedding's output is where the part
+    # of the graph that we want begins.
+    start = model.model.get_input_embeddings().register_forward_hook(
+        lambda _module, _inputs, output: output.requires_grad_()
+    )
+    try:
+        with without_weight_gradients(model), torch.enable_grad():
+            yield
+    finally:
+        start.remove()
 
 
 @contextmanager
@@ -191,8 +199,8 @@ def _with_output_layer(model: LoadedModel, run: Backward, sink: Sink) -> Backwar
             losses = run(batch, weights=weights)
         finally:
             handle.remove()
-        states = seen[0][:, :-1]
-        targets = batch.labels[:, 1:].to(states.device)
+        (states,) = seen
+        targets = batch.targets.to(states.device)
         with torch.no_grad():
             signal = head(states).to(gradient_dtype(model)).softmax(dim=-1)
         words = targets.clamp(min=0).unsqueeze(-1)

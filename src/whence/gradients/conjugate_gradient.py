@@ -27,7 +27,7 @@ from whence.gradients.batches import (
     model_device,
     pad,
 )
-from whence.gradients.capture import layer
+from whence.gradients.capture import layer, without_weight_gradients
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel
 
@@ -171,19 +171,8 @@ def _weights(model: LoadedModel, names: Sequence[str]) -> "Iterator[list[Any]]":
     """Opens the attributed weights, alone, for passes that can be differentiated twice."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    network = model.model
-    needed = [parameter.requires_grad for parameter in network.parameters()]
-    was_training = {module: module.training for module in network.modules()}
-    network.eval().requires_grad_(False)
-    weights = [layer(model, name).get_parameter("weight").requires_grad_() for name in names]
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield weights
-    finally:
-        for parameter, was in zip(network.parameters(), needed, strict=True):
-            parameter.requires_grad_(was)
-        for module, training in was_training.items():
-            module.training = training
+    with without_weight_gradients(model), sdpa_kernel(SDPBackend.MATH):
+        yield [layer(model, name).get_parameter("weight").requires_grad_() for name in names]
 
 
 def _turn(model: LoadedModel, name: str, rows: "Tensor", *, back: bool = False) -> "Tensor":

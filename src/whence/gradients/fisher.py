@@ -42,9 +42,7 @@ class FisherBatch(NamedTuple):
     @property
     def positions(self) -> "Bool[Tensor, 'batch positions']":
         """The positions that predict a token."""
-        import torch.nn.functional as F  # noqa: N812
-
-        return F.pad(self.padded.labels[:, 1:] != IGNORED, (0, 1))
+        return self.padded.targets != IGNORED
 
 
 def fisher_batches(
@@ -101,8 +99,7 @@ def fisher_pass(model: LoadedModel, batch: FisherBatch, *, labels: Labels) -> "T
     device = model_device(model)
     logits = model.model(batch.padded.input_ids.to(device), use_cache=False).logits
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    # The labels are shifted and not the logits, whose copies would cost more than the softmax.
-    targets = F.pad(batch.padded.labels[:, 1:], (0, 1), value=IGNORED).to(device)
+    targets = batch.padded.targets.to(device)
     if labels == "sampled":
         drawn = draw(logits.detach(), batch.chances.to(device))
         targets = drawn.where(targets != IGNORED, IGNORED)

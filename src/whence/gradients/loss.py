@@ -178,8 +178,7 @@ def token_losses(
     import torch.nn.functional as F  # noqa: N812
 
     logits = network(batch.input_ids.to(device or network.device), use_cache=False).logits
-    # The labels are shifted and not the logits, whose copies would cost more than the softmax.
-    labels = F.pad(batch.labels[:, 1:], (0, 1), value=IGNORED).to(logits.device)
+    labels = batch.targets.to(logits.device)
     losses = F.cross_entropy(
         logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32)),
         labels.flatten(),
