@@ -67,9 +67,10 @@ def _named(path: Path, model: LoadedModel) -> "dict[str, Tensor | Factored]":
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} cannot be read ({error}).", "Check the file.") from None
     known = [name for name, _ in model.model.named_parameters()]
+    theirs = _neox_names(model)
     found = {}
     for name in known:
-        names = (name, _neox_name(name, model))
+        names = (name, theirs.get(name, name))
         candidates = (
             *names,
             *(f"{k}/{n}" for n in names for k in _KEYS),
@@ -135,7 +136,7 @@ def _names(groups: list[Mapping[str, Any]], model: LoadedModel, path: Path) -> d
     numbers = [number for group in groups for number in group["params"]]
     given = [name for group in groups for name in group.get("param_names", ())]
     named = dict(model.model.named_parameters())
-    ours = {_neox_name(name, model): name for name in named}
+    ours = {theirs: name for name, theirs in _neox_names(model).items()}
     given = [ours.get(str(name), str(name)) for name in given]
     if given:
         odd = [name for name in given if name not in named]
@@ -154,8 +155,8 @@ def _names(groups: list[Mapping[str, Any]], model: LoadedModel, path: Path) -> d
     return dict(zip(numbers, ordered, strict=True))
 
 
-def _neox_name(name: str, model: LoadedModel) -> str:
-    """What GPT-NeoX, which numbers the stages of a pipeline, calls a converted model's parameter.
+def _neox_names(model: LoadedModel) -> dict[str, str]:
+    """What GPT-NeoX, which numbers the stages of a pipeline, calls a converted model's parameters.
 
     Stage 0 embeds, 1 prepares the input, the layers follow from 2 on, one stage restores the
     input's layout, one normalizes and the last one is the output layer.
@@ -166,10 +167,12 @@ def _neox_name(name: str, model: LoadedModel) -> str:
         "gpt_neox.final_layer_norm": f"sequential.{layers + 3}.norm",
         "lm_head": f"sequential.{layers + 4}.final_linear",
     } | {f"gpt_neox.layers.{i}": f"sequential.{i + 2}" for i in range(layers)}
-    for ours, theirs in places.items():
-        if name.startswith(f"{ours}."):
-            return theirs + name.removeprefix(ours)
-    return name
+    return {
+        name: theirs + name.removeprefix(ours)
+        for name, _ in model.model.named_parameters()
+        for ours, theirs in places.items()
+        if name.startswith(f"{ours}.")
+    }
 
 
 def _is_decayed(model: LoadedModel, name: str) -> bool:

@@ -90,7 +90,7 @@ def open_model(settings: ModelSettings, *, cache: Path | None = None) -> LoadedM
         return load_model(settings)
     from whence.testbed import load_checkpoint
 
-    return load_checkpoint(_known(size), step=_step(settings.revision), cache=cache)
+    return load_checkpoint(size, step=_step(settings.revision), cache=cache)
 
 
 def open_member(settings: ModelSettings, name: str, *, cache: Path) -> LoadedModel:
@@ -104,7 +104,7 @@ def open_member(settings: ModelSettings, name: str, *, cache: Path) -> LoadedMod
         return open_model(settings.model_copy(update={"name": name, "revision": None}))
     from whence.testbed import seeded_model
 
-    return seeded_model(_known(size), seed=seed, cache=cache)
+    return seeded_model(size, seed=seed, cache=cache)
 
 
 def member_seed(name: str) -> int | None:
@@ -132,7 +132,7 @@ def checkpoint_step(settings: ModelSettings) -> int:
     if size is not None and settings.revision is None:
         from whence.testbed import last_step
 
-        return last_step(_known(size))
+        return last_step(size)
     number = (settings.revision or "").removeprefix("step")
     if not number.isdigit():
         raise SettingsError(
@@ -162,7 +162,7 @@ def open_corpus(
     _refuse_changes(settings)
     from whence.testbed import corpus
 
-    return corpus(_known(size))
+    return corpus(size)
 
 
 def open_behaviors(settings: BehaviorFile) -> tuple[Behavior, ...]:
@@ -179,7 +179,7 @@ def open_behaviors(settings: BehaviorFile) -> tuple[Behavior, ...]:
     else:
         from whence.testbed import behaviors
 
-        found = behaviors(_known(size))
+        found = behaviors(size)
     if settings.ids is not None:
         known = {behavior.id for behavior in found}
         if unknown := [i for i in settings.ids if i not in known]:
@@ -204,7 +204,7 @@ def planted(settings: BehaviorFile) -> Mapping[str, frozenset[str]]:
         return {}
     from whence.testbed import gold
 
-    return gold(_known(size))
+    return gold(size)
 
 
 def texts_for_judges(
@@ -234,12 +234,6 @@ def _refuse_changes(settings: CorpusSettings) -> None:
                 "meaning.",
                 f"Leave `{name}` out.",
             )
-
-
-def _known(size: str) -> str:
-    from whence.testbed.sizes import size_named
-
-    return size_named(size).name
 
 
 def _step(revision: str | None) -> int | None:
