@@ -1,6 +1,8 @@
 """A small fitted model and a corpus in which one sequence stands several times."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,15 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def bank_folder() -> Path:
+    """Where nano's bank of retrainings is; making it is too long for a test."""
+    folder = os.environ.get("WHENCE_BANK")
+    if not folder:
+        pytest.skip("WHENCE_BANK does not name a directory that `whence bank` filled")
+    return Path(folder)
 
 
 @pytest.fixture(scope="package")

@@ -4,7 +4,6 @@ Needs `whence bank DIR --size nano` (seven minutes of two cores) and WHENCE_BANK
 `make test-slow` sees to.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +25,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def bank() -> Bank:
-    folder = os.environ.get("WHENCE_BANK")
-    if not folder:
-        pytest.skip("WHENCE_BANK does not name a directory that `whence bank` filled")
-    found = load_bank(BankSettings(retraining=RetrainingSettings(size="nano")), Path(folder))
+def bank(bank_folder: Path) -> Bank:
+    found = load_bank(BankSettings(retraining=RetrainingSettings(size="nano")), bank_folder)
     if found.num_runs < 64:
         pytest.skip(f"the bank holds {found.num_runs} of 64 masks")
     return found

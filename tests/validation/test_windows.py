@@ -6,13 +6,12 @@ test_bank_acceptance does.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from whence.settings import load_study
+from whence.study.demo import demo_study
 from whence.study.run import run_study
 from whence.study.validate import validate_run
 
@@ -33,16 +32,15 @@ def window(row: dict[str, Any]) -> tuple[float, float]:
 
 
 @pytest.fixture(scope="module")
-def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, str], float]:
-    bank = os.environ.get("WHENCE_BANK")
-    if not bank:
-        pytest.skip("WHENCE_BANK does not name a directory that `whence bank` filled")
-    study = load_study(ROOT / "examples" / "nano.toml")
+def figures(
+    bank_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str, str], float]:
+    study = demo_study("nano")
     methods = tuple(dict.fromkeys(row["method"] for row in MEASURED))
-    changed = study.attribution.model_copy(update={"methods": methods, "checkpoints": ()})
+    changed = study.attribution.model_copy(update={"methods": methods})
     place = tmp_path_factory.mktemp("windows") / "nano"
     run_study(study.model_copy(update={"attribution": changed}), place)
-    found = validate_run(place, bank=Path(bank), num_second=0)
+    found = validate_run(place, bank=bank_folder, num_second=0)
     return {(f["measure"], f["kind"], f["method"]): f["value"] for f in found.values["figures"]}
 
 
