@@ -34,6 +34,44 @@ def test_blocks_of_any_size_give_autograds_numbers(block, bias):
     torch.testing.assert_close(gradients, expected[1], rtol=1e-12, atol=1e-12)
 
 
+def _in_float32(*, scale=1.0):
+    hidden, targets, words, _ = _case(vocabulary=3001, scale=scale)
+    return hidden.float(), targets, words.float(), None
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 20.0])
+def test_attention_of_states_to_words_is_the_same_loss(scale):
+    case = _in_float32(scale=scale)
+    losses, gradients = cross_entropy(*case)
+    blocks = cross_entropy(*case, block=(8, 10))
+    hidden, targets, words, _ = case
+    expected = _by_autograd(hidden.double(), targets, words.double(), None)
+    for found in ((losses, gradients), blocks):
+        torch.testing.assert_close(found[0].double(), expected[0], rtol=1e-5, atol=1e-3)
+        torch.testing.assert_close(found[1].double(), expected[1], rtol=1e-4, atol=1e-4 * scale)
+    assert not torch.equal(gradients, blocks[1]), "two ways of summing round differently"
+
+
+def test_attention_hides_no_logit_that_is_not_a_number():
+    hidden, targets, words, _ = _in_float32()
+    hidden[3, 5] = float("nan")
+    losses, gradients = cross_entropy(hidden, targets, words)
+    bad = torch.arange(len(hidden)) == 3
+    assert torch.equal(losses.isnan(), bad)
+    assert torch.equal(gradients.isnan().any(dim=1), bad)
+    words[700, 5] = float("nan")
+    losses, gradients = cross_entropy(*_in_float32()[:2], words)
+    assert losses.isnan().all()
+    assert gradients.isnan().any(dim=1).all()
+
+
+def test_no_labelled_position_is_no_loss():
+    hidden, targets, words, _ = _in_float32()
+    losses, gradients = cross_entropy(hidden[:0], targets[:0], words)
+    assert losses.shape == (0,)
+    assert gradients.shape == (0, 12)
+
+
 def test_logits_far_beyond_the_range_of_exp_stay_finite():
     case = _case(scale=20.0, dtype=torch.float32)
     assert (case[0] @ case[2].T).max() > 2000

@@ -10,6 +10,10 @@ and both sums are taken here in one pass over blocks of the vocabulary: a runnin
 exponentials finite, and what was summed before is rescaled when it grows. A block of logits is used
 while it is in the cache and then forgotten; only labelled positions are computed at all.
 
+Both sums are also what attention computes, of states that look at words: Σ_v softmax(l)_v W_v is
+its output where keys and values are W. On a CPU, in float32, PyTorch's own attention takes them,
+which does not leave the cache between product, exponential and product.
+
 Source: the running maximum is that of Milakov and Gimelshein, "Online normalizer calculation for
 softmax", arXiv 1805.02867; keeping no logits is the idea of Wijmans et al., "Cut Your Losses in
 Large-Vocabulary Language Models", arXiv 2411.09009.
@@ -93,6 +97,7 @@ def cross_entropy(
         words: The output layer's weights; products are taken in their precision.
         bias: The output layer's bias.
         block: Tokens and words that are multiplied at once; it changes results only by rounding.
+            By default a block that suits the device, or PyTorch's attention where that is faster.
 
     Returns:
         Losses in nats and their gradients, both in float32 (float64 for a float64 model).
@@ -104,6 +109,8 @@ def cross_entropy(
 
     num_tokens, num_words = block or BLOCK.get(hidden.device.type, BLOCK["cuda"])
     exact = torch.promote_types(hidden.dtype, torch.float32)
+    if block is None and bias is None and _attends(hidden, words):
+        return _cross_entropy_by_attention(hidden, targets, words)
     losses = torch.empty(len(hidden), dtype=exact, device=hidden.device)
     gradients = torch.zeros(hidden.shape, dtype=exact, device=hidden.device)
     for first in range(0, len(hidden), num_tokens):
@@ -133,6 +140,34 @@ def cross_entropy(
         losses[part] = (total.log() + top).squeeze(1) - logit
         mean.div_(total).sub_(target)
     return losses, gradients
+
+
+def _attends(hidden: "Tensor", words: "Tensor") -> bool:
+    """Whether PyTorch's attention on the CPU takes these: in float32, and some states at all."""
+    import torch
+
+    kinds = {hidden.dtype, words.dtype}
+    return hidden.device.type == "cpu" and kinds == {torch.float32} and len(hidden) > 0
+
+
+def _cross_entropy_by_attention(
+    hidden: "Float[Tensor, 'tokens hidden']",
+    targets: "Int[Tensor, ' tokens']",
+    words: "Float[Tensor, 'vocabulary hidden']",
+) -> "tuple[Float[Tensor, ' tokens'], Float[Tensor, 'tokens hidden']]":
+    """As `cross_entropy`, of states that attend to words.
+
+    The public `scaled_dot_product_attention` keeps the logarithm of its sum to itself, so the
+    operator behind it is called.
+    """
+    import torch
+
+    keys = words[None, None]
+    mean, total = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        hidden[None, None], keys, keys, dropout_p=0.0, is_causal=False, scale=1.0
+    )
+    target = words[targets]
+    return total.flatten() - (hidden * target).sum(dim=1), mean[0, 0].sub_(target)
 
 
 def _fused(
