@@ -92,20 +92,23 @@ class Pass(NamedTuple):
         return sum(int(self.lengths[batch].sum()) for batch in batches)
 
 
-def plan_pass(corpus: Corpus, *, token_batch_size: int, num_weights: int = 1) -> Pass:
+def plan_pass(
+    corpus: Corpus, *, token_batch_size: int, num_weights: int = 1, num_workers: int = 1
+) -> Pass:
     """Orders a corpus for one pass that fits into memory.
 
     Args:
         corpus: The examples.
-        token_batch_size: The most tokens of a batch, padding included.
+        token_batch_size: The most tokens that are run at once, padding included.
         num_weights: How many numbers are held for each example of a batch.
+        num_workers: How many batches are run at once, and share what may be taken.
     """
     distinct = distinct_examples(corpus)
     lengths = corpus.lengths[distinct.rows]
     batches = length_batches(
         lengths,
-        token_batch_size=token_batch_size,
-        max_sequences=affordable_sequences(num_weights),
+        token_batch_size=token_batch_size // num_workers,
+        max_sequences=affordable_sequences(num_weights * num_workers),
     )
     return Pass(corpus, distinct, lengths, batches)
 

@@ -5,16 +5,17 @@ are written and flushed before its mark, which also holds its losses. Zero stays
 example that has no gradient.
 """
 
+import functools
 import hashlib
 import io
 import json
 import mmap
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -39,12 +40,13 @@ from whence.gradients.batches import (
 )
 from whence.gradients.blocks import BLOCK_TOKENS, group_batches, return_memory
 from whence.gradients.capture import LOSS_REDUCTION, Reduction, gradient_dtype, not_finite
-from whence.gradients.collector import Collect, Collector, collecting, gradient_sizes, new_processor
+from whence.gradients.collector import Collector, collecting, gradient_sizes, new_processor
 from whence.gradients.correction import correction_scales, scales_digest
 from whence.gradients.engine import engine_version
 from whence.gradients.index import CORRECTION, GRADIENTS, INFO, Index, number_type, open_index
 from whence.gradients.loss import Precision, batch_tokens
 from whence.gradients.search import save_norms
+from whence.gradients.workers import worker_count, working
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel
 
@@ -56,6 +58,13 @@ if TYPE_CHECKING:
 MARKS = "blocks"
 Storage = Literal["float32", "float16", "bfloat16"]
 Rows = np.memmap[Any, Any]
+
+
+class Taken(NamedTuple):
+    """A batch's rows [batch, numbers] and losses in nats."""
+
+    rows: "NDArray[np.float32]"
+    losses: "NDArray[np.float32]"
 
 
 def build_index(
@@ -149,22 +158,29 @@ def build_index(
     held = sum(sizes.values())
     if scales is not None:
         held = max(held, *(values.numel() for values in scales.values()))
-    todo = plan_pass(corpus, token_batch_size=limit(model, token_batch_size), num_weights=held)
+    num_workers = 1 if collector == "bergson" else worker_count(model)
+    todo = plan_pass(
+        corpus,
+        token_batch_size=limit(model, token_batch_size),
+        num_weights=held,
+        num_workers=num_workers,
+    )
     blocks = group_batches(todo.batches, todo.lengths, block_tokens=BLOCK_TOKENS)
 
     def fill(partial: Path, numbers: Sequence[int]) -> Rows:
         rows = _allocate(partial, len(corpus), sizes, storage)
-        opened = collecting(
-            model,
-            modules,
-            processor,
+        opened = functools.partial(
+            taking_rows,
+            todo=todo,
+            modules=modules,
+            processor=processor,
             collector=collector,
             precision=precision,
             scales=scales,
             reduction=loss_reduction,
         )
-        with opened as collect:
-            _fill(rows, todo, [blocks[n] for n in numbers], partial / MARKS, collect, progress)
+        with working(model, opened, num_workers=num_workers) as take_all:
+            _fill(rows, todo, [blocks[n] for n in numbers], partial / MARKS, take_all, progress)
         return rows
 
     with ExitStack() as stack:
@@ -229,7 +245,7 @@ def _fill(
     todo: Pass,
     blocks: "Sequence[list[NDArray[np.int64]]]",
     marks: Path,
-    collect: Collect,
+    take_all: "Callable[[Sequence[NDArray[np.int64]]], Iterator[Taken]]",
     progress: Progress,
 ) -> None:
     """Writes the rows of some blocks, but for those that are there."""
@@ -242,9 +258,8 @@ def _fill(
     with progress.task("Gradients of the examples", total=total, unit="tokens") as task:
         for block in left:
             found = []
-            for batch in block:
-                values, losses = take_rows(todo, batch, collect)
-                values = _stored(values, rows.dtype, todo, batch)
+            for batch, (taken, losses) in zip(block, take_all(block), strict=True):
+                values = _stored(taken, rows.dtype, todo, batch)
                 for place, row in zip(batch, values, strict=True):
                     rows[copies.of(int(place))] = row
                 found.append(losses)
@@ -299,21 +314,34 @@ def _losses(
     return losses[todo.distinct.of_example]
 
 
-def take_rows(
-    todo: Pass, batch: "NDArray[np.int64]", collect: Collect
-) -> "tuple[NDArray[np.float32], NDArray[np.float32]]":
-    """Computes the rows and losses of one batch.
+@contextmanager
+def taking_rows(
+    model: LoadedModel, *, todo: Pass, modules: Sequence[str], processor: Any, **how: Any
+) -> "Iterator[Callable[[NDArray[np.int64]], Taken]]":
+    """Opens a function that computes the rows and losses of one batch.
+
+    Args:
+        model: The model.
+        todo: The pass that the batch belongs to.
+        modules: Names of the attributed layers.
+        processor: Bergson's record of how gradients are projected.
+        how: What else `collecting` takes.
 
     Raises:
-        GradientError: A gradient is NaN or infinite.
+        GradientError: A gradient is NaN or infinite; raised by the function.
     """
     import torch
 
-    found = collect(pad(todo.sequences(batch)))
-    values = torch.cat(list(found.rows.values()), dim=1).float().cpu().numpy()
-    if (bad := np.flatnonzero(~np.isfinite(values).all(axis=1))).size:
-        raise not_finite(todo.example_id(int(batch[int(bad[0])])))
-    return values, found.losses.float().cpu().numpy()
+    with collecting(model, modules, processor, **how) as collect:
+
+        def take(batch: "NDArray[np.int64]") -> Taken:
+            found = collect(pad(todo.sequences(batch)))
+            values = torch.cat(list(found.rows.values()), dim=1).float().cpu().numpy()
+            if (bad := np.flatnonzero(~np.isfinite(values).all(axis=1))).size:
+                raise not_finite(todo.example_id(int(batch[int(bad[0])])))
+            return Taken(values, found.losses.float().cpu().numpy())
+
+        yield take
 
 
 class _Copies:

@@ -5,21 +5,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 from whence.gradients.batches import Pass, check_fits, model_device, plan_pass
-from whence.gradients.build import take_rows
+from whence.gradients.build import taking_rows
 from whence.gradients.capture import gradient_dtype, layer
-from whence.gradients.collector import collecting, gradient_sizes, new_processor
+from whence.gradients.collector import gradient_sizes, new_processor
 from whence.gradients.loss import batch_tokens
 from whence.gradients.streamed import multiplying
+from whence.gradients.workers import worker_count, working
 from whence.records import Corpus, LoadedModel
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 NUM_PROBES = 4
+RunAll = Callable[[Sequence[Any]], Iterator[object]]
+"""Takes batches of a pass, and gives what each gives."""
 
 
 class Measured(NamedTuple):
@@ -56,17 +56,21 @@ def measure(
         if path == "streamed"
         else _storing(model, corpus, modules, projection_dim, projection_seed, token_batch_size)
     )
-    with running as (todo, run):
+    with running as (todo, run_all):
         size = len(todo.batches)
         if not size:
             return Measured(0.0, _peak_bytes())
-        run(todo, todo.batches[0])
+        _finish(run_all(todo.batches[:1] * worker_count(model)))
         places = sorted({int((i + 0.5) / NUM_PROBES * size) for i in range(NUM_PROBES)})
         started = time.perf_counter()
-        for place in places:
-            run(todo, todo.batches[place])
+        _finish(run_all([todo.batches[place] for place in places]))
         seconds = (time.perf_counter() - started) / len(places) * size
     return Measured(seconds, _peak_bytes())
+
+
+def _finish(results: Iterator[object]) -> None:
+    for _ in results:
+        pass
 
 
 @contextmanager
@@ -76,7 +80,7 @@ def _streaming(
     modules: Sequence[str],
     num_queries: int,
     token_batch_size: int,
-) -> "Iterator[tuple[Pass, Callable[[Pass, NDArray[np.int64]], object]]]":
+) -> Iterator[tuple[Pass, RunAll]]:
     import torch
 
     device, dtype = model_device(model), gradient_dtype(model)
@@ -86,13 +90,16 @@ def _streaming(
         name: torch.ones(num_queries, size, dtype=dtype, device=device)
         for name, size in sizes.items()
     }
+    num_workers = worker_count(model)
     todo = plan_pass(
         corpus,
         token_batch_size=batch_tokens(model, token_batch_size),
         num_weights=max(sizes.values()),
+        num_workers=num_workers,
     )
-    with multiplying(model, gradients, num_queries=num_queries) as multiply:
-        yield todo, multiply
+    opened = partial(multiplying, todo=todo, gradients=gradients, num_queries=num_queries)
+    with working(model, opened, num_workers=num_workers) as run_all:
+        yield todo, run_all
 
 
 @contextmanager
@@ -103,16 +110,19 @@ def _storing(
     projection_dim: int | None,
     projection_seed: int,
     token_batch_size: int,
-) -> "Iterator[tuple[Pass, Callable[[Pass, NDArray[np.int64]], object]]]":
+) -> Iterator[tuple[Pass, RunAll]]:
     processor = new_processor(projection_dim=projection_dim, projection_seed=projection_seed)
     sizes = gradient_sizes(model, modules, processor)
+    num_workers = worker_count(model)
     todo = plan_pass(
         corpus,
         token_batch_size=batch_tokens(model, token_batch_size),
         num_weights=sum(sizes.values()),
+        num_workers=num_workers,
     )
-    with collecting(model, modules, processor) as collect:
-        yield todo, lambda todo, batch: take_rows(todo, batch, collect)
+    opened = partial(taking_rows, todo=todo, modules=modules, processor=processor)
+    with working(model, opened, num_workers=num_workers) as run_all:
+        yield todo, run_all
 
 
 def _peak_bytes() -> int:

@@ -6,9 +6,10 @@ beside the rows when an index is built, and computed on the way for one of Bergs
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def multiply_rows(
         IndexFormatError: A row is NaN or infinite.
 
     Cost:
-        One reading of `gradients.bin` at the speed of the disk; memory for two blocks of at most
+        One reading of `gradients.bin` at the speed of the disk; memory for three blocks of at most
         `BLOCK_BYTES`, and the products.
     """
     import torch
@@ -118,7 +119,10 @@ def stored_norms(index: Index) -> "NDArray[np.float32] | None":
 def row_blocks(
     directory: Path, *, num_rows: int, width: int, dtype: str
 ) -> "Iterator[tuple[slice, Float[Tensor, 'rows numbers']]]":
-    """Reads an index's rows block by block, in float32; a block is overwritten by the next."""
+    """Reads an index's rows block by block, in float32; a block is overwritten by the next.
+
+    While a block is used, another thread reads the one behind it.
+    """
     import torch
 
     if not num_rows:
@@ -127,15 +131,23 @@ def row_blocks(
     # not know bfloat16, and torch takes no type of another package's.
     is_bfloat = dtype == "bfloat16"
     size = min(num_rows, max(1, BLOCK_BYTES // (4 * width)))
+    parts = [slice(at, min(at + size, num_rows)) for at in range(0, num_rows, size)]
     kind = np.uint16 if is_bfloat else number_type(dtype)
     # Memory that is asked for anew costs more here than all the arithmetic.
-    buffer, exact = np.empty((size, width), dtype=kind), torch.empty(size, width)
-    with (directory / GRADIENTS).open("rb", buffering=0) as file:
-        for start in range(0, num_rows, size):
-            part = slice(start, min(start + size, num_rows))
-            block = buffer[: part.stop - part.start]
+    buffers, exact = np.empty((2, size, width), dtype=kind), torch.empty(size, width)
+    with (directory / GRADIENTS).open("rb", buffering=0) as file, ThreadPoolExecutor(1) as reader:
+
+        def read(number: int) -> "NDArray[Any]":
+            part = parts[number]
+            block = buffers[number % 2, : part.stop - part.start]
             _read_into(file, block.data.cast("B"))
-            rows = torch.from_numpy(block)
+            return block
+
+        ahead = reader.submit(read, 0)
+        for number, part in enumerate(parts):
+            rows = torch.from_numpy(ahead.result())
+            if number + 1 < len(parts):
+                ahead = reader.submit(read, number + 1)
             if dtype != "float32":
                 rows = rows.view(torch.bfloat16) if is_bfloat else rows
                 rows = exact[: len(rows)].copy_(rows)

@@ -8,6 +8,7 @@ are then forgotten. Nothing is projected.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,6 +42,7 @@ from whence.gradients.capture import (
 from whence.gradients.correction import correction_scales, scales_digest
 from whence.gradients.loss import batch_tokens
 from whence.gradients.queries import query_gradients, query_norms
+from whence.gradients.workers import worker_count, working
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, GradientProducts, LoadedModel, Query
 
@@ -114,13 +116,14 @@ def streamed_products(
     tokens = batch_tokens(model, token_batch_size)
     if set(modules) & set(VOCABULARY):
         tokens = affordable_tokens(model, token_batch_size)
+    num_workers = worker_count(model)
     settings = {
         "loss_reduction": LOSS_REDUCTION,
         "loss_unit": "nats",
         "projection_dim": None,
         "modules": list(modules),
         "dtype": str(gradient_dtype(model)).removeprefix("torch."),
-        "token_batch_size": tokens,
+        "token_batch_size": tokens // num_workers,
         "model": model.fingerprint,
         "corpus": corpus.fingerprint,
         "correction": "none" if second_moments is None else "adam",
@@ -133,7 +136,7 @@ def streamed_products(
     if preconditioner is not None:
         gradients = preconditioner.apply(gradients)
     largest = max(rows.shape[1] for rows in gradients.values())
-    todo = plan_pass(corpus, token_batch_size=tokens, num_weights=largest)
+    todo = plan_pass(corpus, token_batch_size=tokens, num_weights=largest, num_workers=num_workers)
     blocks = group_batches(todo.batches, todo.lengths, block_tokens=BLOCK_TOKENS)
     asked = [[query.id, query.terms] for query in queries]
     store = BlockStore(work, fingerprint(settings, asked, scales_digest(scales)))
@@ -143,18 +146,21 @@ def streamed_products(
     finished = store.finished(len(blocks))
     if finished:
         progress.note(f"{len(finished)} of {len(blocks)} blocks of examples were computed before.")
+    opened = partial(
+        multiplying, todo=todo, gradients=gradients, num_queries=len(queries), scales=scales
+    )
     left = sum(todo.num_tokens(block) for n, block in enumerate(blocks) if n not in finished)
     with (
         progress.task("Gradients of the examples", total=left, unit="tokens") as task,
-        multiplying(model, gradients, num_queries=len(queries), scales=scales) as multiply,
+        working(model, opened, num_workers=num_workers) as multiply_all,
     ):
         for number, block in enumerate(blocks):
             places = np.concatenate(block)
             found = store.load(number) if number in finished else None
             if found is None:
                 parts = []
-                for batch in block:
-                    parts.append(multiply(todo, batch))
+                for batch, part in zip(block, multiply_all(block), strict=True):
+                    parts.append(part)
                     task.advance(todo.num_tokens([batch]))
                 found = Products(
                     np.concatenate([part.dots for part in parts], axis=1),
@@ -178,11 +184,12 @@ def streamed_products(
 @contextmanager
 def multiplying(
     model: LoadedModel,
-    gradients: "Mapping[str, Float[Tensor, 'queries weights']]",
     *,
+    todo: Pass,
+    gradients: "Mapping[str, Float[Tensor, 'queries weights']]",
     num_queries: int,
     scales: "Mapping[str, Float[Tensor, ' weights']] | None" = None,
-) -> "Iterator[Callable[[Pass, NDArray[np.int64]], Products]]":
+) -> "Iterator[Callable[[NDArray[np.int64]], Products]]":
     """Opens a function that multiplies the gradients of one batch's examples with the queries'."""
     import torch
 
@@ -197,7 +204,7 @@ def multiplying(
         # Squares of large gradients overflow float32; their sum is kept in float64.
         squares.add_(torch.linalg.vector_norm(found, dim=1).double().square())
 
-    def multiply(todo: Pass, batch: "NDArray[np.int64]") -> Products:
+    def multiply(batch: "NDArray[np.int64]") -> Products:
         nonlocal dots, squares
         dots = torch.zeros(len(batch), num_queries, dtype=dtype, device=device)
         squares = torch.zeros(len(batch), dtype=torch.float64, device=device)
