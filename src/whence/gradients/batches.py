@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 IGNORED = -100
 MAX_LOGITS_BYTES = 512 * 2**20
 MAX_GRADIENT_BYTES = 512 * 2**20
+BATCHES_PER_WORKER = 4
 
 
 class Padded(NamedTuple):
@@ -105,9 +106,13 @@ def plan_pass(
     """
     distinct = distinct_examples(corpus)
     lengths = corpus.lengths[distinct.rows]
+    tokens = token_batch_size // num_workers
+    if num_workers > 1:
+        # Of a small corpus, enough batches that no worker waits long for the last one.
+        tokens = min(tokens, int(lengths.sum()) // (BATCHES_PER_WORKER * num_workers))
     batches = length_batches(
         lengths,
-        token_batch_size=token_batch_size // num_workers,
+        token_batch_size=tokens,
         max_sequences=affordable_sequences(num_weights * num_workers),
     )
     return Pass(corpus, distinct, lengths, batches)

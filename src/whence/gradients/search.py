@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # A block stays in the cache between reading and multiplying.
-BLOCK_BYTES = 8 * 2**20
+BLOCK_BYTES = 4 * 2**20
 NORMS = "norms.npy"
 
 
