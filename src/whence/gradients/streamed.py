@@ -123,7 +123,7 @@ def streamed_products(
         "projection_dim": None,
         "modules": list(modules),
         "dtype": str(gradient_dtype(model)).removeprefix("torch."),
-        "token_batch_size": tokens // num_workers,
+        "token_batch_size": tokens,
         "model": model.fingerprint,
         "corpus": corpus.fingerprint,
         "correction": "none" if second_moments is None else "adam",
@@ -139,7 +139,7 @@ def streamed_products(
     todo = plan_pass(corpus, token_batch_size=tokens, num_weights=largest, num_workers=num_workers)
     blocks = group_batches(todo.batches, todo.lengths, block_tokens=BLOCK_TOKENS)
     asked = [[query.id, query.terms] for query in queries]
-    store = BlockStore(work, fingerprint(settings, asked, scales_digest(scales)))
+    store = BlockStore(work, fingerprint(settings, asked, scales_digest(scales), num_workers))
     dots = np.zeros((len(queries), len(todo.lengths)), dtype=np.float32)
     example_norms = np.zeros(len(todo.lengths), dtype=np.float32)
 
