@@ -178,6 +178,10 @@ def worker(arguments: list[str]) -> None:
     """Builds one index and keeps its rows, or compares what was foretold with what it took."""
     what, model, corpus, tokens, rows, peer_precision, dtype, precision, batch = arguments
     said: dict[str, float] = {}
+    if what != "bergson":
+        from whence.cli import spare_collector
+
+        spare_collector()  # as every command of ours does
     with tempfile.TemporaryDirectory() as out:
         index = Path(out) / "index"
         if what == "bergson":

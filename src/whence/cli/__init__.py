@@ -3,6 +3,8 @@
 One thin file per command. This room alone prints: answers on stdout, the conversation on stderr.
 """
 
+import atexit
+import gc
 import keyword
 import sys
 
@@ -86,6 +88,7 @@ for _name, (_summary, _example) in COMMANDS.items():
 
 def main() -> None:
     """Runs one command; exits with 2 on a mistake of the user's and 130 when interrupted."""
+    spare_collector()
     try:
         app()
     except WhenceError as error:
@@ -99,3 +102,13 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+
+
+def spare_collector() -> None:
+    """Lets the garbage collector look seldom while packages are imported, and not at the end.
+
+    PyTorch and Bergson bring half a million objects that stay; looking through them again and
+    again, and once more to end the process, takes one to two seconds of every command.
+    """
+    gc.set_threshold(10_000)
+    atexit.register(gc.freeze)
