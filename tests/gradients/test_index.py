@@ -651,7 +651,8 @@ def test_sides_that_were_corrected_otherwise_are_not_compared(lab, corpus, queri
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what of a map is in memory")
 def test_written_rows_do_not_stay_in_memory(tmp_path):
-    from whence.gradients.build import _allocate, _let_go
+    from whence.gradients.build import _allocate
+    from whence.gradients.search import let_go
 
     def resident():
         pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -661,6 +662,6 @@ def test_written_rows_do_not_stay_in_memory(tmp_path):
     rows[:] = 1
     rows.flush()
     full = resident()
-    _let_go(rows)
+    let_go(rows)
     assert full - resident() > 0.9 * rows.nbytes
     assert (rows[::512] == 1).all()

@@ -1,11 +1,15 @@
 """Every row is multiplied with every query, block by block, whatever the rows are stored in."""
 
+import os
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from whence.errors import IndexFormatError
 from whence.gradients import build_index, open_index
-from whence.gradients.search import NORMS, multiply_rows
+from whence.gradients.search import GRADIENTS, NORMS, multiply_rows, row_blocks
 
 
 @pytest.fixture
@@ -63,3 +67,28 @@ def test_the_file_is_not_changed_and_no_row_is_an_index_too(built):
     multiply_rows(index, np.ones((2, index.gradients.shape[1])))
     assert (index.path / "gradients.bin").read_bytes() == before
     assert open_index(index.path).num_examples == index.num_examples
+
+
+def test_a_file_that_was_cut_after_it_was_opened_is_refused(built):
+    index = built()
+    path = index.path / GRADIENTS
+    os.truncate(path, path.stat().st_size - 1)
+    with pytest.raises(IndexFormatError, match="ends before its last row"):
+        multiply_rows(index, np.ones((1, sum(index.grad_sizes.values()))))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what of a map is in memory")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_rows_that_were_read_do_not_stay_in_memory(dtype, tmp_path):
+    def resident():
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    rows, width = 50_000, 1001  # blocks end within a page
+    size = 4 if dtype == "float32" else 2
+    (tmp_path / GRADIENTS).write_bytes(np.ones(rows * width * size, dtype=np.uint8).tobytes())
+    before, most = resident(), 0
+    for _, block in row_blocks(tmp_path, num_rows=rows, width=width, dtype=dtype):
+        assert block.sum() > 0
+        most = max(most, resident() - before)
+    assert most < 0.5 * rows * width * size

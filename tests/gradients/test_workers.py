@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from whence.errors import GradientError
-from whence.gradients import build, build_index
+from whence.gradients import build, build_index, workers
 from whence.gradients.workers import working
 
 
@@ -42,6 +42,22 @@ def test_results_keep_the_order_of_their_items(lab):
     asked = [0.2, 0.0, 0.1, 0.0, 0.05]
     with working(lab.tiny("neox"), open_one, num_workers=2) as run_all:
         assert list(run_all(asked)) == asked
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize(("items", "times"), [(0, 1), (7, 1), (8, 2), (17, 3)])
+def test_memory_is_returned_after_every_few_batches_and_at_the_end(
+    lab, monkeypatch, num_workers, items, times
+):
+    @contextmanager
+    def open_one(_own):
+        yield lambda item: item
+
+    returned = []
+    monkeypatch.setattr(workers, "return_memory", lambda: returned.append(None))
+    with working(lab.tiny("neox"), open_one, num_workers=num_workers) as run_all:
+        assert list(run_all(range(items))) == list(range(items))
+    assert len(returned) == times
 
 
 def test_what_goes_wrong_in_a_worker_is_raised(lab):

@@ -5,9 +5,7 @@ whole, under a key that stands for everything that went in, so that a run that w
 with the next block; the batches, and hence the numbers, are the same as in one go.
 """
 
-import ctypes
 import io
-import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,19 +44,6 @@ def group_batches(
         blocks[-1].append(batch)
         room -= int(lengths[batch].sum())
     return blocks
-
-
-def return_memory() -> None:
-    """Gives freed memory back to the system, where the C library keeps it (glibc).
-
-    Batches of ever different shapes leave holes that the next batch does not fit into: without
-    this the memory of a long pass grows by half.
-    """
-    if sys.platform != "linux":
-        return
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 class BlockStore:

@@ -9,7 +9,6 @@ import functools
 import hashlib
 import io
 import json
-import mmap
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,14 +37,14 @@ from whence.gradients.batches import (
     pad,
     plan_pass,
 )
-from whence.gradients.blocks import BLOCK_TOKENS, group_batches, return_memory
+from whence.gradients.blocks import BLOCK_TOKENS, group_batches
 from whence.gradients.capture import LOSS_REDUCTION, Reduction, gradient_dtype, not_finite
 from whence.gradients.collector import Collector, collecting, gradient_sizes, new_processor
 from whence.gradients.correction import correction_scales, scales_digest
 from whence.gradients.engine import engine_version
 from whence.gradients.index import CORRECTION, GRADIENTS, INFO, Index, number_type, open_index
 from whence.gradients.loss import Precision, batch_tokens
-from whence.gradients.search import save_norms
+from whence.gradients.search import let_go, save_norms
 from whence.gradients.workers import worker_count, working
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel
@@ -265,20 +264,10 @@ def _fill(
                 found.append(losses)
                 task.advance(todo.num_tokens([batch]))
             rows.flush()
-            _let_go(rows)
+            let_go(rows)
             buffer = io.BytesIO()
             np.save(buffer, np.concatenate(found), allow_pickle=False)
             write_bytes(_mark(marks, block), buffer.getvalue())
-            return_memory()
-
-
-def _let_go(rows: Rows) -> None:
-    """Takes the pages of written rows out of the process's memory, where the system can (Linux).
-
-    They stay in the file. Otherwise all rows would count as memory until another process needs it.
-    """
-    if hasattr(mmap, "MADV_DONTNEED") and isinstance(rows.base, mmap.mmap):
-        rows.base.madvise(mmap.MADV_DONTNEED)
 
 
 def _stored(

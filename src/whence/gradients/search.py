@@ -1,13 +1,13 @@
 """How are queries multiplied with every row of an index that may be larger than memory?
 
-Rows are read block by block, and every block is multiplied with all queries at once, so an index is
-read once however many queries there are. Lengths of rows do not depend on the query: they are kept
-beside the rows when an index is built, and computed on the way for one of Bergson's.
+Rows are mapped block by block, and every block is multiplied with all queries at once, so an index
+is read once however many queries there are. Lengths of rows do not depend on the query: they are
+kept beside the rows when an index is built, and computed on the way for one of Bergson's.
 """
 
+import mmap
+import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from io import RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-# A block stays in the cache between reading and multiplying.
-BLOCK_BYTES = 4 * 2**20
+BLOCK_BYTES = 16 * 2**20
+BLOCKS_AHEAD = 2
 NORMS = "norms.npy"
 
 
@@ -48,7 +48,7 @@ def multiply_rows(
         IndexFormatError: A row is NaN or infinite.
 
     Cost:
-        One reading of `gradients.bin` at the speed of the disk; memory for three blocks of at most
+        One reading of `gradients.bin` at the speed of the disk; memory for two blocks of at most
         `BLOCK_BYTES`, and the products.
     """
     import torch
@@ -119,45 +119,54 @@ def stored_norms(index: Index) -> "NDArray[np.float32] | None":
 def row_blocks(
     directory: Path, *, num_rows: int, width: int, dtype: str
 ) -> "Iterator[tuple[slice, Float[Tensor, 'rows numbers']]]":
-    """Reads an index's rows block by block, in float32; a block is overwritten by the next.
+    """Maps an index's rows block by block, in float32; a block is good until the next is asked for.
 
-    While a block is used, another thread reads the one behind it.
+    While a block is used, the system reads what stands behind it.
+
+    Raises:
+        IndexFormatError: The file ends before its last row.
     """
     import torch
 
     if not num_rows:
         return
-    # Read and not mapped: pages of a map count as memory until someone else needs them. numpy does
-    # not know bfloat16, and torch takes no type of another package's.
+    # numpy does not know bfloat16, and torch takes no type of another package's.
     is_bfloat = dtype == "bfloat16"
     size = min(num_rows, max(1, BLOCK_BYTES // (4 * width)))
-    parts = [slice(at, min(at + size, num_rows)) for at in range(0, num_rows, size)]
-    kind = np.uint16 if is_bfloat else number_type(dtype)
     # Memory that is asked for anew costs more here than all the arithmetic.
-    buffers, exact = np.empty((2, size, width), dtype=kind), torch.empty(size, width)
-    with (directory / GRADIENTS).open("rb", buffering=0) as file, ThreadPoolExecutor(1) as reader:
-
-        def read(number: int) -> "NDArray[Any]":
-            part = parts[number]
-            block = buffers[number % 2, : part.stop - part.start]
-            _read_into(file, block.data.cast("B"))
-            return block
-
-        ahead = reader.submit(read, 0)
-        for number, part in enumerate(parts):
-            rows = torch.from_numpy(ahead.result())
-            if number + 1 < len(parts):
-                ahead = reader.submit(read, number + 1)
+    exact = torch.empty(size if dtype != "float32" else 0, width)
+    with (directory / GRADIENTS).open("rb") as file:
+        kind = np.dtype(np.uint16 if is_bfloat else number_type(dtype))
+        if os.fstat(file.fileno()).st_size < num_rows * width * kind.itemsize:
+            raise IndexFormatError("The index ends before its last row.", "Build the index again.")
+        # Copied on writing, so that torch may have it; nothing is written.
+        stored = np.memmap(file, dtype=kind, mode="c", shape=(num_rows, width))
+        for start in range(0, num_rows, size):
+            part = slice(start, min(start + size, num_rows))
+            begin, end = (place * width * kind.itemsize for place in (part.start, part.stop))
+            if hasattr(os, "posix_fadvise"):
+                ahead = BLOCKS_AHEAD * (end - begin)
+                os.posix_fadvise(file.fileno(), end, ahead, os.POSIX_FADV_WILLNEED)
+            rows = torch.from_numpy(stored[part])
             if dtype != "float32":
                 rows = rows.view(torch.bfloat16) if is_bfloat else rows
                 rows = exact[: len(rows)].copy_(rows)
             yield part, rows
+            let_go(stored, begin, end)
 
 
-def _read_into(file: RawIOBase, room: memoryview) -> None:
-    """Reads until the room is full; one call may give less."""
-    while len(room):
-        count = file.readinto(room)
-        if not count:
-            raise IndexFormatError("The index ends before its last row.", "Build the index again.")
-        room = room[count:]
+def let_go(rows: "np.memmap[Any, Any]", begin: int = 0, end: int | None = None) -> None:
+    """Takes mapped pages out of the process's memory, where the system can (Linux).
+
+    They stay in the file. Otherwise all that was ever looked at would count as memory until another
+    process needs it.
+
+    Args:
+        rows: A whole map.
+        begin: The first byte.
+        end: The byte behind the last; without it, all to the end.
+    """
+    if hasattr(mmap, "MADV_DONTNEED") and isinstance(rows.base, mmap.mmap):
+        begin -= begin % mmap.PAGESIZE
+        length = (len(rows.base) if end is None else end) - begin
+        rows.base.madvise(mmap.MADV_DONTNEED, begin, length)

@@ -29,7 +29,6 @@ from whence.gradients.blocks import (
     BlockStore,
     Products,
     group_batches,
-    return_memory,
 )
 from whence.gradients.capture import (
     LOSS_REDUCTION,
@@ -167,7 +166,6 @@ def streamed_products(
                     np.concatenate([part.norms for part in parts]),
                 )
                 store.save(number, found)
-                return_memory()
             dots[:, places], example_norms[places] = found
     return GradientProducts(
         query_ids=tuple(query.id for query in queries),
