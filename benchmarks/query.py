@@ -45,13 +45,13 @@ def main() -> None:
 def case(
     name: str, place: Path, rows: int, width: int, dtype: str, *, warm: bool
 ) -> dict[str, Any]:
-    """Writes rows, and asks them three times."""
+    """Writes rows, and asks them several times, in turns with reading them."""
     index = write(place, rows, width, dtype)
     queries = np.random.default_rng(1).normal(size=(NUM_QUERIES, width)).astype(np.float32)
     if warm:
         multiply_rows(index, queries)
     seconds, reading = [], []
-    for _ in range(3):
+    for _ in range(11 if warm else 3):
         for kept, run in ((reading, read), (seconds, lambda i: multiply_rows(i, queries))):
             if not warm:
                 forget(index)

@@ -41,6 +41,19 @@ def test_a_study_runs_and_its_answer_is_the_last_line(tiny: Path) -> None:
     assert (tiny / _answer(_whence("report", found["run"], "--json", cwd=tiny))["page"]).is_file()
 
 
+def test_an_index_in_a_smaller_type_says_how_far_it_is_off_and_is_asked_in_that_type(
+    tiny: Path,
+) -> None:
+    arguments = ("index", "half", "--model", "model", "--corpus", "corpus.jsonl", "--json")
+    done = _whence(*arguments, "--dtype", "bfloat16", "--storage", "bfloat16", cwd=tiny)
+    found = _answer(done)["deviation"]
+    assert found["num_examples"] == 8
+    assert 0 < found["cosine"] < 1
+    assert f"at least {found['cosine']:.7f}" in done.stderr
+    asked = ("query", "half", "--prompt", "the capital of france is", "--completion", " paris")
+    assert "paris" in _answer(_whence(*asked, "--json", cwd=tiny))["proponents"][0]["text"]
+
+
 def test_an_index_is_built_and_asked(tiny: Path) -> None:
     arguments = ("index", "idx", "--model", "model", "--corpus", "corpus.jsonl", "--json")
     assert _answer(_whence(*arguments, cwd=tiny))["examples"] == 23

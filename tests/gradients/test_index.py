@@ -305,7 +305,7 @@ def test_copies_share_a_row_and_the_examples_travel_along(lab, tmp_path):
     assert (index.gradients[3] == 0).all()
     assert index.ids == corpus.ids
     assert index.corpus.fingerprint == corpus.fingerprint
-    assert index.model_settings == {"name": "tiny-neox"}
+    assert index.model_settings == {"name": "tiny-neox", "dtype": "float32"}
     assert index.manifest["versions"]["bergson"] == "2.5.1"
     assert index.manifest["inputs"]["loss_reduction"] == "sum"
 
@@ -579,8 +579,9 @@ def test_a_row_too_large_for_its_type_names_the_example(lab, tmp_path):
 
 @pytest.mark.parametrize("how", [{"collector": "bergson"}, {"precision": "mixed"}])
 def test_every_collector_and_precision_gives_about_the_same_rows(
-    lab, family, corpus, tmp_path, how
+    lab, family, corpus, tmp_path, how, monkeypatch
 ):
+    monkeypatch.setattr("whence.gradients.loss.multiplies_bfloat16", lambda _device: True)
     model = lab.tiny(family)
     usual = np.asarray(build(lab, model, corpus, tmp_path / "usual").gradients, np.float64)
     other = np.asarray(build(lab, model, corpus, tmp_path / "other", **how).gradients, np.float64)

@@ -55,8 +55,8 @@ def index(
     dtype
         The model's own precision.
     precision
-        `mixed` multiplies the output layer in bfloat16: faster where the processor can. `int8` and
-        `int4` are Bergson's, on a GPU.
+        `mixed` multiplies the output layer in bfloat16 where the processor or GPU does, which is
+        faster, and else in float32. `int8` and `int4` are Bergson's, on a GPU.
     storage
         The precision of the rows on disk.
     collector
@@ -76,7 +76,8 @@ def index(
     from whence.study.inputs import open_corpus, open_model
 
     told = progress()
-    loaded = open_model(ModelSettings(name=model, revision=revision, dtype=dtype))
+    chosen = ModelSettings(name=model, revision=revision, dtype=dtype)
+    loaded = open_model(chosen)
     examples = open_corpus(
         CorpusSettings(
             source=corpus, split=split, text_column=text_column, max_documents=max_documents
@@ -99,6 +100,7 @@ def index(
         building=Building(
             collector, precision, storage, _share(shard), include_bias, loss_reduction, fsdp
         ),
+        reference=lambda: open_model(chosen.model_copy(update={"dtype": "float32"})),
         progress=told,
     )
     if made is None:
@@ -109,7 +111,12 @@ def index(
         )
         return
     answer(
-        {"index": str(out), "examples": made.num_examples, "projection_dim": made.projection_dim},
+        {
+            "index": str(out),
+            "examples": made.num_examples,
+            "projection_dim": made.projection_dim,
+            "deviation": made.deviation,
+        },
         f"Index  {out}  ({made.num_examples:,} examples, projection {made.projection_dim})",
         json_line=json,
     )

@@ -42,7 +42,16 @@ from whence.gradients.capture import LOSS_REDUCTION, Reduction, gradient_dtype, 
 from whence.gradients.collector import Collector, collecting, gradient_sizes, new_processor
 from whence.gradients.correction import correction_scales, scales_digest
 from whence.gradients.engine import engine_version
-from whence.gradients.index import CORRECTION, GRADIENTS, INFO, Index, number_type, open_index
+from whence.gradients.exactness import deviation
+from whence.gradients.index import (
+    CORRECTION,
+    DEVIATION,
+    GRADIENTS,
+    INFO,
+    Index,
+    number_type,
+    open_index,
+)
 from whence.gradients.loss import Precision, batch_tokens
 from whence.gradients.search import let_go, save_norms
 from whence.gradients.workers import worker_count, working
@@ -82,6 +91,7 @@ def build_index(
     second_moments: "SecondMoments | None" = None,
     include_bias: bool = False,
     loss_reduction: Reduction = LOSS_REDUCTION,
+    reference: "Callable[[], LoadedModel] | None" = None,
     progress: Progress = SILENT,
 ) -> Index | None:
     """Builds an index of every example's gradient, in Bergson's format, with the examples beside.
@@ -99,7 +109,7 @@ def build_index(
         projection_seed: The projection's seed.
         token_batch_size: The most tokens in a batch, padding included.
         collector: Who takes the gradients, ours or Bergson's own hooks; see `collecting`.
-        precision: `mixed` multiplies the output layer in bfloat16.
+        precision: `mixed` multiplies the output layer in bfloat16, where the device can.
         storage: The numbers' type on disk; what is computed does not depend on it.
         shard: (k, n): take only the k-th of n shares of the work, k from 0. Processes that share
             the file system may each take one, with equal settings; who ends last finishes the
@@ -109,6 +119,8 @@ def build_index(
             be compared with such rows.
         include_bias: Attribute the biases of the layers too.
         loss_reduction: An example's loss is the sum over its tokens, or their mean.
+        reference: Loads the same model in float32, for one whose weights are of another type: the
+            index says then how far its rows are from those in float32.
         progress: Who watches.
 
     Returns:
@@ -166,18 +178,18 @@ def build_index(
     )
     blocks = group_batches(todo.batches, todo.lengths, block_tokens=BLOCK_TOKENS)
 
+    how: dict[str, Any] = {
+        "modules": modules,
+        "processor": processor,
+        "collector": collector,
+        "precision": precision,
+        "scales": scales,
+        "reduction": loss_reduction,
+    }
+
     def fill(partial: Path, numbers: Sequence[int]) -> Rows:
         rows = _allocate(partial, len(corpus), sizes, storage)
-        opened = functools.partial(
-            taking_rows,
-            todo=todo,
-            modules=modules,
-            processor=processor,
-            collector=collector,
-            precision=precision,
-            scales=scales,
-            reduction=loss_reduction,
-        )
+        opened = functools.partial(taking_rows, todo=todo, **how)
         with working(model, opened, num_workers=num_workers) as take_all:
             _fill(rows, todo, [blocks[n] for n in numbers], partial / MARKS, take_all, progress)
         return rows
@@ -192,6 +204,9 @@ def build_index(
             if not all(_mark(partial / MARKS, block).is_file() for block in blocks):
                 return None
         with building(directory, kind="index", inputs=inputs, resume=True) as partial:
+            apart = deviation(model, corpus, reference=reference, storage=storage, **how)
+            if apart is not None:
+                progress.note(str(apart))
             rows = fill(partial, range(len(blocks)))
             processor.save(partial)
             save_corpus(corpus, partial)
@@ -200,8 +215,10 @@ def build_index(
                 partial / "details.json",
                 {
                     "model_name": model.name,
+                    "model_dtype": str(model.model.dtype).removeprefix("torch."),
                     "num_distinct": len(todo.distinct.rows),
                     "gradient_dtype": str(gradient_dtype(model)).removeprefix("torch."),
+                    DEVIATION: apart and apart._asdict(),
                 },
             )
             rows.flush()

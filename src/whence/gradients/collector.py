@@ -94,7 +94,8 @@ def collecting(
         processor: Bergson's record of how gradients are projected.
         collector: `whence` holds no logits and forms no gradient before it is projected; `bergson`
             is the reference. Their rows are equal but for rounding.
-        precision: `mixed` multiplies the output layer in bfloat16; only for `whence`.
+        precision: `mixed` multiplies the output layer in bfloat16, where the device can; only for
+            `whence`.
         scales: What each weight's gradient is multiplied with before it is projected, such as
             `correction_scales`; only for `whence`. Whole gradients are then formed.
         reduction: An example's loss is the sum, or the mean, over its labelled tokens.

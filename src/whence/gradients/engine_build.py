@@ -121,7 +121,12 @@ def build_by_engine(
             dtype=built.dtype,
         )
         write_json(
-            partial / "details.json", {"model_name": model.name, "gradient_dtype": built.dtype}
+            partial / "details.json",
+            {
+                "model_name": model.name,
+                "model_dtype": str(model.model.dtype).removeprefix("torch."),
+                "gradient_dtype": built.dtype,
+            },
         )
     return open_index(directory, model=model)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PROJECTION_VERSION = 2
 CORRECTION = "correction"
+DEVIATION = "deviation"
 GRADIENTS, INFO, PROCESSOR = "gradients.bin", "info.json", "processor_config.yaml"
 _REBUILD = "Build the index again."
 
@@ -73,13 +74,20 @@ class Index:
         return self.manifest["inputs"].get(CORRECTION) if self.manifest else None
 
     @property
+    def deviation(self) -> dict[str, Any] | None:
+        """How far rows are from those in float32 (`Deviation`); None where that was not asked."""
+        return self.manifest["details"].get(DEVIATION) if self.manifest else None
+
+    @property
     def model_settings(self) -> dict[str, Any]:
-        """The name and revision of the model it was made with; empty where that is not known."""
+        """Name, revision and dtype of the model it was made with; empty where that is not known."""
         if self.manifest is None:
             return {}
-        name: str = self.manifest["details"]["model_name"]
-        base, at, revision = name.rpartition("@")
-        return {"name": base, "revision": revision} if at else {"name": name}
+        details = self.manifest["details"]
+        base, at, revision = details["model_name"].rpartition("@")
+        found = {"name": base, "revision": revision} if at else {"name": revision}
+        # Before the type was kept, only an index of float32 could be asked.
+        return found | {"dtype": details.get("model_dtype", "float32")}
 
     @cached_property
     def gradients(self) -> "NDArray[Any]":

@@ -45,7 +45,8 @@ def backward_pass(model: LoadedModel, *, precision: Precision = "float32") -> Ba
 
     Args:
         model: The model, frozen.
-        precision: `mixed` multiplies with the output layer in bfloat16, and sums in float32.
+        precision: `mixed` multiplies with the output layer in bfloat16, and sums in float32; where
+            the device only emulates bfloat16 it is float32, which is faster there.
 
     Returns:
         A pass that holds no logits, where the model's logits are nothing but its output layer
@@ -54,8 +55,29 @@ def backward_pass(model: LoadedModel, *, precision: Precision = "float32") -> Ba
     head = output_layer(model)
     if head is None:
         return lambda batch, weights=None: plain_pass(model, batch, weights)
-    words = head.weight.bfloat16() if precision == "mixed" else head.weight
+    smaller = precision == "mixed" and multiplies_bfloat16(head.weight.device)
+    words = head.weight.bfloat16() if smaller else head.weight
     return lambda batch, weights=None: _fused(model, words, head.bias, batch, weights)
+
+
+def multiplies_bfloat16(device: "torch.device") -> bool:
+    """Whether a device has products of bfloat16; a CPU without AVX-512 emulates them, slowly."""
+    import torch
+
+    if device.type != "cpu":
+        return True
+    return torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "NO AVX", "AVX2")
+
+
+def emulated(model: LoadedModel) -> str | None:
+    """Names the type of a model's weights where the device only emulates it; None where not."""
+    import torch
+
+    weight = next(model.model.parameters())
+    small = weight.dtype in (torch.bfloat16, torch.float16)
+    if not small or multiplies_bfloat16(weight.device):
+        return None
+    return str(weight.dtype).removeprefix("torch.")
 
 
 def batch_tokens(model: LoadedModel, token_batch_size: int) -> int:

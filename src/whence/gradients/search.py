@@ -145,8 +145,8 @@ def row_blocks(
             part = slice(start, min(start + size, num_rows))
             begin, end = (place * width * kind.itemsize for place in (part.start, part.stop))
             if hasattr(os, "posix_fadvise"):
-                ahead = BLOCKS_AHEAD * (end - begin)
-                os.posix_fadvise(file.fileno(), end, ahead, os.POSIX_FADV_WILLNEED)
+                ahead = begin + BLOCKS_AHEAD * (end - begin)
+                os.posix_fadvise(file.fileno(), ahead, end - begin, os.POSIX_FADV_WILLNEED)
             rows = torch.from_numpy(stored[part])
             if dtype != "float32":
                 rows = rows.view(torch.bfloat16) if is_bfloat else rows

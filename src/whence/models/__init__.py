@@ -1,7 +1,7 @@
 """Which checkpoint, and which of its modules? Loading, revisions, tokenizers, optimizer state."""
 
 from whence.models.coverage import attributed_modules, coverage
-from whence.models.load import load_initial, load_model, model_fingerprint
+from whence.models.load import in_dtype, load_initial, load_model, model_fingerprint
 from whence.models.optimizer_files import load_second_moments
 from whence.models.second_moments import Factored, SecondMoments, estimate_second_moments
 
@@ -11,6 +11,7 @@ __all__ = [
     "attributed_modules",
     "coverage",
     "estimate_second_moments",
+    "in_dtype",
     "load_initial",
     "load_model",
     "load_second_moments",

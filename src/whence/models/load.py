@@ -87,6 +87,20 @@ def load_initial(settings: ModelSettings) -> LoadedModel | None:
     return load_model(settings.model_copy(update=place | {"initial": None}))
 
 
+def in_dtype(model: LoadedModel, dtype: str) -> LoadedModel:
+    """Rounds the weights of a model that is already loaded, in place, to another type.
+
+    Buffers, such as the frequencies of rotary positions, stay as precise as a load leaves them.
+    """
+    import torch
+
+    if next(model.model.parameters()).dtype == getattr(torch, dtype):
+        return model
+    for weight in model.model.parameters():
+        weight.data = weight.data.to(getattr(torch, dtype))
+    return replace(model, fingerprint=model_fingerprint(model.model))
+
+
 def model_fingerprint(model: "PreTrainedModel") -> str:
     """Computes a hash of a model's configuration and of the name, type and bytes of every weight.
 

@@ -1,5 +1,6 @@
 """How is a corpus indexed once, and asked many times?"""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
@@ -71,9 +72,19 @@ def index_corpus(
     settings: AttributionSettings,
     *,
     building: Building | None = None,
+    reference: Callable[[], LoadedModel] | None = None,
     progress: Progress = SILENT,
 ) -> "Index | None":
     """Indexes a corpus within the disk budget; resumes after a kill.
+
+    Args:
+        directory: The index's place.
+        model: The model.
+        corpus: The examples.
+        settings: Modules, projection, disk budget.
+        building: Who builds, and in which precision.
+        reference: Loads the same model in float32, to say how far rows in a smaller type are off.
+        progress: Who watches.
 
     Returns:
         The index; None where other shares of it are still missing.
@@ -83,6 +94,7 @@ def index_corpus(
     """
     from whence.gradients import build_index, plan, require_engine
     from whence.gradients.engine_build import build_by_engine
+    from whence.gradients.loss import emulated
     from whence.models import coverage
 
     how = building or Building()
@@ -91,6 +103,8 @@ def index_corpus(
     covered = coverage(model, modules=settings.modules, include_bias=how.include_bias)
     planned = plan(model, corpus, covered, settings, num_queries=1)
     progress.note(describe(planned))
+    if slow := emulated(model):
+        progress.note(f"This processor only emulates {slow}: float32 is faster here.")
     common: dict[str, Any] = {
         "modules": tuple(covered.modules),
         "projection_dim": planned.projection_dim,
@@ -112,6 +126,7 @@ def index_corpus(
         precision=cast("Precision", how.precision),
         storage=how.storage,
         shard=how.shard,
+        reference=reference,
         progress=progress,
         **common,
     )

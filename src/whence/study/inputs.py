@@ -88,9 +88,11 @@ def open_model(settings: ModelSettings, *, cache: Path | None = None) -> LoadedM
         from whence.models import load_model
 
         return load_model(settings)
+    from whence.models import in_dtype
     from whence.testbed import load_checkpoint
 
-    return load_checkpoint(size, step=_step(settings.revision), cache=cache)
+    loaded = load_checkpoint(size, step=_step(settings.revision), cache=cache)
+    return in_dtype(loaded, settings.dtype)
 
 
 def open_member(settings: ModelSettings, name: str, *, cache: Path) -> LoadedModel:

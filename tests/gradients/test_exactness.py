@@ -1,0 +1,88 @@
+"""An index in another precision says how far its rows are from those in float32."""
+
+import numpy as np
+import pytest
+
+from whence.errors import GradientError
+from whence.gradients import build_index
+
+LENGTHS = (9, 2, 40, 1, 17, 0, 30, 5, 12, 23, 7, 35)
+
+
+@pytest.fixture
+def build(lab, tmp_path):
+    def build(model, name, lengths=LENGTHS, **how):
+        return build_index(
+            model,
+            lab.corpus_of(lab.random_sequences(lengths)),
+            tmp_path / name,
+            modules=lab.modules_of(model),
+            projection_dim=4,
+            projection_seed=0,
+            token_batch_size=96,
+            **how,
+        )
+
+    return build
+
+
+def _compared(rows, exact):
+    rows, exact = (np.asarray(x, dtype=np.float64) for x in (rows, exact))
+    lengths, exact_lengths = (np.linalg.norm(x, axis=1) for x in (rows, exact))
+    there = exact_lengths > 0
+    cosines = (rows * exact).sum(1)[there] / (lengths * exact_lengths)[there]
+    return cosines, (np.abs(lengths - exact_lengths)[there] / exact_lengths[there])
+
+
+def test_float32_has_nothing_to_be_compared_with(lab, build):
+    assert build(lab.tiny("neox"), "exact").deviation is None
+
+
+@pytest.mark.parametrize("how", [{"precision": "mixed"}, {"storage": "bfloat16"}])
+def test_what_is_said_lies_within_what_the_rows_show(lab, build, how, family, monkeypatch):
+    monkeypatch.setattr("whence.gradients.loss.multiplies_bfloat16", lambda _device: True)
+    model = lab.tiny(family)
+    said = build(model, "rough", **how).deviation
+    rough, exact = build(model, "rough", **how), build(model, "exact")
+    cosines, apart = _compared(rough.gradients, exact.gradients)
+    assert said["num_examples"] == 8
+    assert cosines.min() - 1e-6 <= said["cosine"] < 1 - 1e-8
+    assert 0 < said["length"] <= apart.max() + 1e-6
+
+
+def test_a_smaller_model_is_compared_with_the_one_that_is_loaded_in_float32(lab, build):
+    half, whole, loads = lab.tiny("neox", dtype="bfloat16"), lab.tiny("neox"), []
+
+    def reference():
+        loads.append(None)
+        return whole
+
+    found = build(half, "half", reference=reference)
+    cosines, apart = _compared(found.gradients, build(whole, "whole").gradients)
+    assert cosines.min() - 1e-6 <= found.deviation["cosine"] <= np.quantile(cosines, 0.6)
+    assert found.deviation["length"] <= apart.max() + 1e-6
+    assert build(half, "half", reference=reference).deviation == found.deviation
+    assert len(loads) == 1
+    assert build(half, "alone").deviation is None
+
+
+def test_without_a_gradient_nothing_is_claimed(lab, build):
+    found = build(lab.tiny("neox"), "empty", lengths=(1, 0, 1), storage="float16")
+    assert found.deviation == {"num_examples": 0, "cosine": None, "length": None}
+
+
+def test_an_example_that_is_not_finite_is_named_before_the_build(lab, build):
+    model = lab.tiny("neox")
+    next(model.model.parameters()).data[:] = float("nan")
+    with pytest.raises(GradientError, match="NaN or infinite"):
+        build(model, "broken", storage="bfloat16")
+
+
+def test_where_bfloat16_is_only_emulated_mixed_is_float32(lab, build, monkeypatch):
+    model = lab.tiny("neox")
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
+    found, exact = build(model, "mixed", precision="mixed"), build(model, "exact")
+    np.testing.assert_array_equal(found.gradients, exact.gradients)
+    assert found.deviation["cosine"] == pytest.approx(1, abs=1e-12)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
+    assert (build(model, "smaller", precision="mixed").gradients != exact.gradients).any()
