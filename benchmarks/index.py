@@ -106,6 +106,11 @@ def run_case(name: str, place: Path, asked: argparse.Namespace) -> dict[str, Any
     }
     num_tokens = many.num_tokens - few.num_tokens
     rows = [np.load(place / f"{builder}.npy") for builder in ("whence", "bergson")]
+    apart = {}
+    if case.peer_precision != "fp32":
+        exact, how = place / "float32.npy", ("fp32", "float32", "float32", asked.token_batch_size)
+        run_alone(__file__, "bergson", model, many.corpus, many.tokens, exact, *how)
+        apart = to_float32(*rows, np.load(exact))
     floor = matrix_products(model, many.corpus, case.dtype)
     used = {
         who: statistics.median(run.processor_seconds for run in runs[who])
@@ -124,6 +129,7 @@ def run_case(name: str, place: Path, asked: argparse.Namespace) -> dict[str, Any
         "peer_peak_bytes": max(run.peak_bytes for run in runs["bergson"]),
         "roofline_share": floor / used["whence"],
         **agreement(*rows),
+        **apart,
         **({"preflight": preflight(place, asked)} if name == FORETOLD else {}),
         "seconds": ours,
         "peer_seconds": theirs,
@@ -171,6 +177,14 @@ def agreement(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
         "spearman_min": float(
             min(spearmanr(x, y).statistic for x, y in zip(a @ a.T, b @ b.T, strict=True))
         ),
+    }
+
+
+def to_float32(ours: np.ndarray, theirs: np.ndarray, exact: np.ndarray) -> dict[str, float]:
+    """Compares rows of a smaller type with the peer's in float32, and the peer's own with them."""
+    return {
+        "cosine_to_float32_min": agreement(ours, exact)["cosine_min"],
+        "peer_cosine_to_float32_min": agreement(theirs, exact)["cosine_min"],
     }
 
 
