@@ -40,7 +40,7 @@ def test_float32_has_nothing_to_be_compared_with(lab, build):
 
 @pytest.mark.parametrize("how", [{"precision": "mixed"}, {"storage": "bfloat16"}])
 def test_what_is_said_lies_within_what_the_rows_show(lab, build, how, family, monkeypatch):
-    monkeypatch.setattr("whence.gradients.loss.multiplies_bfloat16", lambda _device: True)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
     model = lab.tiny(family)
     said = build(model, "rough", **how).deviation
     rough, exact = build(model, "rough", **how), build(model, "exact")
@@ -83,6 +83,6 @@ def test_where_bfloat16_is_only_emulated_mixed_is_float32(lab, build, monkeypatc
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
     found, exact = build(model, "mixed", precision="mixed"), build(model, "exact")
     np.testing.assert_array_equal(found.gradients, exact.gradients)
-    assert found.deviation["cosine"] == pytest.approx(1, abs=1e-12)
+    assert found.deviation is None
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
     assert (build(model, "smaller", precision="mixed").gradients != exact.gradients).any()

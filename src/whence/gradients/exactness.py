@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from whence.gradients.batches import pad
+from whence.gradients.batches import model_device, pad
 from whence.gradients.capture import gradient_dtype, not_finite
 from whence.gradients.collector import collecting
 from whence.gradients.index import number_type
+from whence.gradients.loss import multiplies_bfloat16
 from whence.records import Corpus, LoadedModel
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-NUM_EXAMPLES = 8
+NUM_EXAMPLES, NUM_TOKENS = 8, 128
 
 
 class Deviation(NamedTuple):
@@ -35,7 +36,7 @@ class Deviation(NamedTuple):
         return (
             f"In this precision the cosine of a row with that in float32 is at least "
             f"{self.cosine:.7f}, and lengths differ by at most {self.length:.2%} "
-            f"({self.num_examples} examples)."
+            f"(the first tokens of {self.num_examples} examples)."
         )
 
 
@@ -53,7 +54,7 @@ def deviation(
 
     Args:
         model: The model in the precision that was asked for.
-        corpus: The examples, of which a few of evenly spread lengths are taken.
+        corpus: The examples; of a few with evenly spread lengths the first tokens are taken.
         reference: Loads the model in float32, where its weights are of a smaller type.
         modules: Names of the attributed layers.
         processor: Bergson's record of how gradients are projected.
@@ -67,10 +68,11 @@ def deviation(
         GradientError: A gradient is NaN or infinite.
 
     Cost:
-        Two forward and backward passes of at most `NUM_EXAMPLES` examples.
+        Two forward and backward passes of at most `NUM_EXAMPLES` times `NUM_TOKENS` tokens.
     """
     if gradient_dtype(model) == next(model.model.parameters()).dtype:
-        if (how["precision"], storage) == ("float32", "float32"):
+        smaller = how["precision"] == "mixed" and multiplies_bfloat16(model_device(model))
+        if not smaller and storage == "float32":
             return None
         in_float32 = model
     elif reference is None:
@@ -102,14 +104,14 @@ def _rows(
     processor: Any,
     how: dict[str, Any],
 ) -> "Float[np.ndarray, 'examples numbers']":
-    """Takes the rows of examples one by one."""
+    """Takes the rows of the beginnings of examples, one by one."""
     import torch
 
     found = []
     # Bergson keeps matrices in the type that they were first asked for: each model needs its own.
     with collecting(model, modules, replace(processor), **how) as collect:
         for row in chosen:
-            parts = collect(pad([corpus.input_ids(row)])).rows.values()
+            parts = collect(pad([corpus.input_ids(row)[:NUM_TOKENS]])).rows.values()
             values = torch.cat(list(parts), dim=1).double().cpu().numpy()
             if not np.isfinite(values).all():
                 raise not_finite(corpus.ids[row])

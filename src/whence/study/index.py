@@ -93,8 +93,9 @@ def index_corpus(
         WhenceError: The disk budget is too small, a gradient is not finite, or Bergson is missing.
     """
     from whence.gradients import build_index, plan, require_engine
+    from whence.gradients.batches import model_device
     from whence.gradients.engine_build import build_by_engine
-    from whence.gradients.loss import emulated
+    from whence.gradients.loss import emulated, multiplies_bfloat16
     from whence.models import coverage
 
     how = building or Building()
@@ -105,6 +106,8 @@ def index_corpus(
     progress.note(describe(planned))
     if slow := emulated(model):
         progress.note(f"This processor only emulates {slow}: float32 is faster here.")
+    if how.precision == "mixed" and not multiplies_bfloat16(model_device(model)):
+        progress.note("This processor only emulates bfloat16, so `mixed` is float32 here.")
     common: dict[str, Any] = {
         "modules": tuple(covered.modules),
         "projection_dim": planned.projection_dim,
