@@ -59,8 +59,9 @@ def test_a_smaller_model_is_compared_with_the_one_that_is_loaded_in_float32(lab,
 
     found = build(half, "half", reference=reference)
     cosines, apart = _compared(found.gradients, build(whole, "whole").gradients)
-    assert cosines.min() - 1e-6 <= found.deviation["cosine"] <= np.quantile(cosines, 0.6)
-    assert found.deviation["length"] <= apart.max() + 1e-6
+    # Alone and in a batch a bfloat16 pass is rounded otherwise; what it is off by is as large.
+    assert 0.5 < (1 - found.deviation["cosine"]) / (1 - cosines.min()) < 2
+    assert 0.5 < found.deviation["length"] / apart.max() < 2
     assert build(half, "half", reference=reference).deviation == found.deviation
     assert len(loads) == 1
     assert build(half, "alone").deviation is None

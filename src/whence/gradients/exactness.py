@@ -88,10 +88,11 @@ def deviation(
         rows = rows.astype(number_type(storage)).astype(np.float64)
     exact = _rows(in_float32, corpus, chosen, modules, processor, how | {"precision": "float32"})
     lengths, exact_lengths = (np.linalg.norm(x, axis=1) for x in (rows, exact))
-    whole = (lengths > 0) & (exact_lengths > 0)
+    # A row too large for its type stops the build, which names the example.
+    whole = np.isfinite(lengths) & (lengths > 0) & (exact_lengths > 0)
     if not whole.any():
         return Deviation(len(chosen), None, None)
-    cosines = (rows * exact).sum(axis=1)[whole] / (lengths * exact_lengths)[whole]
+    cosines = (rows[whole] * exact[whole]).sum(axis=1) / (lengths * exact_lengths)[whole]
     apart = np.abs(lengths - exact_lengths)[whole] / exact_lengths[whole]
     return Deviation(int(whole.sum()), float(cosines.min()), float(apart.max()))
 
