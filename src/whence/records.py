@@ -236,6 +236,11 @@ class LoadedModel:
         """The name by which a page calls it."""
         return self.name
 
+    @property
+    def dtype(self) -> str:
+        """The type of its weights, such as `float32`."""
+        return str(next(self.model.parameters()).dtype).removeprefix("torch.")
+
 
 @dataclass(frozen=True)
 class Coverage:

@@ -1,6 +1,7 @@
 """Tiny random models of three families, integer corpora, and an oracle: autograd, one by one."""
 
 import copy
+import os
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,6 +121,12 @@ def corpus_of(sequences: Sequence[Sequence[int]], *, ids: Sequence[str] | None =
     return Corpus(name="tiny", description="random tokens", table=table)
 
 
+def resident() -> int:
+    """Bytes of this process that are in memory now (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def random_sequences(lengths: Sequence[int], *, seed: int = 0) -> list[list[int]]:
     """Uniformly random tokens."""
     generator = np.random.default_rng(seed)
@@ -164,6 +171,7 @@ def lab() -> SimpleNamespace:
         modules_of=modules_of,
         corpus_of=corpus_of,
         random_sequences=random_sequences,
+        resident=resident,
         query_of=query_of,
         oracle=oracle,
         Interrupting=Interrupting,

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shutil
 import signal
 import subprocess
@@ -651,18 +650,14 @@ def test_sides_that_were_corrected_otherwise_are_not_compared(lab, corpus, queri
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what of a map is in memory")
-def test_written_rows_do_not_stay_in_memory(tmp_path):
+def test_written_rows_do_not_stay_in_memory(lab, tmp_path):
     from whence.gradients.build import _allocate
     from whence.gradients.search import let_go
-
-    def resident():
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
 
     rows = _allocate(tmp_path, 4096, {"rows": 4096}, "float32")
     rows[:] = 1
     rows.flush()
-    full = resident()
+    full = lab.resident()
     let_go(rows)
-    assert full - resident() > 0.9 * rows.nbytes
+    assert full - lab.resident() > 0.9 * rows.nbytes
     assert (rows[::512] == 1).all()

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,16 +78,12 @@ def test_a_file_that_was_cut_after_it_was_opened_is_refused(built):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what of a map is in memory")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_rows_that_were_read_do_not_stay_in_memory(dtype, tmp_path):
-    def resident():
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-
+def test_rows_that_were_read_do_not_stay_in_memory(lab, dtype, tmp_path):
     rows, width = 50_000, 1001  # blocks end within a page
     size = 4 if dtype == "float32" else 2
     (tmp_path / GRADIENTS).write_bytes(np.ones(rows * width * size, dtype=np.uint8).tobytes())
-    before, most = resident(), 0
+    before, most = lab.resident(), 0
     for _, block in row_blocks(tmp_path, num_rows=rows, width=width, dtype=dtype):
         assert block.sum() > 0
-        most = max(most, resident() - before)
+        most = max(most, lab.resident() - before)
     assert most < 0.5 * rows * width * size

@@ -215,7 +215,7 @@ def build_index(
                 partial / "details.json",
                 {
                     "model_name": model.name,
-                    "model_dtype": str(model.model.dtype).removeprefix("torch."),
+                    "model_dtype": model.dtype,
                     "num_distinct": len(todo.distinct.rows),
                     "gradient_dtype": str(gradient_dtype(model)).removeprefix("torch."),
                     DEVIATION: apart and apart._asdict(),

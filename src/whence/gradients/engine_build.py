@@ -124,7 +124,7 @@ def build_by_engine(
             partial / "details.json",
             {
                 "model_name": model.name,
-                "model_dtype": str(model.model.dtype).removeprefix("torch."),
+                "model_dtype": model.dtype,
                 "gradient_dtype": built.dtype,
             },
         )

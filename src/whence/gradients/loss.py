@@ -71,13 +71,8 @@ def multiplies_bfloat16(device: "torch.device") -> bool:
 
 def emulated(model: LoadedModel) -> str | None:
     """Names the type of a model's weights where the device only emulates it; None where not."""
-    import torch
-
-    weight = next(model.model.parameters())
-    small = weight.dtype in (torch.bfloat16, torch.float16)
-    if not small or multiplies_bfloat16(weight.device):
-        return None
-    return str(weight.dtype).removeprefix("torch.")
+    small = model.dtype in ("bfloat16", "float16")
+    return model.dtype if small and not multiplies_bfloat16(model_device(model)) else None
 
 
 def batch_tokens(model: LoadedModel, token_batch_size: int) -> int:

@@ -94,7 +94,7 @@ def in_dtype(model: LoadedModel, dtype: str) -> LoadedModel:
     """
     import torch
 
-    if next(model.model.parameters()).dtype == getattr(torch, dtype):
+    if model.dtype == dtype:
         return model
     for weight in model.model.parameters():
         weight.data = weight.data.to(getattr(torch, dtype))

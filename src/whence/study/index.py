@@ -139,9 +139,8 @@ def engine_precision(model: LoadedModel, how: Building) -> "EnginePrecision":
     """Says in Bergson's words in which precision the weights are held."""
     if how.precision in get_args(Quantized):
         return cast("EnginePrecision", how.precision)
-    dtype = str(next(model.model.parameters()).dtype)
-    words: dict[str, EnginePrecision] = {"torch.bfloat16": "bf16", "torch.float16": "fp16"}
-    return words.get(dtype, "fp32")
+    words: dict[str, EnginePrecision] = {"bfloat16": "bf16", "float16": "fp16"}
+    return words.get(model.dtype, "fp32")
 
 
 def _check_building(how: Building) -> None:
