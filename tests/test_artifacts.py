@@ -25,8 +25,9 @@ def test_a_build_with_the_same_inputs_resumes_and_with_others_starts_anew(tmp_pa
             pytest.raises(KeyboardInterrupt),
             artifacts.building(tmp_path / "a", kind="t", inputs=inputs, resume=True) as partial,
         ):
-            found = (partial / "block").exists()
-            (partial / "block").write_text("done")
+            block = artifacts.progress_directory(partial) / "block"
+            found = block.exists()
+            block.write_text("done")
             raise KeyboardInterrupt
         return found
 

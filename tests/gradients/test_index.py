@@ -1,7 +1,9 @@
 """An index holds the rows that Bergson would write, opens in Bergson, and refuses to mislead."""
 
+import errno
 import json
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -661,3 +663,34 @@ def test_written_rows_do_not_stay_in_memory(lab, tmp_path):
     let_go(rows)
     assert full - lab.resident() > 0.9 * rows.nbytes
     assert (rows[::512] == 1).all()
+
+
+def full_disk(file: int, offset: int, length: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_stays_full_is_the_same_sentence_again_and_no_crash(
+    lab, corpus, tmp_path, monkeypatch
+):
+    """A file of the right size whose bytes have no place would be written into as a map."""
+    model = lab.tiny("neox")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "posix_fallocate", full_disk)
+        for _ in range(2):
+            with pytest.raises(ArtifactError, match="No space left on device"):
+                build(lab, model, corpus, tmp_path / "index")
+            assert list(tmp_path.iterdir()) == []
+    assert build(lab, model, corpus, tmp_path / "index").num_examples == len(corpus)
+
+
+def test_blocks_outlive_a_kill_in_the_last_phase(lab, corpus, tmp_path, monkeypatch):
+    model = lab.tiny("neox")
+    monkeypatch.setattr("whence.gradients.build.BLOCK_TOKENS", 40)
+    with monkeypatch.context() as patched:
+        patched.setattr("whence.gradients.build.save_norms", None)
+        with pytest.raises(TypeError):
+            build(lab, model, corpus, tmp_path / "index")
+    counting = lab.Interrupting(after=10**6)
+    build(lab, model, corpus, tmp_path / "index", progress=counting)
+    assert counting.totals == [0], "a block was computed again"
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]

@@ -71,10 +71,12 @@ def index(
     shard
         Take only this share of the work, such as 0/4.
     """
+    from whence.artifacts import check_place
     from whence.settings import AttributionSettings, CorpusSettings, ModelSettings
     from whence.study.index import Building, index_corpus
     from whence.study.inputs import open_corpus, open_model
 
+    check_place(out, kind="index")
     told = progress()
     chosen = ModelSettings(name=model, revision=revision, dtype=dtype)
     loaded = open_model(chosen)

@@ -1,8 +1,8 @@
 """How is an index built so that a kill loses at most one block of it?
 
-`gradients.bin` is allocated whole. Distinct examples are taken in blocks of batches; a block's rows
-are written and flushed before its mark, which also holds its losses. Zero stays the row of an
-example that has no gradient.
+`gradients.bin` is allocated whole before it has its name. Distinct examples are taken in blocks of
+batches; a block's rows are written and flushed before its mark, which also holds its losses. Marks
+go after the index has its name. Zero stays the row of an example that has no gradient.
 """
 
 import functools
@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from whence.artifacts import (
+    alone,
     building,
+    check_place,
     exclusive,
     filling,
     is_current,
+    progress_directory,
     write_bytes,
     write_json,
     write_text,
@@ -158,8 +161,9 @@ def build_index(
     scales = correction_scales(model, modules, second_moments, include_bias=include_bias)
     if scales is not None:
         inputs[CORRECTION] = scales_digest(scales)
-    if is_current(directory, kind="index", inputs=inputs):
-        return open_index(directory, model=model)
+    if (finished := open_current(directory, model, inputs)) is not None:
+        return finished
+    check_place(directory, kind="index")
     check_fits(model, corpus)
     processor = new_processor(
         projection_dim=projection_dim, projection_seed=projection_seed, include_bias=include_bias
@@ -191,26 +195,29 @@ def build_index(
         rows = _allocate(partial, len(corpus), sizes, storage)
         opened = functools.partial(taking_rows, todo=todo, **how)
         with working(model, opened, num_workers=num_workers) as take_all:
-            _fill(rows, todo, [blocks[n] for n in numbers], partial / MARKS, take_all, progress)
+            _fill(rows, todo, [blocks[n] for n in numbers], _marks(partial), take_all, progress)
         return rows
 
     with ExitStack() as stack:
         if shard is not None:
             with filling(directory, kind="index", inputs=inputs) as partial:
                 fill(partial, range(len(blocks))[shard[0] :: shard[1]])
-            stack.enter_context(exclusive(directory))
+            if not all(_mark(_marks(partial), block).is_file() for block in blocks):
+                # Where another process has just finished the index, its marks are gone.
+                return open_current(directory, model, inputs)
+            stack.enter_context(exclusive(directory, wait=True))
             if is_current(directory, kind="index", inputs=inputs):
                 return open_index(directory, model=model)
-            if not all(_mark(partial / MARKS, block).is_file() for block in blocks):
-                return None
-        with building(directory, kind="index", inputs=inputs, resume=True) as partial:
+        with building(
+            directory, kind="index", inputs=inputs, resume=True, is_locked=shard is not None
+        ) as partial:
             apart = deviation(model, corpus, reference=reference, storage=storage, **how)
             if apart is not None:
                 progress.note(str(apart))
             rows = fill(partial, range(len(blocks)))
             processor.save(partial)
             save_corpus(corpus, partial)
-            save_dataset(corpus, _losses(todo, blocks, partial / MARKS), partial)
+            save_dataset(corpus, _losses(todo, blocks, _marks(partial)), partial)
             write_json(
                 partial / "details.json",
                 {
@@ -222,28 +229,36 @@ def build_index(
                 },
             )
             rows.flush()
-            shutil.rmtree(partial / MARKS)
             width = sum(sizes.values())
             save_norms(partial, num_rows=len(corpus), width=width, dtype=storage)
     return open_index(directory, model=model)
+
+
+def open_current(directory: Path, model: LoadedModel, inputs: Mapping[str, Any]) -> Index | None:
+    """Opens the index that was made from the same inputs; None where none is whole."""
+    if not is_current(directory, kind="index", inputs=inputs):
+        return None
+    return open_index(directory, model=model)
+
+
+def _marks(partial: Path) -> Path:
+    """The directory of the marks of an index that is being built."""
+    return progress_directory(partial) / MARKS
 
 
 def _allocate(
     directory: Path, num_examples: int, sizes: Mapping[str, int], storage: Storage
 ) -> Rows:
     """Opens `gradients.bin`, and makes it, with its marks forgotten, where it is not whole."""
-    path = directory / GRADIENTS
+    path, marks = directory / GRADIENTS, _marks(directory)
     shape = (num_examples, sum(sizes.values()))
     dtype = number_type(storage)
     num_bytes = dtype.itemsize * shape[0] * shape[1]
-    if not path.is_file() or path.stat().st_size != num_bytes:
-        shutil.rmtree(directory / MARKS, ignore_errors=True)
-        with path.open("wb") as file:
-            file.truncate(num_bytes)
-            # A hole in the file would become a crash when the disk is full, instead of an error.
-            if num_bytes and hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, num_bytes)
-    (directory / MARKS).mkdir(exist_ok=True)
+    with alone(directory):
+        if not path.is_file() or path.stat().st_size != num_bytes:
+            shutil.rmtree(marks, ignore_errors=True)
+            _reserve(path, num_bytes)
+        marks.mkdir(parents=True, exist_ok=True)
     info = {
         "attribute_tokens": False,
         "num_items": num_examples,
@@ -254,6 +269,23 @@ def _allocate(
     # Not sorted: the order of the modules is the order of the columns.
     write_text(directory / INFO, json.dumps(info, indent=2))
     return np.memmap(path, dtype=dtype, mode="r+", shape=shape)
+
+
+def _reserve(path: Path, num_bytes: int) -> None:
+    """Makes a file of zeros whose every byte has its place on the disk before it has its name.
+
+    A hole in a mapped file would end the process with a bus error when the disk is full.
+    """
+    unnamed = path.with_name(f".{path.name}.partial")
+    try:
+        with unnamed.open("wb") as file:
+            file.truncate(num_bytes)
+            if num_bytes and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, num_bytes)
+        unnamed.replace(path)
+    except OSError:
+        unnamed.unlink(missing_ok=True)
+        raise
 
 
 def _fill(

@@ -9,7 +9,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from whence.artifacts import building, fingerprint, is_current, write_json
+from whence.artifacts import (
+    building,
+    fingerprint,
+    is_current,
+    progress_directory,
+    write_json,
+)
 from whence.errors import SettingsError
 from whence.methods.rows import GradientRows
 from whence.progress import Progress
@@ -137,7 +143,7 @@ def products_stage(
                     curvature=curvature,
                     modules=modules,
                     token_batch_size=settings.token_batch_size,
-                    work=partial / "work",
+                    work=progress_directory(partial) / "work",
                     progress=progress,
                 )
             else:
@@ -167,7 +173,6 @@ def products_stage(
                     "seconds": products.seconds,
                 },
             )
-            _remove(partial / "work")
     return _read_products(directory, corpus, queries, plan)
 
 
@@ -307,10 +312,3 @@ def _read_products(
             settings=details["settings"],
             seconds=details["seconds"],
         )
-
-
-def _remove(path: Path) -> None:
-    import shutil
-
-    if path.is_dir():
-        shutil.rmtree(path)

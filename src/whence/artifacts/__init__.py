@@ -1,0 +1,331 @@
+"""Directories that are whole or not there, with a manifest that says what made them.
+
+An artifact is filled under a hidden name beside its final place; its manifest is written last and
+the directory renamed, so a directory that has its final name is whole. The manifest lists every
+file with size and digest: what is damaged is made again, and nothing else is ever replaced.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from whence.artifacts.files import (
+    check_generated,
+    clear_disk_errors,
+    lock,
+    write_bytes,
+    write_generated,
+    write_json,
+    write_text,
+)
+from whence.artifacts.places import (
+    FORMAT,
+    MANIFEST,
+    PROGRESS,
+    beside,
+    exclusive,
+    is_unsettled,
+    key_of,
+    prepare,
+    remove_partial,
+    resolve,
+    settle,
+    swap,
+)
+from whence.errors import ArtifactError
+
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "alone",
+    "building",
+    "check_generated",
+    "check_place",
+    "clear_disk_errors",
+    "damage",
+    "exclusive",
+    "filling",
+    "fingerprint",
+    "is_current",
+    "partial_directory",
+    "progress_directory",
+    "read_manifest",
+    "versions",
+    "write_bytes",
+    "write_generated",
+    "write_json",
+    "write_text",
+]
+
+# Files up to this size are compared with their digests whenever an artifact is opened.
+SMALL_BYTES = 4 * 2**20
+
+
+def fingerprint(*parts: Any) -> str:
+    """Computes one short hash of everything that went in.
+
+    Args:
+        parts: JSON-able values; mappings are hashed in sorted order, bytes as they are.
+
+    Returns:
+        Sixteen hexadecimal digits of SHA-256.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Lists the versions that numbers depend on; a package that is absent is left out."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in ("whence", "bergson", "torch", "transformers", "tokenizers", "bm25s", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """Reads the manifest of a finished artifact.
+
+    Raises:
+        ArtifactError: There is no such directory, it is unfinished, or its manifest is broken.
+    """
+    path = directory / MANIFEST
+    if not os.path.isdir(directory):  # noqa: PTH112  # pathlib raises where a name is too long.
+        raise ArtifactError(f"There is no directory {directory}.", "Check the path.")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{directory} has no {MANIFEST}, so it is not a finished whence artifact.",
+            "Check the path, or run the command that makes it again.",
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({error}).", "Delete the directory and make it again."
+        ) from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ArtifactError(
+            f"{path} is not a manifest of format {FORMAT}.",
+            "It was made by another version of whence; make it again with this one.",
+        )
+    return manifest
+
+
+def partial_directory(directory: Path) -> Path:
+    """Names the place where an artifact is filled before it is whole."""
+    return beside(Path(os.path.realpath(directory)), "partial")
+
+
+def progress_directory(partial: Path) -> Path:
+    """Names the place, within what is being filled, of what only a resumed build needs.
+
+    It is no part of the artifact, and goes after the artifact has its name.
+    """
+    return partial / PROGRESS
+
+
+def check_place(directory: Path, *, kind: str) -> None:
+    """Refuses a place that an artifact cannot have, before any work for it; changes nothing.
+
+    Raises:
+        ArtifactError: See `whence.artifacts.places.resolve`.
+    """
+    resolve(directory, kind=kind)
+
+
+@contextmanager
+def building(
+    directory: Path,
+    *,
+    kind: str,
+    inputs: Mapping[str, Any],
+    resume: bool = False,
+    is_locked: bool = False,
+) -> Iterator[Path]:
+    """Fills a directory and gives it its name only when it is whole.
+
+    Args:
+        directory: The final place. A finished artifact of the same kind there is replaced at the
+            end, if nothing else lies in it.
+        kind: What the artifact is, such as "index".
+        inputs: Everything that determines the content; its fingerprint goes into the manifest.
+        resume: Go on from what an interrupted build with the same inputs left, if that has files
+            in its `progress_directory`. Otherwise start anew.
+        is_locked: The caller holds `exclusive`.
+
+    Yields:
+        The directory to write into. What the body leaves in `details.json` moves into the manifest.
+
+    Raises:
+        ArtifactError: The place cannot be written, holds something that whence did not make, or
+            another process is filling it.
+    """
+    place = resolve(directory, kind=kind)
+    key = fingerprint(kind, dict(inputs))
+    started = datetime.now(UTC)
+    with ExitStack() as stack:
+        if not is_locked:
+            stack.enter_context(exclusive(place))
+        stack.enter_context(clear_disk_errors(place))
+        settle(place, kind=kind, key=key)
+        partial = prepare(place, kind=kind, key=key, resume=resume)
+        try:
+            yield partial
+            details = _details(partial)
+            write_json(
+                partial / MANIFEST,
+                {
+                    "format": FORMAT,
+                    "kind": kind,
+                    "key": key,
+                    "inputs": dict(inputs),
+                    "versions": versions(),
+                    "started": started.isoformat(timespec="seconds"),
+                    "seconds": round((datetime.now(UTC) - started).total_seconds(), 3),
+                    "details": details,
+                    "files": _files(partial),
+                },
+            )
+        except BaseException:
+            # A kill leaves the rest; the next build removes it or goes on from it.
+            if not (resume and _has_progress(partial)):
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+        swap(place, kind=kind)
+
+
+@contextmanager
+def filling(directory: Path, *, kind: str, inputs: Mapping[str, Any]) -> Iterator[Path]:
+    """Fills a part of what `building(resume=True)` will finish, beside other processes.
+
+    Yields:
+        The directory to write into; it is left as it is. Short steps that must not overlap with
+        those of other processes go into `alone`.
+
+    Raises:
+        ArtifactError: The place cannot be written, or other inputs are being filled there.
+    """
+    place = resolve(directory, kind=kind)
+    key = fingerprint(kind, dict(inputs))
+    with exclusive(place, shared=True), clear_disk_errors(place):
+        partial = beside(place, "partial")
+        partial.mkdir(exist_ok=True)
+        with alone(partial):
+            found = key_of(partial)
+            if found is not None and found != (kind, key):
+                raise ArtifactError(
+                    f"{partial} holds an unfinished build with other settings.",
+                    "Finish that one, remove it, or choose another place.",
+                )
+            prepare(place, kind=kind, key=key, resume=found is not None)
+        yield partial
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Lets one process at a time do something short in a directory; the others wait."""
+    if os.name == "nt":
+        yield
+        return
+    opened = os.open(directory, os.O_RDONLY)
+    try:
+        lock(opened)
+        yield
+    finally:
+        os.close(opened)
+
+
+def is_current(directory: Path, *, kind: str, inputs: Mapping[str, Any]) -> bool:
+    """Tells whether a whole, undamaged artifact stands there that was made from the same inputs.
+
+    What a killed process left undone is ended first: an artifact that only lacked its name gets it.
+    """
+    key = fingerprint(kind, dict(inputs))
+    try:
+        place = Path(os.path.realpath(directory))
+        if is_unsettled(place):
+            with exclusive(place):
+                settle(place, kind=kind, key=key)
+                partial = beside(place, "partial")
+                if (place / MANIFEST).is_file() and key_of(partial) in ((kind, key), None):
+                    remove_partial(partial)
+        manifest = read_manifest(place)
+    except (ArtifactError, OSError):
+        return False
+    return manifest.get("key") == key and damage(place, manifest) is None
+
+
+def damage(directory: Path, manifest: Mapping[str, Any], *, whole: bool = False) -> str | None:
+    """Finds a file that is not as the manifest says; None where all are.
+
+    Args:
+        directory: A finished artifact.
+        manifest: Its manifest.
+        whole: Compare every file with its digest, and not only the small ones.
+
+    Returns:
+        One clause about the first such file.
+    """
+    files = manifest.get("files")
+    if not isinstance(files, dict):
+        return f"{directory / MANIFEST} lists no files"
+    for name, known in sorted(files.items()):
+        path = directory / name
+        try:
+            num_bytes, digest = known["bytes"], known["sha256"]
+            found = path.stat().st_size
+            if found != num_bytes:
+                return f"{path} has {found:,} bytes instead of {num_bytes:,}"
+            if (whole or num_bytes <= SMALL_BYTES) and _sha256(path) != digest:
+                return f"{path} was changed after it was written"
+        except (KeyError, TypeError):
+            return f"{directory / MANIFEST} is damaged"
+        except FileNotFoundError:
+            return f"{path} is missing"
+        except OSError as error:
+            return f"{path} cannot be read ({error.strerror})"
+    return None
+
+
+def _files(partial: Path) -> dict[str, dict[str, Any]]:
+    """Lists the files of an artifact with their sizes and digests."""
+    return {
+        path.relative_to(partial).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": _sha256(path),
+        }
+        for path in sorted(partial.rglob("*"))
+        if path.is_file() and PROGRESS not in path.relative_to(partial).parts
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _has_progress(partial: Path) -> bool:
+    files = (path for path in (partial / PROGRESS).rglob("*") if path.is_file())
+    return any(path != partial / PROGRESS / "key" for path in files)
+
+
+def _details(partial: Path) -> dict[str, Any]:
+    path = partial / "details.json"
+    if not path.is_file():
+        return {}
+    details = json.loads(path.read_text(encoding="utf-8"))
+    path.unlink()
+    return details

@@ -1,0 +1,166 @@
+"""Files that are written in one piece, and file-system errors as sentences."""
+
+import errno
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from whence.errors import ArtifactError
+
+_DISK_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EBUSY,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOLCK,
+    errno.ESTALE,
+    errno.EMFILE,
+    errno.ENXIO,
+}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file so that a reader sees the old content or the new, never a part."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file so that a reader sees the old content or the new, never a part.
+
+    Several processes may write the same file: each writes it whole, and the last one stays.
+
+    Raises:
+        ArtifactError: It cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    with clear_disk_errors(path), locked_file(partial) as file:
+        try:
+            file.truncate(0)
+            file.write(data)
+            file.flush()
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file in one piece; NaN is refused, since JSON has none."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_generated(path: Path, text: str) -> None:
+    """Writes a text file under a line that says so, for one that people may edit afterwards.
+
+    Raises:
+        ArtifactError: See `check_generated`; or it cannot be written.
+    """
+    check_generated(path)
+    write_text(path, _mark(text) + text)
+
+
+def check_generated(path: Path) -> None:
+    """Refuses to replace a file that somebody else wrote, or that was edited since.
+
+    Raises:
+        ArtifactError: A file stands there that `write_generated` did not write as it is now.
+    """
+    with clear_disk_errors(path):
+        if path.is_dir():
+            raise ArtifactError(f"{path} is a directory.", "Name a file.")
+        if not path.exists():
+            return
+        first, _, rest = path.read_bytes().partition(b"\n")
+    if first + b"\n" != _mark(rest.decode(errors="replace")).encode():
+        raise ArtifactError(
+            f"{path} exists, and was not written by whence as it is.",
+            "Choose another name, or move the file away.",
+        )
+
+
+def _mark(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return f"# Written by whence ({digest}), which replaces this file only while it is unedited.\n"
+
+
+@contextmanager
+def locked_file(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[IO[bytes]]:
+    """Opens a file, creating it, under an advisory lock that ends with its process.
+
+    The holder may rename or remove the file: whoever waited for it then opens its successor.
+
+    Args:
+        path: The file; its content is kept.
+        shared: Let others hold it likewise at the same time.
+        wait: Wait for the lock. Otherwise `BlockingIOError` is raised where another holds it.
+    """
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        try:
+            lock(file, shared=shared, wait=wait)
+            if not _is_at(file, path):
+                continue
+            yield file
+            return
+        finally:
+            file.close()
+
+
+def lock(file: IO[bytes] | int, *, shared: bool = False, wait: bool = True) -> None:
+    """Locks an open file, or changes the kind of its lock; without effect on Windows.
+
+    Raises:
+        BlockingIOError: Another holds it, and `wait` is not set.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    """Whether a path still leads to an open file."""
+    if sys.platform == "win32":
+        return True
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def clear_disk_errors(path: Path) -> Iterator[None]:
+    """Turns what the file system refuses into one sentence about the file that it refused.
+
+    Raises:
+        ArtifactError: In the place of such an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        raise ArtifactError(
+            f"{_short(error.filename or path)} cannot be written ({error.strerror or error}).",
+            "Free some disk space or choose a place that you may write to.",
+        ) from error
+
+
+def _short(path: object) -> str:
+    text = str(path)
+    return text if len(text) <= 200 else f"{text[:100]}…{text[-90:]}"

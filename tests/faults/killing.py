@@ -1,0 +1,217 @@
+"""Kills a build at any of its steps in the file system, and looks at what the next one makes of it.
+
+`python tests/faults/killing.py WHAT ROOT POINTS SEED` runs WHAT to its end, then POINTS times anew:
+killed (SIGKILL) just before one of its calls that open, make, rename or remove something under
+ROOT, drawn at random (all of them where POINTS are more); then the same again without a kill. It
+prints one line of JSON a point. Each run is a fork of this process, which itself only imports.
+"""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+_EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
+_SHARDS = 3
+
+
+def fork(what, root: Path, *, kill_before: int | None = None) -> tuple[int, int]:
+    """Runs a function in a fork; returns how it ended (minus the signal) and its events."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        count = 0
+        inside = str(root)
+
+        def watch(event: str, arguments: tuple) -> None:
+            nonlocal count
+            if event in _EVENTS and str(arguments[0]).startswith(inside):
+                count += 1
+                if count == kill_before:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(watch)
+        code = 0
+        try:
+            what(root)
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            code = 3
+        os.write(write, str(count).encode())
+        os._exit(code)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        counted = int(pipe.read() or 0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), counted
+
+
+def contents(root: Path) -> dict[str, str]:
+    """Every file under a directory with its digest; of a manifest only what is not about time."""
+    return {
+        path.relative_to(root).as_posix(): _digest(path)
+        for path in sorted(root.rglob("*"))
+        if not path.is_dir() and path.suffix != ".html"
+    }
+
+
+def _digest(path: Path) -> str:
+    data = path.read_bytes()
+    if path.suffix == ".json":
+        value = json.loads(data)
+        if isinstance(value, dict):
+            # Times differ, and so do the digests of files that hold times.
+            for name in ("started", "seconds", "files", "details", "plan"):
+                value.pop(name, None)
+        data = json.dumps(value, sort_keys=True).encode()
+    return hashlib.sha256(data).hexdigest()
+
+
+def _tiny():
+    from tests.gradients.conftest import corpus_of, random_sequences, tiny
+
+    corpus = corpus_of(random_sequences([20, 7, 30, 12, 5, 44, 9, 16, 28, 3, 11, 25, 2, 1, 33, 8]))
+    return tiny("neox"), corpus
+
+
+def build_index(root: Path, *, seed: int = 0, shard: tuple[int, int] | None = None) -> None:
+    """Builds a small index of several blocks."""
+    import torch
+    from tests.gradients.conftest import modules_of
+
+    from whence.gradients import build
+
+    torch.set_num_threads(1)
+    build.BLOCK_TOKENS = 40
+    model, corpus = _tiny()
+    build.build_index(
+        model,
+        corpus,
+        root / "index",
+        modules=modules_of(model),
+        projection_dim=4,
+        projection_seed=seed,
+        token_batch_size=48,
+        shard=shard,
+    )
+
+
+def build_sharded(root: Path) -> None:
+    """Builds the shares of an index, one after the other."""
+    for number in range(_SHARDS):
+        build_index(root, shard=(number, _SHARDS))
+
+
+def replace_index(root: Path) -> None:
+    """Builds an index where another one, with another projection, may stand."""
+    build_index(root, seed=1)
+
+
+def run_study(root: Path) -> None:
+    """Runs the tiny study."""
+    from whence.settings import load_study
+    from whence.study.run import run_study as run
+
+    folder = Path(os.environ["WHENCE_TINY"])
+    run(load_study(folder / "study.toml"), root / "run", base=folder)
+
+
+def make_bank(root: Path) -> None:
+    """Trains two runs of a bank, shortly."""
+    import torch
+
+    from whence.testbed import RetrainingSettings
+    from whence.validation.bank import BankSettings
+    from whence.validation.bank import make_bank as make
+
+    torch.set_num_threads(1)
+    retraining = RetrainingSettings(size="nano", stop_after=2)
+    make(BankSettings(retraining=retraining, num_masks=2, num_second=0), root / "bank")
+
+
+def make_artifact(root: Path, *, version: int = 0) -> None:
+    """Makes an artifact of two blocks and a nested folder, without any model."""
+    from whence.artifacts import building, is_current, progress_directory, write_json, write_text
+
+    inputs = {"version": version}
+    if is_current(root / "it", kind="toy", inputs=inputs):
+        return
+    with building(root / "it", kind="toy", inputs=inputs, resume=True) as partial:
+        for name in ("a", "b"):
+            mark = progress_directory(partial) / name
+            if not mark.is_file():
+                (partial / "rows").mkdir(exist_ok=True)
+                write_text(partial / "rows" / name, f"{name} {version}")
+                write_text(mark, "")
+        write_json(partial / "details.json", {"rows": 2})
+
+
+def replace_artifact(root: Path) -> None:
+    """Makes another artifact where the one above stands."""
+    make_artifact(root, version=1)
+
+
+WHAT = {
+    f.__name__: f
+    for f in (
+        make_artifact,
+        replace_artifact,
+        build_index,
+        build_sharded,
+        replace_index,
+        run_study,
+        make_bank,
+    )
+}
+BEFORE = {"replace_index": build_index, "replace_artifact": make_artifact}
+
+
+def main() -> None:
+    """See the module."""
+    what, root, points, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    if "artifact" not in what:
+        import bergson  # noqa: F401  # So that forks start fast.
+        import torch  # noqa: F401
+
+    def start() -> None:
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir()
+        if what in BEFORE:
+            assert fork(BEFORE[what], root)[0] == 0
+
+    start()
+    code, events = fork(WHAT[what], root)
+    assert code == 0, f"{what} failed without a kill"
+    good = contents(root)
+    draw = random.Random(seed)
+    for point in sorted(draw.sample(range(1, events + 1), min(points, events))):
+        start()
+        killed, _ = fork(WHAT[what], root, kill_before=point)
+        again, _ = fork(WHAT[what], root)
+        found = contents(root) if again == 0 else {}
+        print(
+            json.dumps(
+                {
+                    "point": point,
+                    "of": events,
+                    "killed": killed,
+                    "again": again,
+                    "leftovers": sorted(set(found) - set(good)),
+                    "missing": sorted(set(good) - set(found)),
+                    "wrong": sorted(
+                        name for name in good if found.get(name, good[name]) != good[name]
+                    ),
+                }
+            ),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
