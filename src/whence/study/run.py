@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from whence.artifacts import (
     FORMAT,
     MANIFEST,
+    check_place,
+    clear_disk_errors,
     fingerprint,
     read_manifest,
     versions,
@@ -28,6 +30,8 @@ from whence.study import stages
 from whence.study.attribute import attribute
 from whence.study.load import RunFile, load_run, write_run_file
 from whence.study.planning import prepare
+
+UNFINISHED = ".unfinished"
 
 
 class RunResult(NamedTuple):
@@ -58,7 +62,7 @@ def run_study(
     from whence.report import write_page
 
     study = sources.resolve(study, base or Path())
-    _claim(directory, study)
+    _check_place(directory)
     clock = _Clock()
     cache = directory / "cache"
     study, _ = prepare(study, cache=cache)
@@ -66,6 +70,7 @@ def run_study(
         behaviors = sources.open_behaviors(study.behaviors)
         model = sources.open_model(study.model, cache=cache)
         corpus = sources.open_corpus(study.corpus, model, progress=progress)
+    _claim(directory, study)
     stages.corpus_stage(directory / "corpus", corpus)
     with clock("verify"):
         verifications, warnings = _verify(study, behaviors, model, corpus, directory, progress)
@@ -94,6 +99,7 @@ def run_study(
     manifest = _manifest(study, model, corpus, clock)
     page = write_page(load_run(directory, manifest=manifest), directory / "index.html")
     write_json(directory / MANIFEST, manifest)
+    (directory / UNFINISHED).unlink(missing_ok=True)
     return RunResult(directory, page)
 
 
@@ -120,14 +126,35 @@ class _Clock:
         self.seconds[stage] = round(time.perf_counter() - started, 3)
 
 
+def _check_place(directory: Path) -> None:
+    """Refuses a directory that is no run's; changes nothing.
+
+    A run's directory, finished or not, has nothing but a run's parts in it; a study's own folder
+    is none, so that the study is never overwritten with what was made of it.
+    """
+    with clear_disk_errors(directory):
+        if not directory.exists():
+            check_place(directory, kind="run")
+        elif not directory.is_dir():
+            raise ArtifactError(f"{directory} is no directory.", "Choose another place.")
+        elif any(directory.iterdir()) and not _is_run(directory):
+            raise ArtifactError(f"{directory} exists and is not a run.", "Choose another place.")
+
+
+def _is_run(directory: Path) -> bool:
+    try:
+        return read_manifest(directory).get("kind") == "run"
+    except ArtifactError:
+        return (directory / UNFINISHED).is_file()
+
+
 def _claim(directory: Path, study: StudySettings) -> None:
     """Takes a directory for this run; an earlier run's manifest goes, its stages stay."""
     import tomli_w
 
-    if directory.exists() and any(directory.iterdir()) and not (directory / "study.toml").is_file():
-        raise ArtifactError(f"{directory} exists and is not a run.", "Choose another place.")
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        (directory / UNFINISHED).touch()
         (directory / MANIFEST).unlink(missing_ok=True)
     except OSError as error:
         raise ArtifactError(
