@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from whence.artifacts import write_text
+from whence.artifacts import check_generated, write_generated
 from whence.errors import BehaviorError
 from whence.progress import SILENT, Progress
 from whence.records import Behavior
@@ -32,9 +32,11 @@ def discover_behaviors(
 
     Raises:
         BehaviorError: Nothing was found, or the corpus has too few subsets for styles.
+        ArtifactError: A file stands there that this did not write, or that was edited since.
     """
     from whence.behaviors import dump_behaviors, find_memorized, find_styles
 
+    check_generated(out)
     loaded = sources.open_model(model)
     examples = sources.open_corpus(corpus, loaded, progress=progress)
     found: tuple[Behavior, ...] = ()
@@ -47,5 +49,5 @@ def discover_behaviors(
             f"{loaded.label} reproduces none of the {len(examples)} examples of {examples.name}.",
             "Try more documents, or the model's own training corpus.",
         )
-    write_text(out, dump_behaviors(found))
+    write_generated(out, dump_behaviors(found))
     return found
