@@ -143,7 +143,7 @@ def check_place(directory: Path, *, kind: str) -> None:
     Raises:
         ArtifactError: See `whence.artifacts.places.resolve`.
     """
-    resolve(directory, kind=kind)
+    resolve(directory, replacing=kind)
 
 
 @contextmanager
@@ -154,6 +154,7 @@ def building(
     inputs: Mapping[str, Any],
     resume: bool = False,
     is_locked: bool = False,
+    is_owned: bool = False,
 ) -> Iterator[Path]:
     """Fills a directory and gives it its name only when it is whole.
 
@@ -165,6 +166,7 @@ def building(
         resume: Go on from what an interrupted build with the same inputs left, if that has files
             in its `progress_directory`. Otherwise start anew.
         is_locked: The caller holds `exclusive`.
+        is_owned: The place lies within a larger artifact, so that whatever is in it may go.
 
     Yields:
         The directory to write into. What the body leaves in `details.json` moves into the manifest.
@@ -173,14 +175,15 @@ def building(
         ArtifactError: The place cannot be written, holds something that whence did not make, or
             another process is filling it.
     """
-    place = resolve(directory, kind=kind)
+    replacing = None if is_owned else kind
+    place = resolve(directory, replacing=replacing)
     key = fingerprint(kind, dict(inputs))
     started = datetime.now(UTC)
     with ExitStack() as stack:
         if not is_locked:
             stack.enter_context(exclusive(place))
         stack.enter_context(clear_disk_errors(place))
-        settle(place, kind=kind, key=key)
+        settle(place, kind=kind, key=key, replacing=replacing)
         partial = prepare(place, kind=kind, key=key, resume=resume)
         try:
             yield partial
@@ -204,7 +207,7 @@ def building(
             if not (resume and _has_progress(partial)):
                 shutil.rmtree(partial, ignore_errors=True)
             raise
-        swap(place, kind=kind)
+        swap(place, replacing=replacing)
 
 
 @contextmanager
@@ -218,7 +221,7 @@ def filling(directory: Path, *, kind: str, inputs: Mapping[str, Any]) -> Iterato
     Raises:
         ArtifactError: The place cannot be written, or other inputs are being filled there.
     """
-    place = resolve(directory, kind=kind)
+    place = resolve(directory, replacing=kind)
     key = fingerprint(kind, dict(inputs))
     with exclusive(place, shared=True), clear_disk_errors(place):
         partial = beside(place, "partial")
@@ -258,7 +261,7 @@ def is_current(directory: Path, *, kind: str, inputs: Mapping[str, Any]) -> bool
         place = Path(os.path.realpath(directory))
         if is_unsettled(place):
             with exclusive(place):
-                settle(place, kind=kind, key=key)
+                settle(place, kind=kind, key=key, replacing=kind)
                 partial = beside(place, "partial")
                 if (place / MANIFEST).is_file() and key_of(partial) in ((kind, key), None):
                     remove_partial(partial)

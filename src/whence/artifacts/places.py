@@ -29,14 +29,15 @@ def beside(directory: Path, what: str) -> Path:
     return directory.parent / f".{directory.name}.{what}"
 
 
-def resolve(directory: Path, *, kind: str) -> Path:
+def resolve(directory: Path, *, replacing: str | None) -> Path:
     """Resolves the place of an artifact that will be made, and refuses one that cannot have it.
 
     Nothing is created or changed.
 
     Args:
         directory: What the user named; links are followed.
-        kind: What the artifact will be, such as "index".
+        replacing: The kind of a finished artifact that may be replaced there, such as "index";
+            None if anything there may go.
 
     Returns:
         The absolute place.
@@ -69,8 +70,8 @@ def resolve(directory: Path, *, kind: str) -> Path:
             "to.",
             "Choose another place.",
         )
-    if mode is not None:
-        check_replaceable(place, kind=kind)
+    if mode is not None and replacing is not None:
+        check_replaceable(place, kind=replacing)
     return place
 
 
@@ -239,15 +240,20 @@ def remove_partial(partial: Path) -> None:
     shutil.rmtree(partial)
 
 
-def swap(directory: Path, *, kind: str) -> None:
+def swap(directory: Path, *, replacing: str | None) -> None:
     """Gives a filled directory its name; an old artifact there goes after the new one stands.
+
+    Args:
+        directory: The place.
+        replacing: See `resolve`.
 
     Raises:
         ArtifactError: Something that whence did not write has come into the old one.
     """
     replaced = beside(directory, _REPLACED)
     if directory.exists():
-        check_replaceable(directory, kind=kind)
+        if replacing is not None:
+            check_replaceable(directory, kind=replacing)
         if any(directory.iterdir()):
             directory.rename(replaced)
         else:
@@ -258,7 +264,7 @@ def swap(directory: Path, *, kind: str) -> None:
         shutil.rmtree(replaced)
 
 
-def settle(directory: Path, *, kind: str, key: str) -> None:
+def settle(directory: Path, *, kind: str, key: str, replacing: str | None) -> None:
     """Ends what a killed process left undone between a filled directory and its name.
 
     The caller holds the lock. A directory that was filled whole gets its name; an old artifact
@@ -266,7 +272,7 @@ def settle(directory: Path, *, kind: str, key: str) -> None:
     """
     partial, replaced = beside(directory, "partial"), beside(directory, _REPLACED)
     if key_of(partial) == (kind, key) and _record(partial) is not None:
-        swap(directory, kind=kind)
+        swap(directory, replacing=replacing)
     if replaced.is_dir() and foreign(replaced) is None:
         if directory.exists():
             shutil.rmtree(replaced)
