@@ -164,3 +164,23 @@ def clear_disk_errors(path: Path) -> Iterator[None]:
 def _short(path: object) -> str:
     text = str(path)
     return text if len(text) <= 200 else f"{text[:100]}…{text[-90:]}"
+
+
+def files_state(*places: Path) -> str:
+    """Computes a hash that changes whenever files are written, without reading them.
+
+    Args:
+        places: Files, or folders whose files are meant; where they lie does not count.
+
+    Returns:
+        A fingerprint of names, sizes and the times of the last change of content and of state.
+    """
+    states: list[list[str | int]] = []
+    for place in places:
+        files = sorted(place.rglob("*")) if place.is_dir() else [place]
+        for path in files:
+            if path.is_file():
+                state = path.stat()
+                name = path.relative_to(place.parent).as_posix()
+                states.append([name, state.st_size, state.st_mtime_ns, state.st_ctime_ns])
+    return hashlib.sha256(json.dumps(states).encode()).hexdigest()[:16]

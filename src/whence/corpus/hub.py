@@ -46,6 +46,20 @@ def read_hub(settings: CorpusSettings) -> HubRows:
     return HubRows(_rows(dataset, settings), num_rows)
 
 
+def dataset_commit(settings: CorpusSettings) -> str:
+    """Finds the commit that a Hub dataset's revision stands for now; empty where it is unknown.
+
+    It is unknown without a connection, where a dataset can still be read from the cache, and where
+    the Hub refuses; then reading it says why.
+    """
+    from huggingface_hub import dataset_info
+
+    try:
+        return str(dataset_info(settings.source, revision=settings.revision).sha)
+    except Exception:
+        return ""
+
+
 def _rows(dataset: Any, settings: CorpusSettings) -> Iterator[dict[str, Any]]:
     try:
         yield from dataset

@@ -1,6 +1,7 @@
 """Which checkpoint, and which of its modules? Loading, revisions, tokenizers, optimizer state."""
 
 from whence.models.coverage import attributed_modules, coverage
+from whence.models.files import model_folder, tokenizer_folder
 from whence.models.load import in_dtype, load_initial, load_model, model_fingerprint
 from whence.models.optimizer_files import load_second_moments
 from whence.models.second_moments import Factored, SecondMoments, estimate_second_moments
@@ -16,4 +17,6 @@ __all__ = [
     "load_model",
     "load_second_moments",
     "model_fingerprint",
+    "model_folder",
+    "tokenizer_folder",
 ]

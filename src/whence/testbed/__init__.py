@@ -17,6 +17,7 @@ from whence.testbed.checkpoints import (
     second_moments,
     steps,
     train_testbed,
+    training_inputs,
 )
 from whence.testbed.groups import groups
 from whence.testbed.plan import Testbed, generate, held_out_texts
@@ -55,5 +56,6 @@ __all__ = [
     "seeded_model",
     "steps",
     "train_testbed",
+    "training_inputs",
     "training_weights",
 ]
