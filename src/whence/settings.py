@@ -5,9 +5,10 @@ A study is one TOML file; the Python API takes the same objects.
 """
 
 import difflib
+import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -17,10 +18,17 @@ Kind = Literal["fact", "stereotype", "memorized", "toxic", "style"]
 KINDS: tuple[Kind, ...] = ("fact", "stereotype", "memorized", "toxic", "style")
 
 
+# No setting is larger; what is computed from it then fits into 64 bits.
+MOST = 2**31 - 1
+Seed = Annotated[int, Field(ge=0, le=MOST)]
+
+
 class Settings(BaseModel):
     """The base of every settings record: frozen, and strict about keys and types."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
 
 class ModelSettings(Settings):
@@ -96,10 +104,12 @@ class VerifySettings(Settings):
         25
     """
 
-    num_samples: int = Field(default=25, ge=5, description="Continuations sampled per prompt.")
-    num_sampled_tokens: int = Field(default=20, ge=1)
-    temperature: float = Field(default=1.0, gt=0)
-    seed: int = Field(default=0, ge=0)
+    num_samples: int = Field(
+        default=25, ge=5, le=MOST, description="Continuations sampled per prompt."
+    )
+    num_sampled_tokens: int = Field(default=20, ge=1, le=MOST)
+    temperature: float = Field(default=1.0, gt=0, le=1e6)
+    seed: Seed = 0
     toxic_judge: str = Field(
         default="wordlist", description="`wordlist` or a Hugging Face classifier."
     )
@@ -240,7 +250,7 @@ class BehaviorFile(Settings):
 class StudySettings(Settings):
     """One question with everything that determines its answer: the content of `study.toml`."""
 
-    title: str
+    title: str = Field(min_length=1, max_length=500)
     model: ModelSettings
     corpus: CorpusSettings
     behaviors: BehaviorFile
@@ -254,7 +264,9 @@ class StudySettings(Settings):
     )
     verify: VerifySettings = VerifySettings()
     attribution: AttributionSettings = AttributionSettings()
-    top_k: int = Field(default=10, ge=1, description="Proponents and opponents shown per behavior.")
+    top_k: int = Field(
+        default=10, ge=1, le=MOST, description="Proponents and opponents shown per behavior."
+    )
 
 
 S = TypeVar("S", bound=BaseModel)
@@ -267,13 +279,16 @@ def read_toml(path: Path) -> dict[str, Any]:
         SettingsError: The file is missing, unreadable or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # Some editors begin a file with a byte order mark, which is no TOML.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SettingsError(f"There is no file {path}.", "Check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read ({error}).", "Check the file.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}.", "Correct that line.") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"{path} cannot be read ({reason}).", "Check the file.") from None
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers without end.
+        reason = str(error) if isinstance(error, ValueError) else "too many nested values"
+        raise SettingsError(f"{path} is not valid TOML: {reason}.", "Correct that line.") from None
 
 
 def parse(model: type[S], values: dict[str, Any], *, where: str) -> S:
@@ -288,16 +303,23 @@ def parse(model: type[S], values: dict[str, Any], *, where: str) -> S:
         SettingsError: The first thing that is wrong, with the closest known key if one is unknown.
     """
     try:
-        return model.model_validate(values)
-    except ValidationError as error:
+        # JSON's strictness: a list may stand for a tuple, but `true` or "10" for no number.
+        return model.model_validate_json(json.dumps(values, default=str), strict=True)
+    except (ValueError, RecursionError) as error:
+        if not isinstance(error, ValidationError):
+            raise SettingsError(
+                f"{where} holds a value that cannot be read ({error}).", "Change that value."
+            ) from None
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise _unknown_key(model, first["loc"], where) from None
         if first["type"] == "missing":
             raise SettingsError(f"{where} lacks the setting `{place}`.", "Add it.") from None
+        given = repr(first["input"])
+        shown = given if len(given) <= 120 else given[:100] + "…" + given[-15:]
         raise SettingsError(
-            f"{where} has `{place} = {first['input']!r}`: {first['msg']}.", "Change that value."
+            f"{where} has `{place} = {shown}`: {first['msg']}.", "Change that value."
         ) from None
 
 

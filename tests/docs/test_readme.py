@@ -32,9 +32,9 @@ def _commands() -> list[str]:
 
 @pytest.mark.parametrize("command", _commands())
 def test_every_command_shown_is_one_that_the_program_understands(command: str) -> None:
-    from whence.cli import app
+    from whence.cli import make_app
 
-    _, bound, ignored = app.parse_args(shlex.split(command)[1:], exit_on_error=False)
+    _, bound, ignored = make_app().parse_args(shlex.split(command)[1:], exit_on_error=False)
     assert bound is not None
     assert not ignored
 
@@ -91,7 +91,7 @@ def test_the_example_file_runs(tmp_path: Path) -> None:
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     code = (
         "import sys, contextlib, whence.cli\n"
-        "with contextlib.suppress(SystemExit): whence.cli.app(['--help'])\n"
+        "with contextlib.suppress(SystemExit): whence.cli.make_app()(['--help'])\n"
         "heavy = {'torch', 'transformers', 'bergson', 'datasets', 'pyarrow', 'numpy', 'sklearn'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )

@@ -185,11 +185,11 @@ def test_the_tokens_of_a_proponent_sum_up_to_its_inner_product(finished: Path) -
 def test_the_layers_of_a_proponent_sum_up_to_its_inner_product(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from whence.cli import app
+    from whence.cli import make_app
 
     found = show_behavior(finished, "memorized/herons", method="gradient_dot", k=2)["proponents"]
     command = ["show", str(finished), "--behavior", "memorized/herons", "--method", "gradient_dot"]
-    app([*command, "--top-k", "2", "--modules", "--json"], result_action="return_value")
+    make_app()([*command, "--top-k", "2", "--modules", "--json"], result_action="return_value")
     said = json.loads(capsys.readouterr().out.splitlines()[-1])["modules"]
     assert list(said) == [hit["id"] for hit in found]
     for hit in found:

@@ -4,13 +4,18 @@ One thin file per command. This room alone prints: answers on stdout, the conver
 """
 
 import atexit
+import errno
 import gc
-import keyword
+import os
+import signal
 import sys
+from typing import TYPE_CHECKING
 
-import cyclopts
-
+from whence.cli.terminal import visible
 from whence.errors import WhenceError
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 # Each command's summary and example stand here, so that `whence --help` imports no command.
 COMMANDS = {
@@ -68,40 +73,104 @@ COMMANDS = {
     ),
 }
 
-app = cyclopts.App(
-    name="whence",
-    help=(
-        "Which training examples are most responsible for a behavior of a language model?\n\n"
-        "Example: whence demo"
-    ),
-    help_format="plaintext",
-    suppress_keyboard_interrupt=False,
-    version_flags=["--version"],
-)
-for _name, (_summary, _example) in COMMANDS.items():
-    # A keyword cannot be the name of a module or a function.
-    _place = f"{_name}_" if keyword.iskeyword(_name) else _name
-    app.command(
-        f"whence.cli.{_place}:{_place}", name=_name, help=f"{_summary}\n\nExample: {_example}"
+
+def make_app() -> "App":
+    """Lists every command; a command is imported only when it is run."""
+    import keyword
+
+    import cyclopts
+
+    app = cyclopts.App(
+        name="whence",
+        help=(
+            "Which training examples are most responsible for a behavior of a language model?\n\n"
+            "Example: whence demo"
+        ),
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,
+        version_flags=["--version"],
     )
+    for name, (summary, example) in COMMANDS.items():
+        # A keyword cannot be the name of a module or a function, nor can a hyphen be in one.
+        place = name.replace("-", "_") + ("_" if keyword.iskeyword(name) else "")
+        app.command(
+            f"whence.cli.{place}:{place}", name=name, help=f"{summary}\n\nExample: {example}"
+        )
+    return app
+
+
+class _Interruption:
+    """Turns SIGTERM and SIGHUP into what Ctrl-C does, and remembers which signal came.
+
+    A signal that comes while a package is imported may surface as any error of that package.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if number := getattr(signal, name, None):
+                signal.signal(number, self._remember)
+
+    def _remember(self, number: int, frame: object) -> None:
+        self.signal = number
+        raise KeyboardInterrupt
 
 
 def main() -> None:
-    """Runs one command; exits with 2 on a mistake of the user's and 130 when interrupted."""
+    """Runs one command.
+
+    Exits with 2 on a mistake of the user's, with 128 and the signal's number when interrupted, and
+    with 141 when nobody reads the answer any more.
+    """
+    interruption = _Interruption()
     spare_collector()
     try:
-        app()
-    except WhenceError as error:
-        print(f"whence: {error.problem}\n{error.remedy}", file=sys.stderr)
+        make_app()(exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except BaseException as error:
+        _end(error, interruption.signal)
+
+
+def _end(error: BaseException, number: int | None) -> None:
+    """Ends the process as the error asks for; one that is nobody's mistake goes on."""
+    if number is not None:
+        _say("\nwhence: Interrupted.", "Run the same command again to go on from here.")
+        sys.exit(128 + number)
+    if isinstance(error, WhenceError):
+        _say(f"whence: {error.problem}", error.remedy)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print(
-            "\nwhence: Interrupted. Run the same command again to go on from here.", file=sys.stderr
-        )
-        sys.exit(130)
-    except BrokenPipeError:
+    if _is_usage(error):
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        _say(f"whence: {' '.join(lines)}", "See `whence COMMAND --help`.")
+        sys.exit(2)
+    if isinstance(error, BrokenPipeError):
         sys.stderr.close()
+        _forget_stdout()
         sys.exit(141)
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        _say(f"whence: The answer cannot be written ({error.strerror}).", "Free some disk space.")
+        _forget_stdout()
+        sys.exit(2)
+    raise error
+
+
+def _is_usage(error: BaseException) -> bool:
+    """Whether an error is about the words of the command line."""
+    from cyclopts import CycloptsError
+
+    return isinstance(error, CycloptsError)
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+def _say(problem: str, remedy: str) -> None:
+    print(f"{visible(problem)}\n{visible(remedy)}", file=sys.stderr)
+
+
+def _forget_stdout() -> None:
+    """Leaves nothing to be written when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def spare_collector() -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from whence.cli.terminal import is_safe, visible
 from whence.progress import Progress, Task
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer in one line of JSON.")]
@@ -16,7 +17,12 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer in one
 
 def answer(value: dict[str, Any], text: str, *, json_line: bool) -> None:
     """Prints a command's answer on stdout: for a person, or as one line of JSON."""
-    print(json.dumps(value, allow_nan=False, ensure_ascii=False) if json_line else text)
+    if not json_line:
+        print(visible(text))
+        return
+    # In JSON, what would move a cursor stands as the escape that JSON has for it.
+    line = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    print("".join(c if is_safe(c) else json.dumps(c)[1:-1] for c in line))
 
 
 def progress() -> Progress:
@@ -34,7 +40,7 @@ class _Lines:
         task.say(f"done in {time.monotonic() - task.started:.0f} s")
 
     def note(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)
+        print(visible(message), file=sys.stderr, flush=True)
 
 
 class _LineTask:
@@ -56,7 +62,7 @@ class _LineTask:
         self.say(f"{self.done:,.0f} of {self.total:,.0f} {self.unit}, {max(left, 0):.0f} s left")
 
     def say(self, message: str) -> None:
-        print(f"{self.name}: {message}", file=sys.stderr, flush=True)
+        print(visible(f"{self.name}: {message}"), file=sys.stderr, flush=True)
 
 
 class _Bars:
@@ -68,17 +74,17 @@ class _Bars:
     @contextmanager
     def task(self, name: str, *, total: float | None, unit: str) -> Iterator[Task]:
         if self._live is not None:
-            yield _BarTask(self._live, self._live.add_task(name, total=total, unit=unit))
+            yield _BarTask(self._live, self._live.add_task(visible(name), total=total, unit=unit))
             return
         with _live_bars() as live:
             self._live = live
             try:
-                yield _BarTask(live, live.add_task(name, total=total, unit=unit))
+                yield _BarTask(live, live.add_task(visible(name), total=total, unit=unit))
             finally:
                 self._live = None
 
     def note(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)
+        print(visible(message), file=sys.stderr, flush=True)
 
 
 def _live_bars() -> Any:
@@ -93,10 +99,10 @@ def _live_bars() -> Any:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}"),
+        TextColumn("{task.fields[unit]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("·"),
         TimeRemainingColumn(),
@@ -125,5 +131,5 @@ def table(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> str:
 
 def printable(text: str, *, width: int) -> str:
     """Cuts a text to one safe line; control characters become visible and move no cursor."""
-    safe = "".join(c if c.isprintable() else "␤" if c == "\n" else "·" for c in text)
+    safe = visible(text.replace("\n", "␤").replace("\t", " "))
     return safe if len(safe) <= width else safe[: width - 1] + "…"

@@ -50,14 +50,18 @@ def _logging_restored() -> Iterator[None]:
     """Undoes `logging.basicConfig(force=True)`, which closes the host's handlers as well.
 
     The handlers are taken away for the while, because a handler that was closed cannot be
-    reopened.
+    reopened. What imported packages warn about meanwhile, such as kernels that are not needed
+    here, is not logged.
     """
     root, httpx = logging.getLogger(), logging.getLogger("httpx")
     handlers, level, httpx_level = root.handlers[:], root.level, httpx.level
     root.handlers[:] = []
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         yield
     finally:
+        logging.disable(before)
         root.handlers[:] = handlers
         root.setLevel(level)
         httpx.setLevel(httpx_level)

@@ -1,0 +1,152 @@
+"""What a person or a script sees: nothing moves a cursor, and a refusal is one sentence."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from whence.cli.console import answer, printable, progress
+from whence.cli.terminal import visible
+from whence.errors import SettingsError
+from whence.settings import StudySettings, VerifySettings, load_study, parse, read_toml
+
+HOSTILE = "a\x1b]0;title\x07b\x00c\u202ed\u2066e\x9bf\ud800g\u200fh\x7fi"
+RUN = "from whence.cli import main; main()"
+
+
+def start(*arguments: str, **named) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path("src").resolve())},
+        **named,
+    )
+
+
+def said_by(process: subprocess.Popen[str], code: int) -> str:
+    """Waits for a command that ends with a code, and returns what it said."""
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == code, said
+    return said
+
+
+def is_harmless(text: str) -> bool:
+    return not any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in text.replace("\n", ""))
+
+
+def test_what_is_printed_moves_no_cursor_and_changes_no_direction(capsys) -> None:
+    answer({"id": HOSTILE}, HOSTILE, json_line=False)
+    answer({"id": HOSTILE}, HOSTILE, json_line=True)
+    told = progress()
+    told.note(HOSTILE)
+    with told.task(HOSTILE, total=1, unit="x") as task:
+        task.advance()
+    out, err = capsys.readouterr()
+    assert is_harmless(out)
+    assert is_harmless(err)
+    assert json.loads(out.splitlines()[1]) == {"id": HOSTILE}
+    assert is_harmless(printable(HOSTILE + "\n\t", width=500))
+    assert visible("Ünïcödé 首都 مرحبا नमस्ते\n\tx") == "Ünïcödé 首都 مرحبا नमस्ते\n\tx"
+
+
+def test_a_refusal_with_hostile_values_is_printed_safely() -> None:
+    said = said_by(start("show", "runs/\x1b[31m\u202e"), 2)
+    assert said.count("\n") == 2
+    assert is_harmless(said)
+    assert "\\x1b[31m\\u202e" in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_answer_that_cannot_be_written_is_a_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        said = said_by(start("--version", stdout=full), 2)
+    assert said.startswith("whence: The answer cannot be written (No space left")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("nonsense",), ("index",), ("show", "x", "--nonsense", "3"), ("show", "x", "--top-k", "many")],
+)
+def test_wrong_words_on_the_command_line_are_a_sentence_and_code_2(arguments) -> None:
+    assert said_by(start(*arguments), 2).count("\n") == 2
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("after", [0.3, 2.0])
+def test_a_signal_ends_a_command_with_one_line(tmp_path, name, after) -> None:
+    number = getattr(signal, name)
+    done = start("testbed", "out", "--train", cwd=tmp_path)
+    time.sleep(after)
+    done.send_signal(number)
+    said = done.communicate(timeout=60)[1]
+    assert done.returncode in (128 + number, -number), said
+    # Before Python has run our first line, a signal has its usual effect.
+    if done.returncode > 0:
+        assert "Traceback" not in said
+        assert "whence: Interrupted." in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"num_samples": True},
+        {"num_samples": "10"},
+        {"num_samples": 10.5},
+        {"num_samples": 2**70},
+        {"seed": -1},
+        {"seed": 2**70},
+        {"temperature": float("inf")},
+        {"temperature": float("nan")},
+        {"confidence": "0.9"},
+        {"toxic_judge": ["a"]},
+        {"unknown": 1},
+    ],
+)
+def test_a_setting_of_another_type_or_out_of_bounds_is_refused(values) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse(VerifySettings, values, where="study.toml")
+    assert len(str(caught.value)) < 400
+    assert "study.toml has" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"x = " + b"9" * 5000, "is not valid TOML"),
+        (b"x = " + b"[" * 3000, "is not valid TOML"),
+        (b"x = \xff", "cannot be read"),
+        (b"\xef\xbb\xbfx = [", "is not valid TOML"),
+    ],
+)
+def test_a_file_that_is_no_toml_is_a_sentence(tmp_path, content, expected) -> None:
+    (tmp_path / "study.toml").write_bytes(content)
+    with pytest.raises(SettingsError, match=expected) as caught:
+        load_study(tmp_path / "study.toml")
+    assert len(str(caught.value)) < 500
+
+
+def test_a_byte_order_mark_is_no_part_of_a_study(tmp_path) -> None:
+    (tmp_path / "study.toml").write_bytes("\ufefftitle = 'ü'".encode())
+    assert read_toml(tmp_path / "study.toml") == {"title": "ü"}
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "loop", "folder", "file/x"])
+def test_a_study_that_cannot_be_opened_is_a_sentence(tmp_path, name) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_study(tmp_path / name)
+
+
+def test_a_title_is_no_book() -> None:
+    with pytest.raises(SettingsError, match="title"):
+        parse(StudySettings, {"title": "x" * 10**6}, where="study.toml")
