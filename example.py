@@ -9,6 +9,7 @@ import sys
 
 import whence
 from whence.behaviors import make_query
+from whence.evidence import hits
 from whence.methods import Inputs, score
 
 QUESTIONS = [
@@ -43,10 +44,8 @@ def main(
         print(f"\n{behavior.prompt}{behavior.completion}: {verdict.verdict}. {verdict.reason}")
         best = whence.query(index, model, behavior, k=1).proponents[0]
         print(f"  gradient cosine {best.score:+.3f}  {(best.text or '')[:90]!r}")
-        row = int(embedding.ranking(number)[0])
-        print(
-            f"  embedding       {embedding.values[number, row]:+.3f}  {corpus.texts()[row][:90]!r}"
-        )
+        similar = hits(embedding, number, corpus, 1).proponents[0]
+        print(f"  embedding       {similar.score:+.3f}  {(similar.text or '')[:90]!r}")
 
 
 if __name__ == "__main__":

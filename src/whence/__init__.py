@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whence.api import (
-        Answer,
         AttributionSettings,
         Behavior,
         CorpusSettings,
+        Hits,
         ModelSettings,
         build_index,
         load_behaviors,
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "Answer",
     "AttributionSettings",
     "Behavior",
     "CorpusSettings",
+    "Hits",
     "ModelSettings",
     "build_index",
     "load_behaviors",

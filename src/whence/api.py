@@ -5,23 +5,23 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from whence.progress import SILENT, Progress
-from whence.records import Behavior, Corpus, LoadedModel, Verification
+from whence.records import Behavior, Corpus, Hits, LoadedModel, Verification
 from whence.settings import AttributionSettings, CorpusSettings, ModelSettings, VerifySettings
 from whence.study import inputs as sources
-from whence.study.index import Hit, query_index
+from whence.study.index import query_index
 from whence.study.run import RunResult, run_study
 
 if TYPE_CHECKING:
     from whence.gradients import Index
 
 __all__ = [
-    "Answer",
     "AttributionSettings",
     "Behavior",
     "CorpusSettings",
+    "Hits",
     "ModelSettings",
     "build_index",
     "load_behaviors",
@@ -33,13 +33,6 @@ __all__ = [
     "run_study",
     "verify",
 ]
-
-
-class Answer(NamedTuple):
-    """What an index says about one behavior: the best first, and the worst first."""
-
-    proponents: list[Hit]
-    opponents: list[Hit]
 
 
 def load_model(name: str, *, revision: str | None = None) -> LoadedModel:
@@ -172,24 +165,41 @@ def query(
     *,
     method: str = "gradient_cosine",
     contrast: bool = False,
+    approximate: bool = False,
     k: int = 10,
-) -> Answer:
-    """Asks an index which examples are tied to a behavior.
+    progress: Progress = SILENT,
+) -> Hits:
+    """Searches an index for the examples tied to a behavior.
 
     Args:
         index: The index.
         model: The model it was made with.
         behavior: The prompt and the completion whose loss is attributed.
         method: `gradient_cosine` or `gradient_dot`.
-        contrast: Ask why the completion rather than the behavior's first alternative.
-        k: How many proponents and opponents to return.
+        contrast: Attribute the log-odds of the completion against the first alternative.
+        approximate: Search with FAISS where the index is large.
+        k: How many proponents, and how many opponents, at most.
+        progress: Is told how far the work is.
 
     Returns:
-        Proponents, best first, and opponents, strongest first. A higher score means that a small
-        step of training on the example lowers the query's loss.
+        Proponents, which have a positive score, best first, and opponents, which have a negative
+        one, most negative first; fewer than `k` where there are fewer. A higher score means that a
+        small step of training on the example lowers the query's loss.
+
+    Raises:
+        WhenceError: The index does not fit the model, the behavior gives no gradient, or `k` is
+            less than 1.
     """
-    found = query_index(index, model, behavior, method=method, contrast=contrast, k=k)
-    return Answer(found.proponents, found.opponents)
+    return query_index(
+        index,
+        model,
+        behavior,
+        method=method,
+        contrast=contrast,
+        approximate=approximate,
+        k=k,
+        progress=progress,
+    )
 
 
 def run(study: str | Path, directory: str | Path, *, progress: Progress = SILENT) -> RunResult:

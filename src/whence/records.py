@@ -217,8 +217,12 @@ class Corpus:
         return {example_id: row for row, example_id in enumerate(self.ids)}
 
     def records(self, rows: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """The columns of some rows, without tokens, as plain dicts in the order asked."""
-        yield from self.table.drop_columns(["input_ids"]).take(list(rows)).to_pylist()
+        """The columns of some rows, without tokens, as plain dicts in the given order."""
+        import pyarrow as pa
+
+        # Arrow infers no type from an empty list.
+        taken = self.table.drop_columns(["input_ids"]).take(pa.array(list(rows), pa.int64()))
+        yield from taken.to_pylist()
 
 
 @dataclass(frozen=True)
@@ -295,13 +299,34 @@ class Scores:
     seconds: float = 0.0
     orientation: str = "higher: a small step of training on the example lowers the query's loss"
 
-    def ranking(self, query: int) -> "NDArray[np.int64]":
-        """Rows of the examples with a score, best first; ties keep corpus order."""
-        import numpy as np
 
-        values = self.values[query]
-        order = np.argsort(-values, kind="stable")
-        return order[~np.isnan(values[order])]
+class Hit(NamedTuple):
+    """One example that a method names for a query; a higher score is more helpful.
+
+    `rank` counts from 1 for the highest score among all scored examples; equal scores share the
+    best rank of theirs. What the corpus does not know of the example is None.
+    """
+
+    rank: int
+    score: float
+    id: str
+    subset: str | None
+    position: int | None
+    labels: tuple[str, ...]
+    text: str | None
+
+
+class Hits(NamedTuple):
+    """The examples that a method names for a query; made by `whence.evidence.hits` alone.
+
+    `proponents` have a positive score, best first; `opponents` a negative one, most negative first.
+    `recall` is the share of the ten best examples that an approximate search finds, measured when
+    it was set up; None where every example was scored.
+    """
+
+    proponents: tuple[Hit, ...]
+    opponents: tuple[Hit, ...]
+    recall: float | None = None
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,9 @@ def test_an_index_in_a_smaller_type_says_how_far_it_is_off_and_is_asked_in_that_
     assert 0 < found["cosine"] < 1
     assert f"at least {found['cosine']:.7f}" in done.stderr
     asked = ("query", "half", "--prompt", "the capital of france is", "--completion", " paris")
-    assert len(_answer(_whence(*asked, "--json", cwd=tiny))["proponents"]) == 10
+    named = _answer(_whence(*asked, "--json", cwd=tiny))["proponents"]
+    assert named
+    assert all(hit["score"] > 0 for hit in named)
 
 
 def test_an_index_is_built_and_asked(tiny: Path) -> None:

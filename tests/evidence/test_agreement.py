@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from whence.evidence.agreement import hubness, hubs, jaccard_at_k, overlap_matrix
-from whence.evidence.proponents import opponents, proponents, ranks
+from whence.evidence.proponents import opponents, proponents, ranking, ranks
 from whence.records import Scores
 
 NAN = float("nan")
@@ -30,10 +30,11 @@ def test_proponents_are_the_highest_and_leave_out_the_undefined():
     assert named(scores([0.1, NAN, 3.0, -2.0, 3.0]), k=3) == "cea"
 
 
-def test_zero_names_nothing_where_no_score_is_negative():
+def test_only_a_positive_score_makes_a_proponent():
     assert named(scores([0.0, 2.0, 0.0, 1.0])) == "bd"
     assert named(scores([0.0, 0.0])) == ""
-    assert named(scores([0.0, -1.0])) == "ab"
+    assert named(scores([0.0, -1.0])) == ""
+    assert named(scores([0.0, -1.0, 0.5])) == "c"
     assert named(scores([NAN, NAN])) == ""
 
 
@@ -45,7 +46,9 @@ def test_the_first_k_are_the_ranking_cut_short(seed: int):
     values[rng.random(40) < 0.1] = NAN
     s = scores(values.tolist(), ids="x" * 40)
     for k in (0, 1, 5, 39, 60):
-        assert proponents(s, 0, k=k).tolist() == s.ranking(0)[:k].tolist()
+        order = [int(i) for i in np.argsort(-values, kind="stable")]
+        assert ranking(s, 0, k=k).tolist() == [i for i in order if values[i] == values[i]][:k]
+        assert proponents(s, 0, k=k).tolist() == [i for i in order if values[i] > 0][:k]
         worst = [int(i) for i in np.argsort(values, kind="stable") if values[i] < 0]
         assert opponents(s, 0, k=k).tolist() == worst[:k]
 

@@ -113,7 +113,7 @@ def test_proponents_and_opponents_are_those_of_exact_search(lab, tmp_path, unit_
         token_batch_size=96,
     )
     query = lab.query_of("q", (lab.random_sequences([12], seed=7)[0], 9, 1.0))
-    best, worst, recall = search_cells(index, model, (query,), k=3, unit_norm=unit_norm)
+    best, worst, recall, _ = search_cells(index, model, (query,), k=3, unit_norm=unit_norm)
     products = stored_products(index, model, (query,))
     values = products.dots[0]
     if unit_norm:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from whence.evidence.overlap import Span, words
+from whence.evidence.proponents import proponents
 from whence.records import Behavior, RunRecord, Scores
 from whence.report.data import FORMAT, page_data
 from whence.report.examples import Shown, length_limit
@@ -73,7 +74,7 @@ def test_lists_hold_the_first_different_texts_and_their_copies(record: RunRecord
     behavior = by_id(found, "memorized-000-norland")
     scores = record.scores[0]
     query = scores.query_ids.index(behavior["id"])
-    walk = [scores.example_ids[row] for row in scores.ranking(query)]
+    walk = [scores.example_ids[row] for row in proponents(scores, query)]
     expected: dict[str, list[str]] = {}
     for example_id in walk:
         if texts[example_id] not in expected and len(expected) == record.top_k:

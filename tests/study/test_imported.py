@@ -209,7 +209,7 @@ def test_the_page_and_the_commands_know_what_was_imported(run, tmp_path) -> None
     assert [scores.method for scores in record.scores] == ["bm25", "theirs"]
     assert "theirs" in write_report(run).read_text(encoding="utf-8")
     found = show_behavior(run, QUERIES[0], method="theirs", k=5)
-    assert [hit["id"] for hit in found["proponents"]] == ["d6", "d5"]
+    assert [hit.id for hit in found.hits.proponents] == ["d6", "d5"]
     import_scores(run, path, method="theirs", orientation="lower")
     again = load_run(run, manifest={}).scores
     assert len(again) == 2

@@ -37,7 +37,7 @@ def test_a_study_becomes_a_page_with_a_manifest(finished: Path) -> None:
 
 
 def test_only_what_the_model_shows_is_attributed(finished: Path) -> None:
-    verdicts = {row["behavior"]: row["verdict"] for row in show_verdicts(finished)}
+    verdicts = {v.behavior_id: v.verdict for v in show_verdicts(finished)}
     assert verdicts["fact/france"] == "shown"
     assert verdicts["fact/false"] == "not shown"
     record = load_run(finished, manifest={})
@@ -47,10 +47,10 @@ def test_only_what_the_model_shows_is_attributed(finished: Path) -> None:
 
 
 def test_the_top_proponent_of_a_memorized_passage_is_the_passage(finished: Path) -> None:
-    found = show_behavior(finished, "memorized/herons", method="gradient_cosine", k=3)
-    assert found["proponents"][0]["subset"] == "passage"
-    assert found["proponents"][0]["rank"] == 1
-    ranks = [hit["rank"] for hit in found["opponents"]]
+    found = show_behavior(finished, "memorized/herons", method="gradient_cosine", k=3).hits
+    assert found.proponents[0].subset == "passage"
+    assert found.proponents[0].rank == 1
+    ranks = [hit.rank for hit in found.opponents]
     assert ranks == sorted(ranks, reverse=True)
 
 
@@ -170,12 +170,12 @@ def test_the_summary_counts_what_the_verdicts_say(finished: Path) -> None:
 
 
 def test_the_tokens_of_a_proponent_sum_up_to_its_inner_product(finished: Path) -> None:
-    found = show_behavior(finished, "memorized/herons", method="gradient_dot", k=2)["proponents"]
-    split = token_parts(finished, "memorized/herons", [hit["id"] for hit in found])
+    found = show_behavior(finished, "memorized/herons", method="gradient_dot", k=2).hits.proponents
+    split = token_parts(finished, "memorized/herons", [hit.id for hit in found])
     for hit in found:
-        parts = split[hit["id"]]
-        assert sum(part.part for part in parts) == pytest.approx(hit["score"], rel=1e-4)
-        assert "".join(part.text for part in parts).split() == hit["text"].split()
+        parts = split[hit.id]
+        assert sum(part.part for part in parts) == pytest.approx(hit.score, rel=1e-4)
+        assert "".join(part.text for part in parts).split() == hit.text.split()
     with pytest.raises(SettingsError, match="no example `d999`"):
         token_parts(finished, "memorized/herons", ["d999"])
     with pytest.raises(SettingsError, match="no behavior `x`"):
@@ -187,14 +187,14 @@ def test_the_layers_of_a_proponent_sum_up_to_its_inner_product(
 ) -> None:
     from whence.cli import make_app
 
-    found = show_behavior(finished, "memorized/herons", method="gradient_dot", k=2)["proponents"]
+    found = show_behavior(finished, "memorized/herons", method="gradient_dot", k=2).hits.proponents
     command = ["show", str(finished), "--behavior", "memorized/herons", "--method", "gradient_dot"]
     make_app()([*command, "--top-k", "2", "--modules", "--json"], result_action="return_value")
     said = json.loads(capsys.readouterr().out.splitlines()[-1])["modules"]
-    assert list(said) == [hit["id"] for hit in found]
+    assert list(said) == [hit.id for hit in found]
     for hit in found:
-        assert sum(said[hit["id"]].values()) == pytest.approx(hit["score"], rel=1e-4)
-        assert len(said[hit["id"]]) == 8
+        assert sum(said[hit.id].values()) == pytest.approx(hit.score, rel=1e-4)
+        assert len(said[hit.id]) == 8
 
 
 def test_a_contrast_that_is_none_is_said(tiny: Path) -> None:

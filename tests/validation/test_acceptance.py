@@ -14,6 +14,7 @@ import torch
 from whence import testbed
 from whence.behaviors import make_query
 from whence.behaviors.measure import measure_own
+from whence.evidence import opponents, proponents
 from whence.gradients import streamed_products
 from whence.methods import FINAL, Inputs, score
 from whence.models import coverage
@@ -179,7 +180,7 @@ def test_a10_one_small_step_on_the_top_proponent_lowers_the_query_s_loss(
     nano, queries, scores, method
 ):
     requests = [
-        Request(q.id, (int(scores[method].ranking(row)[0]),), (q.id,))
+        Request(q.id, (int(proponents(scores[method], row, k=1)[0]),), (q.id,))
         for row, q in enumerate(queries)
     ]
     small = StepSettings(optimizer="sgd", learning_rate=1e-2)
@@ -191,7 +192,7 @@ def test_a10_one_small_step_on_the_top_proponent_lowers_the_query_s_loss(
 def test_a10_and_on_the_top_opponent_raises_it(nano, queries, scores):
     dots = scores["gradient_dot"]
     requests = [
-        Request(q.id, (int(dots.ranking(row)[-1]),), (q.id,))
+        Request(q.id, (int(opponents(dots, row, k=1)[0]),), (q.id,))
         for row, q in enumerate(queries)
         if np.nanmin(dots.values[row]) < 0
     ]

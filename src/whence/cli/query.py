@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from whence.cli.console import Json, answer, printable, progress, table
+from whence.cli.console import Json, answer, progress
+from whence.cli.hits import hits_json, hits_text
 
 
 def query(
@@ -35,14 +36,16 @@ def query(
     approximate
         Search with FAISS where the index is large, and say how much of the best that finds.
     top_k
-        How many proponents and opponents to show.
+        How many proponents, and how many opponents, to show at most.
     """
+    from whence.evidence import check_count
     from whence.gradients import open_index
     from whence.records import Behavior
     from whence.settings import ModelSettings
     from whence.study.index import index_model, query_index
     from whence.study.inputs import open_model
 
+    check_count(top_k)
     opened = open_index(index)
     loaded = (
         open_model(ModelSettings(name=model, revision=revision)) if model else index_model(opened)
@@ -54,7 +57,7 @@ def query(
         completion=completion,
         alternatives=(alternative,) if alternative else (),
     )
-    best, worst, recall = query_index(
+    found = query_index(
         opened,
         loaded,
         behavior,
@@ -64,31 +67,21 @@ def query(
         k=top_k,
         progress=progress(),
     )
-    found = "exact"
-    if recall is not None:
-        found = f"approximate; recall@10 {recall:.3f}, with some of the index's own rows as queries"
-    header = ("rank", "score", "id", "subset", "position", "text")
-    rows = [
-        (
-            str(hit.rank),
-            f"{hit.score:+.4f}",
-            printable(hit.id, width=32),
-            hit.subset or "—",
-            "—" if hit.position is None else str(hit.position),
-            printable(hit.text or "", width=80),
+    search = "exact"
+    if found.recall is not None:
+        search = (
+            f"approximate; recall@10 {found.recall:.3f}, with some of the index's own rows as "
+            "queries"
         )
-        for hit in best + worst
-    ]
+    columns = ("rank", "score", "id", "subset", "position", "text")
     answer(
         {
             "index": str(index),
             "method": method,
             "orientation": "higher is more helpful",
-            "proponents": [hit._asdict() for hit in best],
-            "opponents": [hit._asdict() for hit in worst],
-            "recall_at_10": recall,
+            **hits_json(found),
+            "recall_at_10": found.recall,
         },
-        f"Proponents\n{table(rows[: len(best)], header)}\n\n"
-        f"Opponents\n{table(rows[len(best) :], header)}\n\nSearch: {found}.",
+        f"{hits_text(found, by='', columns=columns)}\n\nSearch: {search}.",
         json_line=json,
     )

@@ -1,9 +1,9 @@
 """`whence show`: what did a run find?"""
 
 from pathlib import Path
-from typing import Any
 
 from whence.cli.console import Json, answer, printable, progress, table
+from whence.cli.hits import hits_json, hits_text, nothing
 
 
 def show(
@@ -27,7 +27,7 @@ def show(
     method
         Whose ranking to print.
     top_k
-        How many proponents and opponents to print.
+        How many proponents, and how many opponents, to print at most.
     tokens
         Print which tokens of the proponents carry the inner product; the model is run again.
     modules
@@ -36,45 +36,50 @@ def show(
     from whence.study.show import show_behavior, show_verdicts
 
     if behavior is None:
-        rows = show_verdicts(run)
+        verdicts = [
+            {"behavior": v.behavior_id, "kind": v.kind, "verdict": v.verdict, "reason": v.reason}
+            for v in show_verdicts(run)
+        ]
         cells = [
             (row["verdict"], row["kind"], row["behavior"], printable(row["reason"], width=110))
-            for row in rows
+            for row in verdicts
         ]
         text = table(cells, ("verdict", "kind", "behavior", "reason"))
-        answer({"run": str(run), "behaviors": rows}, text, json_line=json)
+        answer({"run": str(run), "behaviors": verdicts}, text, json_line=json)
         return
     found = show_behavior(run, behavior, method=method, k=top_k)
+    ids = [hit.id for hit in found.hits.proponents]
+    if not ids and (tokens or modules):
+        empty = {"behavior": behavior, "tokens" if tokens else "modules": {}}
+        answer(empty, nothing("positive"), json_line=json)
+        return
     if tokens:
-        _print_tokens(run, found, json_line=json)
+        _print_tokens(run, behavior, ids, json_line=json)
         return
     if modules:
-        _print_modules(run, found, json_line=json)
+        _print_modules(run, behavior, ids, json_line=json)
         return
-    header = ("rank", "score", "id", "subset", "labels", "text")
-    parts = [f"{found['behavior']}: {found['verdict']}. {found['reason']}"]
-    for side in ("proponents", "opponents"):
-        cells = [
-            (
-                str(hit["rank"]),
-                f"{hit['score']:+.4f}",
-                printable(hit["id"], width=32),
-                hit["subset"] or "—",
-                printable(", ".join(hit["labels"]) or "—", width=40),
-                printable(hit["text"], width=80),
-            )
-            for hit in found[side]
-        ]
-        parts.append(f"{side.capitalize()} by {method}\n{table(cells, header)}")
-    answer(found, "\n\n".join(parts), json_line=json)
+    verification = found.verification
+    values = {
+        "behavior": behavior,
+        "kind": verification.kind,
+        "verdict": verification.verdict,
+        "reason": verification.reason,
+        "method": method,
+        "orientation": "higher is more helpful",
+        **hits_json(found.hits),
+    }
+    columns = ("rank", "score", "id", "subset", "labels", "text")
+    head = f"{behavior}: {verification.verdict}. {verification.reason}"
+    lists = hits_text(found.hits, by=f" by {method}", columns=columns)
+    answer(values, f"{head}\n\n{lists}", json_line=json)
 
 
-def _print_tokens(run: Path, found: dict[str, Any], *, json_line: bool) -> None:
+def _print_tokens(run: Path, behavior: str, ids: list[str], *, json_line: bool) -> None:
     """Prints each proponent's tokens, the strongest first."""
     from whence.study.tokens import token_parts
 
-    ids = [hit["id"] for hit in found["proponents"]]
-    split = token_parts(run, found["behavior"], ids, progress=progress())
+    split = token_parts(run, behavior, ids, progress=progress())
     blocks = []
     for example_id, parts in split.items():
         strongest = sorted(range(len(parts)), key=lambda place: -abs(parts[place].part))[:12]
@@ -86,18 +91,17 @@ def _print_tokens(run: Path, found: dict[str, Any], *, json_line: bool) -> None:
         head = f"{example_id}: inner product {total:+.4g} nats over {len(parts)} tokens"
         blocks.append(f"{head}\n{table(cells, ('position', 'part', 'token'))}")
     value = {
-        "behavior": found["behavior"],
+        "behavior": behavior,
         "tokens": {name: [part._asdict() for part in parts] for name, parts in split.items()},
     }
     answer(value, "\n\n".join(blocks), json_line=json_line)
 
 
-def _print_modules(run: Path, found: dict[str, Any], *, json_line: bool) -> None:
+def _print_modules(run: Path, behavior: str, ids: list[str], *, json_line: bool) -> None:
     """Prints each proponent's part in every layer, and the sum over proponents."""
     from whence.study.tokens import module_parts
 
-    ids = [hit["id"] for hit in found["proponents"]]
-    split = module_parts(run, found["behavior"], ids, progress=progress())
+    split = module_parts(run, behavior, ids, progress=progress())
     names = list(next(iter(split.values()), {}))
     sums = {name: sum(parts[name] for parts in split.values()) for name in names}
     rows = {**split, "all of these": sums}
@@ -105,4 +109,4 @@ def _print_modules(run: Path, found: dict[str, Any], *, json_line: bool) -> None
     cells.append(("sum", *(f"{sum(parts.values()):+.4g}" for parts in rows.values())))
     header = ("layer", *(printable(name, width=24) for name in rows))
     text = f"Inner products in nats, by layer\n{table(cells, header)}"
-    answer({"behavior": found["behavior"], "modules": split}, text, json_line=json_line)
+    answer({"behavior": behavior, "modules": split}, text, json_line=json_line)

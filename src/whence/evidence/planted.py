@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from whence.behaviors import intervals
-from whence.evidence.proponents import proponents
+from whence.evidence.proponents import ranking
 from whence.records import Behavior, Interval, Scores, Verdict, Verification
 from whence.settings import KINDS, Kind
 
@@ -109,7 +109,7 @@ def gold_rate(
 
 
 def gold_places(scores: Scores, query: int, gold: "NDArray[np.int64]") -> "NDArray[np.int64]":
-    """Finds the places of some examples among a query's proponents.
+    """Finds the places of some examples in a query's ranking.
 
     Args:
         scores: One method's scores.
@@ -117,11 +117,11 @@ def gold_places(scores: Scores, query: int, gold: "NDArray[np.int64]") -> "NDArr
         gold: The rows of the examples.
 
     Returns:
-        Places counted from 1, ties in corpus order; 0 for an example that the method does not name.
+        Places counted from 1, ties in corpus order; 0 for an example without a rank.
     """
     import numpy as np
 
-    order = proponents(scores, query)
+    order = ranking(scores, query)
     places = np.zeros(scores.values.shape[1], dtype=np.int64)
     places[order] = np.arange(1, len(order) + 1)
     return places[gold]

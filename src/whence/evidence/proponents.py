@@ -1,41 +1,62 @@
-"""Which examples does a method name for a query, and at which rank?
+"""Proponents and opponents of a query, and the ranks of examples.
 
-Every count over proponents goes through these functions, so that ties, undefined scores and
-scores that say nothing are treated in one way.
+Every list of hits, and every count over proponents, goes through these functions, so that ties,
+undefined scores and zeros are treated in one way:
+
+- a proponent has a positive score, an opponent a negative one; an example whose score is 0 or
+  undefined is neither;
+- among equal scores the order is that of the corpus, and they share a rank;
+- an infinite score, which is a sum that left the range of float32, is undefined.
 """
 
 from typing import TYPE_CHECKING
 
-from whence.records import Scores
+from whence.errors import SettingsError
+from whence.records import Corpus, Hit, Hits, Scores
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-def says_something(scores: Scores, query: int) -> "NDArray[np.bool_]":
-    """Tells which examples a method's scores order at all.
+def hits(scores: Scores, query: int, corpus: Corpus, k: int, *, num_unseen: int = 0) -> Hits:
+    """Lists the proponents and opponents of a query, with what the corpus knows of them.
 
     Args:
         scores: One method's scores.
         query: The row of the query in `scores.values`.
+        corpus: The corpus that holds the scored examples.
+        k: How many proponents, and how many opponents, at most.
+        num_unseen: Of a search that scores only the best and the worst examples: how many have a
+            score in between. They count in the opponents' ranks.
 
     Returns:
-        False where a score is undefined, and where it is exactly 0 and no score of the query is
-        negative: BM25 and n-gram overlap say with it that nothing is shared, so that the order
-        among such examples is none.
-    """
-    import numpy as np
+        At most `k` of each; fewer where fewer scores are positive or negative.
 
-    values = scores.values[query]
-    defined = ~np.isnan(values)
-    if not (values[defined] < 0).any():
-        defined &= values != 0
-    return defined
+    Raises:
+        SettingsError: `k` is less than 1.
+    """
+    check_count(k)
+    return Hits(
+        _records(scores, query, proponents(scores, query, k=k), corpus, num_above=0),
+        _records(scores, query, opponents(scores, query, k=k), corpus, num_above=num_unseen),
+    )
+
+
+def check_count(k: int) -> None:
+    """Refuses a number of hits that lists nothing.
+
+    Raises:
+        SettingsError: `k` is less than 1.
+    """
+    if k < 1:
+        raise SettingsError(
+            f"{k} is no number of examples to list.", "Choose 1 or more with `--top-k` or `k`."
+        )
 
 
 def proponents(scores: Scores, query: int, *, k: int | None = None) -> "NDArray[np.int64]":
-    """Picks the examples with the highest scores.
+    """Selects the examples with the highest positive scores.
 
     Args:
         scores: One method's scores.
@@ -43,17 +64,16 @@ def proponents(scores: Scores, query: int, *, k: int | None = None) -> "NDArray[
         k: How many at most; all by default.
 
     Returns:
-        Rows of examples, best first; ties keep corpus order. Examples whose score says
-        nothing are left out. May be shorter than `k`, or empty.
+        Rows of examples, best first; ties keep corpus order. Empty where no score is positive.
     """
     import numpy as np
 
-    rows = np.flatnonzero(says_something(scores, query))
-    return _largest(scores.values[query], rows, k)
+    values = scores.values[query]
+    return _largest(values, np.flatnonzero(np.isfinite(values) & (values > 0)), k)
 
 
 def opponents(scores: Scores, query: int, *, k: int | None = None) -> "NDArray[np.int64]":
-    """Picks the examples with the most negative scores.
+    """Selects the examples with the most negative scores.
 
     Args:
         scores: One method's scores.
@@ -62,12 +82,30 @@ def opponents(scores: Scores, query: int, *, k: int | None = None) -> "NDArray[n
 
     Returns:
         Rows of examples, most negative first; ties keep corpus order. Empty where no score is
-        negative: a method without signs names no opponents.
+        negative: a method without signs has no opponents.
     """
     import numpy as np
 
     values = scores.values[query]
-    return _largest(-values, np.flatnonzero(values < 0), k)
+    return _largest(-values, np.flatnonzero(np.isfinite(values) & (values < 0)), k)
+
+
+def ranking(scores: Scores, query: int, *, k: int | None = None) -> "NDArray[np.int64]":
+    """Orders the examples that have a rank, whatever the sign of their score.
+
+    Args:
+        scores: One method's scores.
+        query: The row of the query in `scores.values`.
+        k: How many at most; all by default.
+
+    Returns:
+        Rows of examples, best first; ties keep corpus order. For comparing rankings as a whole;
+        its first rows are proponents only where their scores are positive.
+    """
+    import numpy as np
+
+    values = scores.values[query]
+    return _largest(values, np.flatnonzero(_is_ranked(values)), k)
 
 
 def ranks(
@@ -82,22 +120,60 @@ def ranks(
 
     Returns:
         1 for the highest score; equal scores share the best rank of theirs, as in sports. 0 stands
-        for an example whose score says nothing, which has no rank.
+        for an example without a rank: its score is undefined, or 0 in a query without negative
+        scores.
     """
     import numpy as np
 
     values = scores.values[query]
-    chosen = slice(None) if rows is None else rows
-    ascending = np.sort(values[~np.isnan(values)])
-    num_greater = len(ascending) - np.searchsorted(ascending, values[chosen], side="right")
-    says = says_something(scores, query)[chosen]
-    return np.where(says, num_greater + 1, 0).astype(np.int64)
+    selected = slice(None) if rows is None else rows
+    ascending = np.sort(values[np.isfinite(values)])
+    num_greater = len(ascending) - np.searchsorted(ascending, values[selected], side="right")
+    return np.where(_is_ranked(values)[selected], num_greater + 1, 0).astype(np.int64)
+
+
+def _is_ranked(values: "NDArray[np.float32]") -> "NDArray[np.bool_]":
+    """Marks the examples that a query's scores order.
+
+    Where no score is negative, a 0 is left out: BM25 and n-gram overlap give it to every example
+    that shares nothing with the query, so that there is no order among these.
+    """
+    import numpy as np
+
+    ranked = np.isfinite(values)
+    if not (values[ranked] < 0).any():
+        ranked &= values != 0
+    return ranked
+
+
+def _records(
+    scores: Scores, query: int, rows: "NDArray[np.int64]", corpus: Corpus, *, num_above: int
+) -> tuple[Hit, ...]:
+    ids = [scores.example_ids[row] for row in rows]
+    return tuple(
+        Hit(
+            rank=int(rank) + num_above,
+            score=float(scores.values[query, row]),
+            id=found["id"],
+            subset=found["subset"],
+            position=found["position"],
+            labels=tuple(found["labels"] or ()),
+            text=found["text"],
+        )
+        for row, rank, found in zip(
+            rows, ranks(scores, query, rows=rows), corpus.records(corpus.rows(ids)), strict=True
+        )
+    )
 
 
 def _largest(
     values: "NDArray[np.float32]", rows: "NDArray[np.int64]", k: int | None
 ) -> "NDArray[np.int64]":
-    """Picks the k of some rows with the largest values; sorts only those that may be among them."""
+    """Selects the k of some rows with the largest values; sorts only those that may be among them.
+
+    The partition finds the k-th largest value, and every row that reaches it is sorted: all its
+    ties take part, so that the corpus order among them holds.
+    """
     import numpy as np
 
     if k is not None and k < len(rows):

@@ -46,6 +46,15 @@ class Nearest(NamedTuple):
     scores: "list[Float[np.ndarray, ' found']]"
 
 
+class Search(NamedTuple):
+    """What a search of some queries finds; see `search_cells`."""
+
+    best: Nearest
+    worst: Nearest
+    recall: float
+    num_scored: int
+
+
 @dataclass(frozen=True)
 class Cells:
     """An index's rows in cells. `recall` was measured at `RECALL_AT`, with `num_probed` cells."""
@@ -126,12 +135,13 @@ def search_cells(
     k: int,
     unit_norm: bool,
     progress: Progress = SILENT,
-) -> tuple[Nearest, Nearest, float]:
-    """Finds the proponents and the opponents of some queries in the cells of an index.
+) -> Search:
+    """Finds the rows with the highest and with the lowest scores in the cells of an index.
 
     Returns:
-        The rows with the highest scores, best first; those with the lowest, lowest first; and the
-        recall that was measured.
+        The rows with the highest scores, best first, whatever their sign; those with the lowest,
+        lowest first; the recall that was measured; and how many examples have a score at all,
+        since a gradient of zero is in no cell.
 
     Raises:
         WhenceError: As of `open_cells` and `asked_rows`.
@@ -140,7 +150,8 @@ def search_cells(
     asked, _ = asked_rows(index, model, queries)
     worst = cells.nearest(-asked, k=k)
     opposed = Nearest(worst.rows, [-scores for scores in worst.scores])
-    return cells.nearest(asked, k=k), opposed, cells.recall
+    best = cells.nearest(asked, k=k)
+    return Search(best, opposed, cells.recall, int(cells.searcher.ntotal))
 
 
 def _sort_into_cells(faiss: Any, index: Index, unit_norm: bool, progress: Progress) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 from whence.errors import IndexFormatError, SettingsError
 from whence.progress import SILENT, Progress
-from whence.records import Behavior, Corpus, LoadedModel, Plan
+from whence.records import Behavior, Corpus, Hits, LoadedModel, Plan, Query, Scores
 from whence.settings import AttributionSettings, ModelSettings
 from whence.study import inputs as sources
 
@@ -20,28 +20,6 @@ if TYPE_CHECKING:
 
 
 Quantized = Literal["int8", "int4"]
-
-
-class Hit(NamedTuple):
-    """One example that an index answers with; a higher score is more helpful."""
-
-    rank: int
-    score: float
-    id: str
-    subset: str | None
-    position: int | None
-    text: str | None
-
-
-class Answered(NamedTuple):
-    """What an index says about one behavior: the best first, and the worst first.
-
-    `recall` says how much an approximate search finds, at ten; None where the search was exact.
-    """
-
-    proponents: list[Hit]
-    opponents: list[Hit]
-    recall: float | None
 
 
 class Building(NamedTuple):
@@ -199,32 +177,36 @@ def query_index(
     approximate: bool = False,
     k: int = 10,
     progress: Progress = SILENT,
-) -> Answered:
-    """Asks an index about one behavior.
+) -> Hits:
+    """Searches an index for the examples tied to one behavior.
 
     Args:
         index: The index.
         model: The model it was made with.
         behavior: The prompt, the completion and, for a contrast, an alternative.
         method: `gradient_cosine` or `gradient_dot`.
-        contrast: Ask why the completion rather than the first alternative.
+        contrast: Attribute the log-odds of the completion against the first alternative.
         approximate: Search with FAISS where the index is large (`MIN_ROWS`): most of the best
             examples are found, with their exact scores, without reading the whole index.
-        k: How many proponents and opponents to return.
+        k: How many proponents, and how many opponents, at most.
         progress: Who watches.
 
     Returns:
-        The `k` best proponents, best first, and the `k` strongest opponents, strongest first. Ranks
-        are among all examples; of an approximate search, what is missed does not count.
+        At most `k` proponents and opponents; a higher score means that a small step of training on
+        the example lowers the query's loss. Ranks are among all examples; of an approximate search,
+        what is missed does not count, and `recall` is set.
 
     Raises:
-        WhenceError: The index does not fit the model, or the behavior gives no gradient.
+        WhenceError: The index does not fit the model, the behavior gives no gradient, or `k` is
+            less than 1.
     """
     from whence.behaviors import make_query
+    from whence.evidence import check_count, hits
     from whence.gradients import stored_products
-    from whence.gradients.approximate import MIN_ROWS, search_cells
+    from whence.gradients.approximate import MIN_ROWS
     from whence.methods import FINAL, Inputs, score
 
+    check_count(k)
     if contrast and not behavior.alternatives:
         raise SettingsError(
             "A contrast needs an alternative, and there is none.", "Name one with `--alternative`."
@@ -233,50 +215,42 @@ def query_index(
         behavior, model.tokenizer, contrast=contrast, context_length=model.context_length
     )
     if approximate and index.num_examples >= MIN_ROWS:
-        best, worst, recall = search_cells(
-            index,
-            model,
-            (query,),
-            k=k,
-            unit_norm=method == "gradient_cosine",
-            progress=progress,
-        )
-        return Answered(
-            _hits(index.corpus, best.rows[0], best.scores[0], 1, 1),
-            _hits(index.corpus, worst.rows[0], worst.scores[0], index.num_examples, -1),
-            recall,
-        )
+        return _approximate_hits(index, model, query, method=method, k=k, progress=progress)
     products = stored_products(index, model, (query,), progress=progress)
-    corpus = index.corpus
     scores = score(
         method,
         Inputs(
             queries=(query,),
-            corpus=corpus,
+            corpus=index.corpus,
             model=model,
             products={FINAL: products},
             settings=AttributionSettings(),
         ),
     )
-    ranking = scores.ranking(0)
-    rows, values = ranking[:k], scores.values[0]
-    best = _hits(corpus, rows, values[rows], 1, 1)
-    rows = ranking[::-1][:k]
-    worst = _hits(corpus, rows, values[rows], len(ranking), -1)
-    return Answered(best, worst, None)
+    return hits(scores, 0, index.corpus, k)
 
 
-def _hits(corpus: Corpus, rows, values, first: int, step: int) -> list[Hit]:
-    """Says what the examples of some rows are; their ranks count from `first` by `step`."""
-    records = corpus.records([int(row) for row in rows])
-    return [
-        Hit(
-            rank=first + step * place,
-            score=float(value),
-            id=record["id"],
-            subset=record.get("subset"),
-            position=record.get("position"),
-            text=record.get("text"),
-        )
-        for place, (value, record) in enumerate(zip(values, records, strict=True))
-    ]
+def _approximate_hits(
+    index: "Index", model: LoadedModel, query: Query, *, method: str, k: int, progress: Progress
+) -> Hits:
+    """Lists the best and the worst examples that an approximate search finds."""
+    import numpy as np
+
+    from whence.evidence import hits
+    from whence.gradients.approximate import search_cells
+
+    found = search_cells(
+        index,
+        model,
+        (query,),
+        k=min(k, index.num_examples),
+        unit_norm=method == "gradient_cosine",
+        progress=progress,
+    )
+    # An example that was not found has no score, so that it is no hit of the exact rule either.
+    values = np.full((1, index.num_examples), np.nan, dtype=np.float32)
+    for nearest in (found.best, found.worst):
+        values[0, nearest.rows[0]] = nearest.scores[0]
+    scores = Scores(method, (query.id,), index.corpus.ids, values)
+    num_unseen = found.num_scored - int(np.isfinite(values).sum())
+    return hits(scores, 0, index.corpus, k, num_unseen=num_unseen)._replace(recall=found.recall)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from whence.errors import SettingsError
 from whence.evidence.agreement import jaccard_at_k
-from whence.evidence.proponents import proponents
+from whence.evidence.proponents import ranking
 from whence.records import Scores
 from whence.validation.statistics import Estimate, mean_estimate
 
@@ -77,14 +77,14 @@ def rank_biased_overlap(
         depth: How far down is looked.
 
     Returns:
-        In [0, 1], extrapolated beyond the depth; NaN where either names no example.
+        In [0, 1], extrapolated beyond the depth; NaN where either ranks no example.
 
     Source:
         Webber, Moffat and Zobel, "A Similarity Measure for Indefinite Rankings", ACM TOIS 2010,
         equation 23.
     """
-    first = proponents(a, query, k=depth).tolist()
-    second = proponents(b, query, k=depth).tolist()
+    first = ranking(a, query, k=depth).tolist()
+    second = ranking(b, query, k=depth).tolist()
     depth = min(len(first), len(second))
     if not depth:
         return float("nan")

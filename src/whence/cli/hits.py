@@ -1,0 +1,49 @@
+"""Proponents and opponents, printed as two tables or as JSON."""
+
+from collections.abc import Callable
+from typing import Any
+
+from whence.cli.console import printable, table
+from whence.records import Hit, Hits
+
+COLUMNS: dict[str, Callable[[Hit], str]] = {
+    "rank": lambda hit: str(hit.rank),
+    "score": lambda hit: f"{hit.score:+.4f}",
+    "id": lambda hit: printable(hit.id, width=32),
+    "subset": lambda hit: printable(hit.subset or "—", width=32),
+    "position": lambda hit: "—" if hit.position is None else str(hit.position),
+    "labels": lambda hit: printable(", ".join(hit.labels) or "—", width=40),
+    "text": lambda hit: printable(hit.text or "", width=80),
+}
+
+
+def hits_json(found: Hits) -> dict[str, list[dict[str, Any]]]:
+    """Lays hits out for `--json`: each list with one object per hit."""
+    return {
+        "proponents": [hit._asdict() for hit in found.proponents],
+        "opponents": [hit._asdict() for hit in found.opponents],
+    }
+
+
+def hits_text(found: Hits, *, by: str, columns: tuple[str, ...]) -> str:
+    """Lays hits out for a terminal, each list under its heading.
+
+    Args:
+        found: The hits.
+        by: What made the list, such as ` by bm25`; part of the headings.
+        columns: Names out of `COLUMNS`.
+    """
+    lists = (
+        ("Proponents", "positive", found.proponents),
+        ("Opponents", "negative", found.opponents),
+    )
+    parts: list[str] = []
+    for name, sign, rows in lists:
+        cells = [tuple(COLUMNS[column](hit) for column in columns) for hit in rows]
+        parts.append(f"{name}{by}\n{table(cells, columns) if cells else nothing(sign)}")
+    return "\n\n".join(parts)
+
+
+def nothing(sign: str) -> str:
+    """Words an empty list of hits."""
+    return f"None: no example has a {sign} score."

@@ -1,0 +1,193 @@
+"""`show`, `query`, the API, `--json` and the page name the same examples in the same order."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tests.report.conftest import corpus_of, plausible
+
+import whence
+from whence.errors import SettingsError
+from whence.evidence import hits
+from whence.records import Corpus, RunRecord, Scores
+from whence.report.data import page_data
+
+NAN, INF = float("nan"), float("inf")
+K = 3
+VECTORS = {
+    "a search that finds little": [3, 0, 0, 2, 0, NAN],
+    "ties": [1, 2, 2, 1, -1, -1, 2, 2, -1, -1],
+    "ties of all": [2, 2, 2, 2, 2, 2],
+    "zeros between signs": [0, 1, -1, 0, 0, 0],
+    "undefined": [NAN, 1, NAN, -2, 0.5, NAN],
+    "all undefined": [NAN, NAN, NAN],
+    "all zero": [0, 0, 0, 0],
+    "all positive": [0.5, 0.25, 0.125, 1, 2, 4],
+    "all negative": [-0.5, -0.25, -0.125, -1, -2, -4],
+    "fewer positive than k": [-1, -2, 3, -4, -5, -6, -7],
+    "left the range": [INF, 1, -INF, -1, 2, -2],
+}
+
+
+def oracle(values: list[float]) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """Ids with ranks, by sorting everything and counting by hand."""
+    known = {row: v for row, v in enumerate(values) if v == v and abs(v) != INF}
+
+    def named(rows: list[int]) -> list[tuple[str, int]]:
+        return [(f"d{r}", 1 + sum(v > known[r] for v in known.values())) for r in rows[:K]]
+
+    return (
+        named(sorted((r for r, v in known.items() if v > 0), key=lambda r: (-known[r], r))),
+        named(sorted((r for r, v in known.items() if v < 0), key=lambda r: (known[r], r))),
+    )
+
+
+def corpus(num: int) -> Corpus:
+    return corpus_of([f"d{i}" for i in range(num)], [f"text number {i}" for i in range(num)])
+
+
+def make_record(values: list[float], method: str) -> RunRecord:
+    base = plausible(per_kind=1, num_examples=5, methods=(), attribute_all=True)
+    documents = corpus(len(values))
+    behavior = base.behaviors[0]
+    scores = Scores(
+        method, (behavior.id,), documents.ids, np.array([values], dtype=np.float32), {}, 0.0
+    )
+    return replace(
+        base, behaviors=(behavior,), corpus=documents, scores=(scores,), gold={}, top_k=K
+    )
+
+
+Named = tuple[list[tuple[str, int]], list[tuple[str, int]]]
+
+
+def of_json(printed: str) -> Named:
+    found = json.loads(printed.splitlines()[-1])
+    first, second = found["proponents"], found["opponents"]
+    return [(h["id"], h["rank"]) for h in first], [(h["id"], h["rank"]) for h in second]
+
+
+@pytest.fixture
+def run_command(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    from whence.cli import app
+
+    def run(*arguments: str) -> str:
+        capsys.readouterr()
+        app(list(arguments), result_action="return_value")
+        return capsys.readouterr().out
+
+    return run
+
+
+def printed_ids(text: str) -> tuple[list[str], list[str]]:
+    first, second = text.split("Proponents")[1].split("Opponents")
+    ids = [
+        [word for word in part.split() if word[0] == "d" and word[1:].isdigit()]
+        for part in (first, second)
+    ]
+    return ids[0], ids[1]
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_every_surface_names_the_same_examples_in_the_same_order(
+    name: str, monkeypatch: pytest.MonkeyPatch, run_command: Callable[..., str], tmp_path: Path
+) -> None:
+    values = VECTORS[name]
+    expected = oracle(values)
+    ids = tuple([example_id for example_id, _ in side] for side in expected)
+    record = make_record(values, "gradient_cosine")
+    behavior = record.behaviors[0]
+
+    found = hits(record.scores[0], 0, record.corpus, K)
+    assert tuple([(h.id, h.rank) for h in side] for side in found[:2]) == expected
+
+    monkeypatch.setattr("whence.study.show.load_run", lambda *_, **__: record)
+    monkeypatch.setattr("whence.study.show.read_manifest", lambda _: {})
+    show = ("show", str(tmp_path), "--behavior", behavior.id, "--top-k", str(K))
+    assert of_json(run_command(*show, "--json")) == expected
+    assert printed_ids(run_command(*show)) == ids
+
+    index = SimpleNamespace(corpus=record.corpus, num_examples=len(values))
+    model = SimpleNamespace(tokenizer=None, context_length=8)
+    query = SimpleNamespace(id=behavior.id)
+    monkeypatch.setattr("whence.behaviors.make_query", lambda *_, **__: query)
+    monkeypatch.setattr("whence.gradients.stored_products", lambda *_, **__: None)
+    monkeypatch.setattr("whence.methods.Inputs", lambda **_: None)
+    monkeypatch.setattr("whence.methods.score", lambda *_: record.scores[0])
+    answer = whence.query(index, model, behavior, k=K)  # pyright: ignore[reportArgumentType]
+    assert tuple([(h.id, h.rank) for h in side] for side in answer[:2]) == expected
+
+    monkeypatch.setattr("whence.gradients.open_index", lambda _: index)
+    monkeypatch.setattr("whence.study.index.index_model", lambda _: model)
+    ask = ("query", str(tmp_path), "--prompt", "a", "--completion", " b", "--top-k", str(K))
+    assert of_json(run_command(*ask, "--json")) == expected
+    assert printed_ids(run_command(*ask)) == ids
+
+    assert of_page(record) == expected
+
+
+def of_page(record: RunRecord) -> Named:
+    data = page_data(record)
+    behavior = data["behaviors"][0]
+    sides = [
+        [
+            (
+                data["examples"][behavior["shown"][entry["place"]]]["id"],
+                behavior["ranks"][entry["place"]][0],
+            )
+            for entry in behavior["methods"][0][side]
+        ]
+        for side in ("proponents", "opponents")
+    ]
+    return sides[0], sides[1]
+
+
+def test_an_approximate_search_obeys_the_same_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks at the best and the worst alone; ranks count what lies between as seen."""
+    from whence.gradients.approximate import Nearest, Search
+    from whence.study.index import query_index
+
+    values = np.array([-1, 4, 0.5, 0, 2, -3, 2, NAN, 0.25, -3], dtype=np.float32)
+    documents = corpus(len(values))
+    order = [int(row) for row in np.argsort(-values, kind="stable") if row != 7]
+    best, worst = np.array(order[:K]), np.array(order[::-1][:K])
+    monkeypatch.setattr(
+        "whence.gradients.approximate.search_cells",
+        lambda *_, **__: Search(
+            Nearest([best], [values[best]]), Nearest([worst], [values[worst]]), 0.97, 9
+        ),
+    )
+    monkeypatch.setattr("whence.gradients.approximate.MIN_ROWS", 1)
+    query = SimpleNamespace(id="q")
+    monkeypatch.setattr("whence.behaviors.make_query", lambda *_, **__: query)
+    index = SimpleNamespace(corpus=documents, num_examples=len(values))
+    model = SimpleNamespace(tokenizer=None, context_length=8)
+    behavior = plausible(per_kind=1, num_examples=5, methods=()).behaviors[0]
+    found = query_index(
+        index,  # pyright: ignore[reportArgumentType]
+        model,  # pyright: ignore[reportArgumentType]
+        behavior,
+        approximate=True,
+        k=K,
+    )
+    expected = oracle(values.tolist())
+    assert tuple([(h.id, h.rank) for h in side] for side in found[:2]) == expected
+    assert found.recall == 0.97
+
+
+@pytest.mark.parametrize("k", [0, -3])
+@pytest.mark.parametrize("command", ["show", "query"])
+def test_a_number_of_hits_below_one_is_refused_before_any_work(
+    k: int, command: str, tmp_path: Path, run_command: Callable[..., str]
+) -> None:
+    rest = {"show": ("--behavior", "x"), "query": ("--prompt", "a", "--completion", "b")}[command]
+    with pytest.raises(SettingsError, match=f"{k} is no number of examples"):
+        run_command(command, str(tmp_path / "nowhere"), *rest, "--top-k", str(k))
+
+
+def test_no_rows_have_no_records() -> None:
+    assert list(corpus(3).records([])) == []
