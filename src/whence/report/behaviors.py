@@ -9,12 +9,12 @@ from whence.evidence.proponents import opponents, proponents, ranks
 from whence.records import Behavior, RunRecord, Scores, Verification
 from whence.report.encode import significant
 from whence.report.examples import Shown
+from whence.report.histogram import histogram
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_NUM_BINS = 48
 # How many exact copies of a shown text are listed by id.
 _NUM_COPIES_LISTED = 20
 # A list walks past exact copies of what it shows, but not through a whole corpus of them.
@@ -108,7 +108,7 @@ def behavior_data(behavior: Behavior, asked: Asked) -> dict[str, Any]:
             else {
                 "proponents": [_entry(e, place, vector, record) for e in pair[0]],
                 "opponents": [_entry(e, place, vector, record) for e in pair[1]],
-                **_histogram(record.scores[m].values[query]),
+                **_scored(record.scores[m].values[query]),
             }
             for m, (vector, pair, query) in enumerate(zip(vectors, lists, queries, strict=True))
         ],
@@ -204,21 +204,9 @@ def _verification(verification: Verification) -> dict[str, Any]:
     }
 
 
-def _histogram(values: "NDArray[np.float32]") -> dict[str, Any]:
-    import numpy as np
-
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return {"num_scored": 0, "histogram": None}
-    counts, edges = np.histogram(finite, bins=_NUM_BINS)
-    return {
-        "num_scored": len(finite),
-        "histogram": {
-            "low": significant(float(edges[0])),
-            "high": significant(float(edges[-1])),
-            "counts": counts.tolist(),
-        },
-    }
+def _scored(values: "NDArray[np.float32]") -> dict[str, Any]:
+    found = histogram(values)
+    return {"num_scored": sum(found.counts) if found else 0, "histogram": found}
 
 
 def _agreement(behavior_id: str, record: RunRecord) -> list[list[float | None]]:

@@ -2,9 +2,14 @@
 
 function histogram(method, scoresFor, scoresAgainst) {
   const h = method.histogram;
-  if (!h || h.low === h.high) return null;
+  if (!h) return null;
+  if (h.counts.length === 1) {
+    return el("p", { class: "soft small" }, "Scores: ", plural(h.counts[0], "scored example"), ", all with ", number(h.low, 6), ".");
+  }
   const [width, height, base] = [620, 84, 58];
-  const x = (v) => 4 + ((v - h.low) / (h.high - h.low)) * (width - 8);
+  // Scores are rounded to fewer digits than the ends of the range, and may lie beyond them.
+  const share = (v) => Math.max(0, Math.min(1, (v / 2 - h.low / 2) / (h.high / 2 - h.low / 2)));
+  const x = (v) => 4 + share(v) * (width - 8);
   // The square root keeps single examples visible beside thousands.
   const top = Math.sqrt(Math.max(...h.counts));
   const step = (width - 8) / h.counts.length;
