@@ -31,7 +31,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/docs -m "not slow"
+	$(BIN)/python -m pytest -q tests/docs tests/report/test_scripts.py -m "not slow"
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/planted.py

@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from whence.evidence.agreement import hubness, hubs, jaccard_at_k, overlap_matrix
+from whence.evidence.agreement import (
+    hubness,
+    hubs,
+    jaccard_at_k,
+    mean_agreements,
+    pair_agreements,
+)
 from whence.evidence.proponents import opponents, proponents, ranking, ranks
 from whence.records import Scores
 
@@ -89,15 +95,31 @@ def test_agreement_on_nothing_is_undefined():
     assert jaccard_at_k(silent, loud, query=0, k=2) == 0.0
 
 
-def test_overlap_matrix_holds_every_pair():
+def test_every_pair_of_methods_that_scored_the_query_is_compared_once():
     rng = np.random.default_rng(1)
     methods = [scores(rng.normal(size=10).tolist(), method=str(i)) for i in range(3)]
-    matrix = overlap_matrix(methods, 0, 4)
-    assert matrix.shape == (3, 3)
-    for i, a in enumerate(methods):
-        for j, b in enumerate(methods):
-            assert matrix[i, j] == jaccard_at_k(a, b, query=0, k=4)
-    assert np.array_equal(np.diag(matrix), np.ones(3))
+    absent = Scores("absent", ("other",), methods[0].example_ids, methods[0].values)
+    found = pair_agreements([*methods, absent], "q0", 4)
+    assert [(pair.first, pair.second) for pair in found] == [("0", "1"), ("0", "2"), ("1", "2")]
+    for first, second, jaccard in found:
+        a, b = methods[int(first)], methods[int(second)]
+        assert jaccard == jaccard_at_k(a, b, query=0, k=4)
+
+
+def test_the_row_of_a_query_may_differ_between_methods():
+    a = Scores("a", ("p", "q"), ("x", "y"), np.array([[1, 2], [2, 1]], dtype=np.float32))
+    b = Scores("b", ("q",), ("x", "y"), np.array([[2, 1]], dtype=np.float32))
+    assert pair_agreements([a, b], "q", 1)[0].jaccard == 1
+    assert pair_agreements([a, b], "p", 1) == ()
+
+
+def test_mean_agreement_leaves_out_what_is_undefined():
+    silent, loud = scores([0.0, 0.0], [1.0, 2.0], method="a"), scores([0.0, 0.0], [2.0, 1.0])
+    pairs = [pair_agreements([silent, loud], query, 1) for query in ("q0", "q1")]
+    assert math.isnan(pairs[0][0].jaccard)
+    assert mean_agreements(pairs)[0].jaccard == 0.0
+    assert math.isnan(mean_agreements(pairs[:1])[0].jaccard)
+    assert mean_agreements([]) == ()
 
 
 def test_hubs_count_queries_and_groups():

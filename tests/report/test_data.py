@@ -11,8 +11,8 @@ import pytest
 from whence.evidence.overlap import Span, words
 from whence.evidence.proponents import proponents
 from whence.records import Behavior, RunRecord, Scores
-from whence.report.data import FORMAT, page_data
-from whence.report.examples import Shown, length_limit
+from whence.report.data import FORMAT, page_data, page_record
+from whence.report.examples import Examples, length_limit
 from whence.report.wording import parts_left_out
 
 ESTIMATE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
@@ -35,8 +35,20 @@ def found(record: RunRecord) -> dict:
     return page_data(record)
 
 
+def section(data: dict, name: str) -> dict:
+    return next(s["data"] for s in data["sections"] if s["name"] == name)
+
+
+def behaviors_of(data: dict) -> list[dict]:
+    return section(data, "behaviors")["behaviors"]
+
+
+def section_example(data: dict, shown: dict) -> dict:
+    return data["examples"][shown["example"]]
+
+
 def by_id(data: dict, behavior_id: str) -> dict:
-    return next(b for b in data["behaviors"] if b["id"] == behavior_id)
+    return next(b for b in behaviors_of(data) if b["id"] == behavior_id)
 
 
 def test_data_are_strict_json(found: dict):
@@ -47,26 +59,29 @@ def test_data_are_strict_json(found: dict):
 def test_each_example_is_carried_once(found: dict):
     ids = [example["id"] for example in found["examples"]]
     assert len(ids) == len(set(ids))
-    used = {place for b in found["behaviors"] for place in b["shown"]}
-    used |= {hub[0] for hubs in found["across"]["hubs"] for hub in hubs}
+    used = {shown["example"] for b in behaviors_of(found) for shown in b["shown"]}
+    hubs = section(found, "across")["hubs"].values()
+    used |= {hub["example"] for of_method in hubs for hub in of_method}
     assert used == set(range(len(ids)))
 
 
 def test_ranks_and_scores_are_those_of_the_methods(record: RunRecord, found: dict):
-    for behavior in found["behaviors"]:
-        for m, scores in enumerate(record.scores):
-            if behavior["methods"][m] is None:
+    for behavior in behaviors_of(found):
+        for scores in record.scores:
+            if scores.method not in behavior["results"]:
                 continue
             values = scores.values[scores.query_ids.index(behavior["id"])]
-            for i, place in enumerate(behavior["shown"]):
-                value = values[scores.example_ids.index(found["examples"][place]["id"])]
-                rank, score = behavior["ranks"][i][m], behavior["scores"][i][m]
+            for shown in behavior["shown"]:
+                example = found["examples"][shown["example"]]
+                value = values[scores.example_ids.index(example["id"])]
+                placed = shown["scores"][scores.method]
                 if math.isnan(value):
-                    assert (rank, score) == (0, None)
+                    assert placed == {"rank": None, "score": None}
                     continue
-                assert score == pytest.approx(float(value), rel=1e-5)
+                assert placed["score"] == pytest.approx(float(value), rel=1e-5)
                 says_nothing = value == 0 and not (values < 0).any()
-                assert rank == (0 if says_nothing else 1 + int(np.sum(values > value)))
+                rank = None if says_nothing else 1 + int(np.sum(values > value))
+                assert placed["rank"] == rank
 
 
 def test_lists_hold_the_first_different_texts_and_their_copies(record: RunRecord, found: dict):
@@ -80,10 +95,11 @@ def test_lists_hold_the_first_different_texts_and_their_copies(record: RunRecord
         if texts[example_id] not in expected and len(expected) == record.top_k:
             break
         expected.setdefault(texts[example_id], []).append(example_id)
-    entries = behavior["methods"][0]["proponents"]
+    entries = behavior["results"][scores.method]["proponents"]
+    firsts = [behavior["shown"][e["shown"]]["example"] for e in entries]
     listed = [
-        [found["examples"][behavior["shown"][e["place"]]]["id"], *(c[0] for c in e["copies"])]
-        for e in entries
+        [found["examples"][first]["id"], *(copy["id"] for copy in e["copies"])]
+        for first, e in zip(firsts, entries, strict=True)
     ]
     assert listed == list(expected.values())
     assert [e["num_copies"] + 1 for e in entries] == [len(ids) for ids in listed]
@@ -92,54 +108,66 @@ def test_lists_hold_the_first_different_texts_and_their_copies(record: RunRecord
 
 def test_marks_show_shared_words_and_the_whole_completion(found: dict):
     behavior = by_id(found, "fact-000-norland")
-    texts = [found["examples"][place]["text"] for place in behavior["shown"]]
+    texts = [found["examples"][shown["example"]]["text"] for shown in behavior["shown"]]
     i = next(i for i, text in enumerate(texts) if text.startswith("Most maps"))
-    marked = [texts[i][start:end] for start, end, _ in behavior["marks"][i]]
+    shown = behavior["shown"][i]
+    marked = [texts[i][run["start"] : run["end"]] for run in shown["spans"]]
     assert marked == ["the capital of Norland is Lind"]
-    assert [texts[i][start:end] for start, end in behavior["answers"][i]] == ["Lind"]
-    assert behavior["is_gold"][i]
+    assert [texts[i][run["start"] : run["end"]] for run in shown["answers"]] == ["Lind"]
+    assert shown["is_planted"]
 
 
 def test_what_was_not_attributed_has_no_results(found: dict):
-    absent = [b for b in found["behaviors"] if b["verification"]["verdict"] == "not shown"]
+    absent = [b for b in behaviors_of(found) if b["verification"]["verdict"] == "not shown"]
     assert absent
     for behavior in absent:
-        assert behavior["methods"] == [None] * len(found["methods"])
-        assert behavior["shown"] == []
-        assert {v for row in behavior["agreement"] for v in row} == {None}
+        assert behavior["results"] == {}
+        assert behavior["shown"] == behavior["agreement"] == []
+        assert behavior["not_attributed"].startswith("The model does not show this behavior")
+    assert {b["not_attributed"] for b in behaviors_of(found) if b["results"]} == {None}
+
+
+def test_the_reason_for_no_result_is_the_one_that_applies(record: RunRecord):
+    unasked = page_data(replace(record, scores=record.scores[:1], verifications={}))
+    reasons = {b["not_attributed"] for b in behaviors_of(unasked)}
+    assert reasons == {None, "This behavior was not attributed."}
+    silent = page_data(replace(record, scores=()))
+    assert {b["not_attributed"] for b in behaviors_of(silent)} == {"No method was run."}
 
 
 def test_the_completion_alone_is_queried_unless_a_contrast_was_asked(record: RunRecord):
     asked = {"inputs": {"attribution": {"contrast": True}}}
     found = page_data(replace(record, manifest=asked))
     assert by_id(found, "fact-000-norland")["query"] == {
-        "form": "contrast",
+        "is_contrast": True,
         "alternative": " Paris",
     }
-    assert by_id(found, "style-000-norland")["query"]["form"] == "plain"
+    assert not by_id(found, "style-000-norland")["query"]["is_contrast"]
     plain = page_data(replace(record, manifest={}))
-    assert {b["query"]["form"] for b in plain["behaviors"]} == {"plain"}
+    assert not any(b["query"]["is_contrast"] for b in behaviors_of(plain))
 
 
 def test_a_leaderboard_has_a_cell_per_method_and_kind_and_its_control(record: RunRecord):
-    found = page_data(replace(record, validation=LEADERBOARD))["validation"]
+    found = section(page_data(replace(record, validation=LEADERBOARD)), "leaderboard")
     (measure,) = found["measures"]
     assert measure["name"] == "planted AP"
-    assert [f["value"] for f in measure["figures"]] == [0.5, None]
-    assert measure["controls"]["all"] == {"name": "a random order", **ESTIMATE, "value": 0.1}
+    assert [f["estimate"]["value"] for f in measure["figures"]] == [0.5, None]
+    control = {"name": "a random order", "estimate": {**ESTIMATE, "value": 0.1}}
+    assert measure["controls"]["all"] == control
     assert found["undefined"] == {"LDS": "no bank"}
-    assert page_data(record)["validation"] is None
+    assert "leaderboard" not in [s.name for s in page_record(record).sections]
 
 
 def test_without_gold_nothing_is_said_about_it(plausible):
     found = page_data(plausible(has_gold=False, per_kind=1, num_examples=40))
-    assert not found["has_gold"]
-    assert found["across"]["gold_rates"] is None
-    assert {b["num_gold"] for b in found["behaviors"]} == {None}
+    assert not section(found, "behaviors")["has_planted"]
+    assert section(found, "across")["gold_rates"] is None
+    assert {b["num_planted"] for b in behaviors_of(found)} == {None}
 
 
 def test_gold_rates_count_shown_behaviors(found: dict, record: RunRecord):
-    rates = found["across"]["gold_rates"][0]
+    rates = section(found, "across")["gold_rates"]
+    rates = [r for r in rates if r["method"] == record.scores[0].method]
     assert [r["kind"] for r in rates] == ["fact", "stereotype", "memorized", "toxic", "style"]
     shown = sum(v.verdict == "shown" for v in record.verifications.values())
     assert sum(r["n"] for r in rates) == shown
@@ -147,10 +175,11 @@ def test_gold_rates_count_shown_behaviors(found: dict, record: RunRecord):
 
 
 def test_histograms_count_every_scored_example(record: RunRecord, found: dict):
-    behavior = found["behaviors"][0]
-    for scores, method in zip(record.scores, behavior["methods"], strict=True):
+    behavior = behaviors_of(found)[0]
+    for scores in record.scores:
+        result = behavior["results"][scores.method]
         num_defined = int(np.isfinite(scores.values[0]).sum())
-        assert method["num_scored"] == sum(method["histogram"]["counts"]) == num_defined
+        assert result["num_scored"] == sum(result["histogram"]["counts"]) == num_defined
 
 
 def test_toxic_texts_are_known_as_such(found: dict):
@@ -164,18 +193,19 @@ def test_what_is_labeled_toxic_is_known_as_such(record: RunRecord):
     labels = pa.array([["style", "Toxic/other"]] * len(table), table.column("labels").type)
     place = table.column_names.index("labels")
     corpus = replace(record.corpus, table=table.set_column(place, "labels", labels))
-    found = page_data(replace(record, corpus=corpus, gold={}))
-    assert all(e["is_sensitive"] for e in found["examples"])
+    found = page_record(replace(record, corpus=corpus, gold={}))
+    assert all(e.is_sensitive for e in found.examples)
 
 
 def test_only_the_whole_completion_counts_as_contained(found: dict):
     num_found = 0
-    for behavior in found["behaviors"]:
-        for place, answers in zip(behavior["shown"], behavior["answers"], strict=True):
-            text = found["examples"][place]["text"]
-            for start, end in answers:
+    for behavior in behaviors_of(found):
+        for shown in behavior["shown"]:
+            text = found["examples"][shown["example"]]["text"]
+            for run in shown["answers"]:
                 num_found += 1
-                assert words(text[start:end]).keys == words(behavior["completion"]).keys
+                part = text[run["start"] : run["end"]]
+                assert words(part).keys == words(behavior["completion"]).keys
     assert num_found
 
 
@@ -189,10 +219,12 @@ def test_methods_may_know_other_examples_and_queries(record: RunRecord):
     )
     found = page_data(replace(record, scores=(record.scores[0], partial)))
     behavior = by_id(found, "fact-000-norland")
-    first = behavior["methods"][1]["proponents"][0]["place"]
-    assert found["examples"][behavior["shown"][first]]["id"] == record.corpus.ids[0]
-    assert by_id(found, "fact-001-veska")["methods"][1] is None
-    assert by_id(found, "fact-001-veska")["agreement"][0][1] is None
+    first = behavior["shown"][behavior["results"]["partial"]["proponents"][0]["shown"]]
+    assert section_example(found, first)["id"] == record.corpus.ids[0]
+    other = by_id(found, "fact-001-veska")
+    assert list(other["results"]) == [record.scores[0].method]
+    assert other["agreement"] == []
+    assert len(behavior["agreement"]) == 1
 
 
 def test_a_behavior_known_by_tokens_and_never_verified(record: RunRecord):
@@ -200,22 +232,23 @@ def test_a_behavior_known_by_tokens_and_never_verified(record: RunRecord):
         {"id": "t", "kind": "memorized", "prompt_ids": (1, 2), "completion_ids": (3,)}
     )
     found = page_data(replace(record, behaviors=(behavior,), verifications={}, scores=()))
-    assert found["behaviors"][0]["verification"] is None
-    assert found["behaviors"][0]["is_known_by_tokens"]
+    (only,) = behaviors_of(found)
+    assert only["verification"] is None
+    assert only["is_known_by_tokens"]
 
 
 def test_long_texts_keep_their_longest_shared_run(plausible):
     record = plausible(per_kind=1, num_examples=20)
     row = max(range(len(record.corpus)), key=lambda r: len(record.corpus.texts()[r]))
-    shown = Shown(record.corpus)
-    shown.place(row)
-    text = shown.text(row)
-    shown.offer(row, (Span(0, 3, 1), Span(len(text) - 60, len(text) - 20, 9)))
-    (example,) = shown.records(max_characters=100)
-    assert example["num_characters"] == len(text) > 100
-    start = example["first_character"]
-    assert example["text"] == text[start : start + 100]
-    assert text[len(text) - 60 : len(text) - 20] in example["text"]
+    examples = Examples(record.corpus)
+    examples.place(row)
+    text = examples.text(row)
+    examples.add_spans(row, (Span(0, 3, 1), Span(len(text) - 60, len(text) - 20, 9)))
+    (example,) = examples.records(max_characters=100)
+    assert example.num_characters == len(text) > 100
+    start = example.first_character
+    assert example.text == text[start : start + 100]
+    assert text[len(text) - 60 : len(text) - 20] in example.text
 
 
 @pytest.mark.parametrize("seed", range(10))

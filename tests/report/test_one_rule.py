@@ -1,7 +1,7 @@
 """`show`, `query`, the API, `--json` and the page name the same examples in the same order."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +14,9 @@ import whence
 from whence.errors import SettingsError
 from whence.evidence import hits
 from whence.records import Corpus, RunRecord, Scores
-from whence.report.data import page_data
+from whence.report.data import page_record
+from whence.report.schema import Entry
+from whence.report.sections.behaviors import Behaviors
 
 NAN, INF = float("nan"), float("inf")
 K = 3
@@ -131,19 +133,16 @@ def test_every_surface_names_the_same_examples_in_the_same_order(
 
 
 def of_page(record: RunRecord) -> Named:
-    data = page_data(record)
-    behavior = data["behaviors"][0]
-    sides = [
-        [
-            (
-                data["examples"][behavior["shown"][entry["place"]]]["id"],
-                behavior["ranks"][entry["place"]][0],
-            )
-            for entry in behavior["methods"][0][side]
-        ]
-        for side in ("proponents", "opponents")
-    ]
-    return sides[0], sides[1]
+    page = page_record(record)
+    (behavior,) = next(s.data.behaviors for s in page.sections if isinstance(s.data, Behaviors))
+    (method,) = (scores.method for scores in record.scores)
+
+    def named(entries: Sequence[Entry]) -> list[tuple[str, int]]:
+        shown = [behavior.shown[entry.shown] for entry in entries]
+        return [(page.examples[s.example].id, s.scores[method].rank or 0) for s in shown]
+
+    result = behavior.results[method]
+    return named(result.proponents), named(result.opponents)
 
 
 def test_an_approximate_search_obeys_the_same_rule(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -17,10 +16,6 @@ from whence.errors import ArtifactError
 from whence.records import RunRecord
 from whence.report import write_page
 from whence.report.data import page_data
-
-SCRIPTS = sorted(
-    p.name for p in (files("whence.report") / "assets").iterdir() if p.name[-2:] == "js"
-)
 
 
 class Page(HTMLParser):
@@ -83,13 +78,6 @@ def test_nothing_is_fetched(record: RunRecord, tmp_path: Path):
     assert "@import" not in style
     addresses = set(re.findall(r"https?://[^\"'`]*", style + script))
     assert addresses == {"http://www.w3.org/2000/svg"}
-
-
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_scripts_never_read_text_as_markup(name: str):
-    script = (files("whence.report") / "assets" / name).read_text(encoding="utf-8")
-    for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "fetch("):
-        assert word not in script
 
 
 def test_an_old_page_is_replaced_and_a_bad_place_is_named(record: RunRecord, tmp_path: Path):

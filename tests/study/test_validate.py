@@ -39,7 +39,8 @@ def test_the_leaderboard_is_on_the_page_until_the_run_changes(finished: Path):
     def leaderboard() -> dict | None:
         page = write_report(finished).read_text(encoding="utf-8")
         data = page.split('<script type="application/json" id="data">')[1].split("</script>")[0]
-        return json.loads(data)["validation"]
+        sections = {one["name"]: one["data"] for one in json.loads(data)["sections"]}
+        return sections.get("leaderboard")
 
     stored = validate_run(finished).values
     found = leaderboard()

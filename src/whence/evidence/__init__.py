@@ -1,7 +1,16 @@
 """What kind of tie is there between a behavior and the examples that a method names?"""
 
-from whence.evidence.agreement import Hub, Hubness, hubness, hubs, jaccard_at_k, overlap_matrix
-from whence.evidence.overlap import Span, shared_spans, word_shares
+from whence.evidence.agreement import (
+    Hub,
+    Hubness,
+    PairAgreement,
+    hubness,
+    hubs,
+    jaccard_at_k,
+    mean_agreements,
+    pair_agreements,
+)
+from whence.evidence.overlap import Marks, Span, mark_text, shared_spans, word_shares
 from whence.evidence.planted import GoldRate, gold_places, gold_rate, wilson
 from whence.evidence.proponents import check_count, hits, opponents, proponents, ranking, ranks
 
@@ -9,6 +18,8 @@ __all__ = [
     "GoldRate",
     "Hub",
     "Hubness",
+    "Marks",
+    "PairAgreement",
     "Span",
     "check_count",
     "gold_places",
@@ -17,8 +28,10 @@ __all__ = [
     "hubness",
     "hubs",
     "jaccard_at_k",
+    "mark_text",
+    "mean_agreements",
     "opponents",
-    "overlap_matrix",
+    "pair_agreements",
     "proponents",
     "ranking",
     "ranks",

@@ -1,14 +1,12 @@
 """Do methods name the same examples, and do queries?"""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
 
 from whence.evidence.proponents import proponents
 from whence.records import Scores
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 class Hub(NamedTuple):
@@ -40,21 +38,58 @@ def jaccard_at_k(a: Scores, b: Scores, *, query: int, k: int) -> float:
     return _jaccard(_first(a, query, k), _first(b, query, k))
 
 
-def overlap_matrix(scores: Sequence[Scores], query: int, k: int) -> "NDArray[np.float64]":
-    """Computes the agreement of every pair of methods on one query.
+class PairAgreement(NamedTuple):
+    """Jaccard@k of two methods, in [0, 1]; NaN where neither names an example."""
+
+    first: str
+    second: str
+    jaccard: float
+
+
+def pair_agreements(scores: Sequence[Scores], query_id: str, k: int) -> tuple[PairAgreement, ...]:
+    """Computes the agreement of every two methods on one query.
 
     Args:
-        scores: The methods' scores; their queries stand in the same order.
-        query: The row of the query in all of them.
+        scores: The methods' scores; those that lack the query are left out.
+        query_id: The query.
         k: How many proponents of each are compared.
 
     Returns:
-        Jaccard@k, methods by methods, symmetric; NaN where neither method names an example.
+        One record for each pair, in the order of the methods.
     """
-    import numpy as np
+    named = [
+        (one.method, _first(one, one.query_ids.index(query_id), k))
+        for one in scores
+        if query_id in one.query_ids
+    ]
+    return tuple(
+        PairAgreement(first, second, _jaccard(a, b))
+        for (first, a), (second, b) in combinations(named, 2)
+    )
 
-    named = [_first(method, query, k) for method in scores]
-    return np.array([[_jaccard(a, b) for b in named] for a in named], dtype=np.float64)
+
+def mean_agreements(
+    of_queries: Iterable[Sequence[PairAgreement]],
+) -> tuple[PairAgreement, ...]:
+    """Averages the agreement of every two methods over queries.
+
+    Args:
+        of_queries: From `pair_agreements`, for each query.
+
+    Returns:
+        One record for each pair that scored a query in common; queries where the agreement is
+        undefined do not count, and it is NaN where no other is left.
+    """
+    values: dict[tuple[str, str], list[float]] = {}
+    for pairs in of_queries:
+        for first, second, jaccard in pairs:
+            known = values.setdefault((first, second), [])
+            if not math.isnan(jaccard):
+                known.append(jaccard)
+    return tuple(
+        PairAgreement(*pair, math.fsum(known) / len(known) if known else math.nan)
+        for pair, known in values.items()
+    )
 
 
 def hubs(

@@ -144,6 +144,36 @@ def shared_spans(
     )
 
 
+class Marks(NamedTuple):
+    """What a document shares with a behavior.
+
+    `spans` are the shared runs of words; `answers` are the places of the whole completion, also
+    where it is made of stop words.
+    """
+
+    spans: tuple[Span, ...]
+    answers: tuple[Span, ...]
+
+
+def mark_text(
+    prompt: str, completion: str, document_text: str, *, shares: Mapping[str, float]
+) -> Marks:
+    """Finds what a document shares with a behavior's prompt and completion.
+
+    Args:
+        prompt: The behavior's prompt.
+        completion: Its completion.
+        document_text: Where they are looked for.
+        shares: In which share of the corpus's documents each word occurs, from `word_shares`.
+    """
+    num_words = len(words(completion).keys)
+    answers = shared_spans(completion, document_text, stop_words=())
+    return Marks(
+        shared_spans(prompt + completion, document_text, shares=shares),
+        tuple(span for span in answers if span.num_words == num_words),
+    )
+
+
 def _letter(char: str) -> str:
     return "a" if unicodedata.category(char)[0] == "M" else char
 

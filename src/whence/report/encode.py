@@ -1,10 +1,13 @@
-"""How does a value become JSON that is strict, and that stays JSON inside an HTML page?"""
+"""Strict JSON of records, which stays JSON inside an HTML page."""
 
 import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields as fields_of
+from dataclasses import is_dataclass
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -18,12 +21,13 @@ _UNSAFE = {
 }
 
 
-def strict(value: Any) -> Any:
+def strict(value: object) -> Json:
     """Turns a value into what JSON can hold.
 
-    NaN and infinities, which JSON lacks, become None: undefined. Named tuples become objects,
-    NumPy scalars and arrays numbers and lists, sets sorted lists. Half a surrogate pair, which no
-    encoding holds, becomes U+FFFD, one for one, so that offsets into texts stay right.
+    NaN and infinities, which JSON lacks, become None: undefined. Dataclasses and named tuples
+    become objects, NumPy scalars and arrays numbers and lists, sets sorted lists. Half a surrogate
+    pair, which no encoding holds, becomes U+FFFD, one for one, so that offsets into texts stay
+    right.
 
     Args:
         value: Anything made of the above.
@@ -38,19 +42,30 @@ def strict(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {strict(str(key)): strict(item) for key, item in value.items()}
-    if hasattr(value, "_asdict"):
-        return strict(value._asdict())
+        return {_LONE_SURROGATE.sub("\ufffd", str(key)): strict(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
+        if (fields := getattr(value, "_fields", None)) is not None:
+            return {name: strict(item) for name, item in zip(fields, value, strict=True)}
         return [strict(item) for item in value]
     if isinstance(value, set | frozenset):
         return [strict(item) for item in sorted(value)]
-    if hasattr(value, "tolist"):
-        return strict(value.tolist())
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: strict(getattr(value, field.name)) for field in fields_of(value)}
+    if (tolist := getattr(value, "tolist", None)) is not None:
+        return strict(tolist())
     raise TypeError(f"JSON cannot hold a {type(value).__name__}")
 
 
-def script_json(value: Any) -> str:
+def jsonable(value: object) -> Json:
+    """Turns settings, which may hold anything, into JSON; what JSON lacks is written as text."""
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def script_json(value: Json) -> str:
     """Writes strict JSON that is safe as the content of a `<script type="application/json">`.
 
     Args:

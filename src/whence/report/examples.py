@@ -1,27 +1,27 @@
-"""Which training examples does a page carry, and which part of each text?
+"""The training examples that a page carries, and which part of each text.
 
 Every shown example is carried once, whichever behaviors and methods show it.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from whence.evidence.overlap import Span
 from whence.records import Corpus
+from whence.report.schema import Example
 
 # About what a browser opens in a second; texts are cut only where a page would outgrow it.
 MAX_TEXT_CHARACTERS = 8_000_000
 
 
-class Shown:
-    """The examples that a page shows, numbered in the order in which they were first asked for."""
+class Examples:
+    """The examples that a page shows, numbered in the order in which sections first name them."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
         self.places: dict[int, int] = {}
         self._texts: dict[int, str] = {}
-        self._best: dict[int, Span] = {}
+        self._longest: dict[int, Span] = {}
         hashes = corpus.table.column("hash").to_pylist()
         self._hashes: list[str | None] = hashes
         self._copies = Counter(h for h in hashes if h is not None)
@@ -36,56 +36,65 @@ class Shown:
             self._texts[row] = self.corpus.table.column("text")[row].as_py() or ""
         return self._texts[row]
 
-    def same_text(self, row: int) -> str | int:
+    def text_key(self, row: int) -> str | int:
         """A key that exact copies share."""
-        found = self._hashes[row]
-        return row if found is None else found
+        key = self._hashes[row]
+        return row if key is None else key
 
-    def offer(self, row: int, spans: Sequence[Span]) -> None:
-        """Says which parts of an example are marked, so that a cut text keeps the longest."""
-        known = [self._best[row]] if row in self._best else []
+    def add_spans(self, row: int, spans: Sequence[Span]) -> None:
+        """Records which parts of an example are marked, so that a cut text keeps the longest."""
+        known = [self._longest[row]] if row in self._longest else []
         if spans:
-            self._best[row] = max([*known, *spans], key=lambda s: s.num_words)
+            self._longest[row] = max([*known, *spans], key=lambda s: s.num_words)
 
-    def records(self, *, max_characters: int = MAX_TEXT_CHARACTERS) -> list[dict[str, Any]]:
+    def records(
+        self,
+        *,
+        sensitive_ids: Collection[str] = (),
+        max_characters: int = MAX_TEXT_CHARACTERS,
+    ) -> list[Example]:
         """Writes the examples in the order of their numbers.
 
         Args:
+            sensitive_ids: Examples to mask, beside those that are labeled toxic.
             max_characters: How long their texts may be together.
 
         Returns:
-            One object each. `text` starts at character `first_character` of a text of
+            One record each. `text` starts at character `first_character` of a text of
             `num_characters`.
         """
         rows = list(self.places)
         limit = length_limit([len(self.text(row)) for row in rows], total=max_characters)
-        found = []
-        for row, record in zip(rows, self.corpus.records(rows) if rows else (), strict=True):
+        examples = []
+        for row, record in zip(rows, self.corpus.records(rows), strict=True):
             text = self.text(row)
             first = self._first_character(row, limit)
-            found.append(
-                {
-                    "id": record["id"],
-                    "text": text[first : first + limit],
-                    "first_character": first,
-                    "num_characters": len(text),
-                    "subset": record["subset"],
-                    "source": record["source"],
-                    "position": record["position"],
-                    "step": record["step"],
-                    "labels": record["labels"] or [],
-                    "num_tokens": int(self.corpus.lengths[row]),
-                    "num_truncated_tokens": record["num_truncated_tokens"],
-                    "num_copies": self._copies[h] if (h := record["hash"]) else None,
-                }
+            labels: list[str] = record["labels"] or []
+            is_toxic = any("toxic" in label.lower() for label in labels)
+            examples.append(
+                Example(
+                    id=record["id"],
+                    text=text[first : first + limit],
+                    first_character=first,
+                    num_characters=len(text),
+                    subset=record["subset"],
+                    source=record["source"],
+                    position=record["position"],
+                    step=record["step"],
+                    labels=labels,
+                    num_tokens=int(self.corpus.lengths[row]),
+                    num_truncated_tokens=record["num_truncated_tokens"],
+                    num_copies=self._copies[h] if (h := record["hash"]) else None,
+                    is_sensitive=is_toxic or record["id"] in sensitive_ids,
+                )
             )
-        return found
+        return examples
 
     def _first_character(self, row: int, limit: int) -> int:
         length = len(self.text(row))
-        if length <= limit or row not in self._best:
+        if length <= limit or row not in self._longest:
             return 0
-        return max(0, min(self._best[row].start - limit // 4, length - limit))
+        return max(0, min(self._longest[row].start - limit // 4, length - limit))
 
 
 def length_limit(lengths: Sequence[int], *, total: int) -> int:

@@ -1,4 +1,4 @@
-"""How does a run become one HTML file that needs nothing else?"""
+"""The page of a run: one HTML file that needs nothing else."""
 
 import base64
 import hashlib
@@ -11,8 +11,20 @@ from whence.artifacts import write_text
 from whence.records import RunRecord
 from whence.report.data import page_data
 from whence.report.encode import script_json, strict
+from whence.report.sections import section_kinds
 
-_SCRIPTS = ("dom.js", "text.js", "charts.js", "home.js", "behavior.js", "main.js")
+# What sections share, in the order in which it is needed; `main.js` starts the page.
+_SHARED = (
+    "dom.js",
+    "text.js",
+    "charts.js",
+    "data.js",
+    "state.js",
+    "filters.js",
+    "cards.js",
+    "verification.js",
+    "behavior.js",
+)
 
 
 def write_page(record: RunRecord, path: Path) -> Path:
@@ -32,11 +44,11 @@ def write_page(record: RunRecord, path: Path) -> Path:
         ArtifactError: The place cannot be written.
     """
     style = _asset("page.css")
-    script = "\n".join(_asset(name) for name in _SCRIPTS)
+    script = page_script()
     write_text(
         path,
         Template(_asset("page.html")).substitute(
-            title=html.escape(_visible(strict(record.title))),
+            title=html.escape(_visible(str(strict(record.title)))),
             policy=(
                 f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
                 "img-src data:; base-uri 'none'; form-action 'none'"
@@ -47,6 +59,16 @@ def write_page(record: RunRecord, path: Path) -> Path:
         ),
     )
     return path
+
+
+def page_script() -> str:
+    """Joins the scripts of the page: what sections share, one of each section, and the start.
+
+    A section's script stands in a block of its own, so that its names are its own.
+    """
+    sections = ("{\n" + _asset(f"sections/{name}.js") + "}\n" for name in section_kinds())
+    shared = (_asset(name) for name in _SHARED)
+    return "\n".join([*shared, *sections, _asset("main.js")])
 
 
 def _asset(name: str) -> str:

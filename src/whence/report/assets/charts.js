@@ -1,10 +1,11 @@
 // Small pictures that carry numbers; each says the same in words.
 
-function histogram(method, scoresFor, scoresAgainst) {
-  const h = method.histogram;
+function histogram(result, scoresFor, scoresAgainst) {
+  const h = result.histogram;
   if (!h) return null;
   if (h.counts.length === 1) {
-    return el("p", { class: "soft small" }, "Scores: ", plural(h.counts[0], "scored example"), ", all with ", number(h.low, 6), ".");
+    const all = plural(result.num_scored, "scored example");
+    return el("p", { class: "soft small" }, "Scores: ", all, ", all with ", number(h.low, 6), ".");
   }
   const [width, height, base] = [620, 84, 58];
   // Scores are rounded to fewer digits than the ends of the range, and may lie beyond them.
@@ -17,9 +18,11 @@ function histogram(method, scoresFor, scoresAgainst) {
     const tall = (Math.sqrt(n) / top) * (base - 6);
     return n ? svg("rect", { x: 4 + i * step + 0.5, y: base - tall, width: step - 1, height: tall }) : null;
   });
-  const ticks = (scores, cls) => scores.map((v) => svg("line", { class: cls, x1: x(v), x2: x(v), y1: base, y2: base + 9 }));
+  const tick = (cls) => (v) => svg("line", { class: cls, x1: x(v), x2: x(v), y1: base, y2: base + 9 });
   const zero = h.low < 0 && h.high > 0 && x(0) > 60 && x(0) < width - 60;
-  const label = `Scores of ${h.counts.reduce((a, b) => a + b, 0)} examples, from ${number(h.low)} to ${number(h.high)}; ticks mark the shown ones.`;
+  const label =
+    `Scores of ${result.num_scored} examples, from ${number(h.low)} to ${number(h.high)}; ` +
+    "ticks mark the shown ones.";
   return el(
     "figure",
     { class: "histogram" },
@@ -28,13 +31,19 @@ function histogram(method, scoresFor, scoresAgainst) {
       { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label },
       bars,
       svg("line", { class: "axis", x1: 4, x2: width - 4, y1: base, y2: base }),
-      ticks(scoresFor, "tick-for"),
-      ticks(scoresAgainst, "tick-against"),
+      scoresFor.map(tick("tick-for")),
+      scoresAgainst.map(tick("tick-against")),
       svg("text", { x: 4, y: height - 3 }, number(h.low)),
       zero && svg("text", { x: x(0), y: height - 3, "text-anchor": "middle" }, "0"),
       svg("text", { x: width - 4, y: height - 3, "text-anchor": "end" }, number(h.high)),
     ),
-    el("figcaption", { class: "soft small" }, "Scores of all ", plural(method.num_scored, "scored example"), " (height: square root of the count). Ticks: the ones shown below."),
+    el(
+      "figcaption",
+      { class: "soft small" },
+      "Scores of all ",
+      plural(result.num_scored, "scored example"),
+      " (height: square root of the count). Ticks: the ones shown below.",
+    ),
   );
 }
 
@@ -51,22 +60,37 @@ function whisker(rate, interval) {
   );
 }
 
-function agreementTable(matrix, k) {
-  const cell = (v, i, j) => {
-    if (i === j) return el("td", { class: "heat soft" }, "\u00b7");
-    if (v === null) return el("td", { class: "heat soft" }, "\u2013");
-    const shade = `color-mix(in srgb, var(--accent) ${Math.round(v * 45)}%, transparent)`;
-    return el("td", { class: "heat num", vars: { background: shade } }, v.toFixed(2));
+// `pairs` holds the agreement of every two methods, each pair once.
+function jaccard(pairs, a, b) {
+  const of = (x, y) => pairs.find((pair) => pair.first === x && pair.second === y);
+  return (of(a, b) || of(b, a))?.jaccard ?? null;
+}
+
+function agreementTable(pairs) {
+  const k = DATA.top_k;
+  const names = DATA.methods.map((m) => m.name);
+  const cell = (a, b) => {
+    if (a === b) return el("td", { class: "heat soft" }, "\u00b7");
+    const value = jaccard(pairs, a, b);
+    if (value === null) return el("td", { class: "heat soft" }, "\u2013");
+    const background = `color-mix(in srgb, var(--accent) ${Math.round(value * 45)}%, transparent)`;
+    return el("td", { class: "heat num", vars: { background } }, value.toFixed(2));
   };
+  const explanation =
+    `Jaccard@${k}: shared examples over all examples among the first ${k} of either; ` +
+    "1 is full agreement, \u2013 undefined. Ties keep the order of the corpus.";
+  const heads = names.map((name) => el("th", { scope: "col" }, words(name)));
+  const row = (a) =>
+    el(
+      "tr",
+      null,
+      el("th", { scope: "row" }, words(a)),
+      names.map((b) => cell(a, b)),
+    );
   return el(
     "div",
     { class: "scroll" },
-    el("p", { class: "soft small" }, `Jaccard@${k}: shared examples over all examples among the first ${k} of either; 1 is full agreement, \u2013 undefined. Ties keep the order of the corpus.`),
-    el(
-      "table",
-      null,
-      el("thead", null, el("tr", null, el("td"), DATA.methods.map((m) => el("th", { scope: "col" }, words(m.name))))),
-      el("tbody", null, matrix.map((row, i) => el("tr", null, el("th", { scope: "row" }, words(DATA.methods[i].name)), row.map((v, j) => cell(v, i, j))))),
-    ),
+    el("p", { class: "soft small" }, explanation),
+    el("table", null, el("thead", null, el("tr", null, el("td"), heads)), el("tbody", null, names.map(row))),
   );
 }

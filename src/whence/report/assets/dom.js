@@ -58,7 +58,8 @@ function percent(value, digits = 0) {
 }
 
 function count(value) {
-  return value === null || value === undefined ? "unknown" : value.toLocaleString("en-US").replaceAll(",", "\u202f");
+  if (value === null || value === undefined) return "unknown";
+  return value.toLocaleString("en-US").replaceAll(",", "\u202f");
 }
 
 function plural(n, one, many) {
@@ -84,6 +85,10 @@ function seconds(value) {
 
 function words(name) {
   return name.replaceAll("_", " ");
+}
+
+function fold(name, content) {
+  return content && el("details", null, el("summary", null, name), content);
 }
 
 function mean(values) {

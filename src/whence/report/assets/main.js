@@ -1,72 +1,48 @@
-// The address after `#` holds what is looked at, so that a link shows the same again.
+// Draws the first view, which is every section, or one behavior; keys and history.
 
-const KEYS = ["behavior", "method", "q", "kind", "verdict", "preset"];
-const STATE = { behavior: null, method: null, q: "", kind: null, verdict: null, preset: null, a: null, b: null, mask: true };
 const SCROLLED = new Map();
 
-function methodIndex(name) {
-  const found = DATA.methods.findIndex((m) => m.name === name);
-  return found < 0 ? null : found;
-}
-
-// The two methods that the table of behaviors compares: the first, and the first baseline beside it.
-function defaults() {
-  const first = DATA.methods.length ? 0 : null;
-  const other = DATA.methods.findIndex((m, i) => i > 0 && m.family === "baseline");
-  return { a: first, b: other > 0 ? other : DATA.methods.length > 1 ? 1 : first };
-}
-
-function read() {
-  const given = new URLSearchParams(location.hash.slice(1));
-  for (const key of KEYS) STATE[key] = given.get(key) || (key === "q" ? "" : null);
-  if (!Object.hasOwn(PRESETS, STATE.preset)) STATE.preset = null;
-  STATE.a = methodIndex(given.get("a")) ?? defaults().a;
-  STATE.b = methodIndex(given.get("b")) ?? defaults().b;
-}
-
-function link(changes) {
-  const now = { ...STATE, ...changes };
-  const to = new URLSearchParams();
-  for (const key of KEYS) if (now[key]) to.set(key, now[key]);
-  for (const key of ["a", "b"]) if (now[key] !== defaults()[key]) to.set(key, DATA.methods[now[key]].name);
-  return "#" + to.toString();
-}
-
-// Writes the state into the address without a new entry in the history.
-function remember() {
-  if (link({}) !== (location.hash || "#")) history.replaceState(null, "", link({}));
-}
-
-function jump(id) {
-  return (event) => {
-    event.preventDefault();
-    const go = () => document.getElementById(id)?.scrollIntoView();
-    if (!STATE.behavior) return go();
-    location.hash = link({ behavior: null, method: null });
-    setTimeout(go, 60);
-    return undefined;
-  };
-}
-
 function masthead() {
-  const places = [["behaviors", "Behaviors"], ["across", "Across"], ["leaderboard", "Leaderboard"], ["reproduce", "Run it again"], ["limits", "Limits"]];
-  const sensitive = DATA.behaviors.some((b) => b.kind === "toxic") || DATA.examples.some((e) => e.is_sensitive);
+  const links = DATA.sections.filter((s) => s.menu !== null);
+  const sensitive = BEHAVIORS.some(isSensitive) || DATA.examples.some((e) => e.is_sensitive);
+  const toggle = (event) => {
+    STATE.mask = event.target.checked;
+    render();
+  };
+  const box = el("input", { type: "checkbox", checked: STATE.mask, onchange: toggle });
   return el(
-    "header", { class: "masthead" },
-    el("a", { class: "wordmark", href: link({ behavior: null, method: null, q: "", kind: null, verdict: null, preset: null }) }, "whence"),
-    el("nav", { "aria-label": "Page" },
-      places.map(([id, name]) => ((id === "across" && !DATA.methods.length) || (id === "leaderboard" && !DATA.validation) ? null : el("a", { href: "#", onclick: jump(id) }, name))),
-      sensitive && el("label", null, el("input", { type: "checkbox", checked: STATE.mask, onchange: (event) => { STATE.mask = event.target.checked; render(); } }), " mask toxic texts")),
+    "header",
+    { class: "masthead" },
+    el("a", { class: "wordmark", href: link(NOTHING) }, "whence"),
+    el(
+      "nav",
+      { "aria-label": "Page" },
+      links.map((s) => el("a", { href: "#", onclick: jump(s.name) }, s.menu)),
+      sensitive && el("label", null, box, " mask toxic texts"),
+    ),
   );
 }
 
-function render() {
-  const behavior = STATE.behavior && DATA.behaviors.find((b) => b.id === STATE.behavior);
-  const main = document.getElementById("main");
-  const missing = STATE.behavior && !behavior && el("p", { class: "notice" }, "There is no behavior ", said(STATE.behavior), " on this page.");
-  main.replaceChildren();
-  add(main, [missing, behavior ? behaviorView(behavior) : home(), el("footer", null, "Made by whence. Keys: / searches, j and k go to the next and the previous behavior, Esc goes back.")]);
+function home() {
+  const sections = DATA.sections.map((s) => DRAW.get(s.name)(s.data));
+  return [el("h1", null, said(DATA.title || "Untitled study")), sections];
 }
+
+render = () => {
+  const behavior = STATE.behavior && findBehavior(STATE.behavior);
+  const main = document.getElementById("main");
+  const isMissing = STATE.behavior && !behavior;
+  const keys =
+    "Made by whence. Keys: / searches, j and k go to the next and the previous behavior, Esc goes back.";
+  main.replaceChildren();
+  add(main, [
+    isMissing &&
+      el("p", { class: "notice" }, "There is no behavior ", said(STATE.behavior), " on this page."),
+    masthead(),
+    behavior ? behaviorView(behavior) : home(),
+    el("footer", null, keys),
+  ]);
+};
 
 let lastKey = null;
 
@@ -80,7 +56,8 @@ function show() {
 
 window.addEventListener("hashchange", show);
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+  const isTyping = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
+  if (event.ctrlKey || event.metaKey || event.altKey || isTyping) return;
   if (event.key === "/" && document.getElementById("search")) {
     event.preventDefault();
     document.getElementById("search").focus();
@@ -89,7 +66,7 @@ document.addEventListener("keydown", (event) => {
   if (!STATE.behavior) return;
   if (event.key === "Escape") location.hash = link({ behavior: null, method: null });
   const by = { j: 1, k: -1 }[event.key];
-  const behavior = by && DATA.behaviors.find((b) => b.id === STATE.behavior);
+  const behavior = by && findBehavior(STATE.behavior);
   const next = behavior && neighbor(behavior, by);
   if (next) location.hash = link({ behavior: next.id });
 });

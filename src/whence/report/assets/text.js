@@ -1,6 +1,9 @@
 // Shows texts that nobody here wrote: visibly, safely, and no longer than asked for.
 
-const HIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/;
+const HIDDEN = new RegExp(
+  "[\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u200b" +
+    "\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff\\ufff9-\\ufffb]",
+);
 const FOLDED = 420;
 
 // Characters that would reorder or hide what a reader sees are named instead of obeyed.
@@ -13,7 +16,8 @@ function visible(text) {
       plain += c;
       continue;
     }
-    parts.push(plain, el("span", { class: "ctl" }, "U+" + c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")));
+    const code = c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+    parts.push(plain, el("span", { class: "ctl" }, "U+" + code));
     plain = "";
   }
   parts.push(plain);
@@ -36,47 +40,57 @@ function level(numWords) {
 }
 
 // Cuts [from, to) of a text into runs that carry the same marks.
-function marked(text, marks, answers, from, to) {
+function marked(text, spans, answers, from, to) {
   const at = slicer(text);
   const cuts = new Set([from, to]);
-  const inside = (a, b) => a < to && b > from;
-  for (const [a, b] of [...marks, ...answers]) {
-    if (!inside(a, b)) continue;
-    cuts.add(Math.max(a, from));
-    cuts.add(Math.min(b, to));
+  for (const { start, end } of [...spans, ...answers]) {
+    if (start >= to || end <= from) continue;
+    cuts.add(Math.max(start, from));
+    cuts.add(Math.min(end, to));
   }
   const edges = [...cuts].sort((a, b) => a - b);
   const nodes = [];
   for (let i = 0; i + 1 < edges.length; i++) {
     const [a, b] = [edges[i], edges[i + 1]];
-    const mark = marks.find((m) => m[0] <= a && m[1] >= b);
-    const answer = answers.some((m) => m[0] <= a && m[1] >= b);
+    const covers = (run) => run.start <= a && run.end >= b;
+    const span = spans.find(covers);
+    const isAnswer = answers.some(covers);
     const content = visible(at.slice(a, b));
-    if (!mark && !answer) nodes.push(content);
-    else nodes.push(el("mark", { class: (mark ? level(mark[2]) : "m0") + (answer ? " answer" : "") }, content));
+    const shade = span ? level(span.num_words) : "m0";
+    if (!span && !isAnswer) nodes.push(content);
+    else nodes.push(el("mark", { class: shade + (isAnswer ? " answer" : "") }, content));
   }
   return nodes;
 }
 
+const NO_MARKS = { spans: [], answers: [] };
+
 // Where a window of `limit` characters starts that shows the longest shared run.
-function windowStart(marks, length, limit) {
-  const best = [...marks].sort((x, y) => y[2] - x[2])[0];
-  if (length <= limit || !best) return 0;
-  return Math.max(0, Math.min(best[0] - Math.round(limit / 4), length - limit));
+function windowStart(spans, length, limit) {
+  const longest = [...spans].sort((x, y) => y.num_words - x.num_words)[0];
+  if (length <= limit || !longest) return 0;
+  return Math.max(0, Math.min(longest.start - Math.round(limit / 4), length - limit));
 }
 
-function excerpt(example, marks, answers, limit) {
+// `marks` holds the spans and answers of a shown example, which count from the whole text's start.
+function excerpt(example, marks, limit) {
   const length = slicer(example.text).length;
-  const shift = ([a, b, n]) => [a - example.first_character, b - example.first_character, n];
-  const [m, s] = [marks.map(shift), answers.map(shift)];
-  const from = windowStart(m, length, limit);
+  const first = example.first_character;
+  const shift = (run) => ({ ...run, start: run.start - first, end: run.end - first });
+  const spans = marks.spans.map(shift);
+  const from = windowStart(spans, length, limit);
   const to = Math.min(length, from + limit);
-  const [before, after] = [from + example.first_character > 0, to + example.first_character < example.num_characters];
-  return [before && "\u2026", marked(example.text, m, s, from, to), after && "\u2026"];
+  const isCutBefore = from + first > 0;
+  const isCutAfter = to + first < example.num_characters;
+  return [
+    isCutBefore && "\u2026",
+    marked(example.text, spans, marks.answers.map(shift), from, to),
+    isCutAfter && "\u2026",
+  ];
 }
 
 // The text of an example, folded around its longest shared run, with a button for the rest.
-function body(example, marks, answers, { compact = false } = {}) {
+function body(example, marks, { compact = false } = {}) {
   const limit = compact ? FOLDED / 2 : FOLDED;
   const length = slicer(example.text).length;
   if (length === 0) {
@@ -87,22 +101,39 @@ function body(example, marks, answers, { compact = false } = {}) {
   const fits = whole && example.text.split("\n").length <= 6;
   const holder = el("div");
   const draw = (open) => {
-    const shown = excerpt(example, marks, answers, open || whole ? length : limit);
-    holder.replaceChildren(el("p", { class: "body" + (open || fits ? "" : " folded"), dir: "auto" }, shown));
+    const shown = excerpt(example, marks, open || whole ? length : limit);
+    const cls = "body" + (open || fits ? "" : " folded");
+    holder.replaceChildren(el("p", { class: cls, dir: "auto" }, shown));
     if (fits) return;
-    const all = example.num_characters === length ? plural(length, "character") : "characters " + count(example.first_character + 1) + "\u2013" + count(example.first_character + length) + " of " + count(example.num_characters);
-    holder.append(
-      el("button", { class: "link small fold", type: "button", "aria-expanded": String(open), onclick: () => draw(!open) }, open ? "show less" : "show all (" + all + ")"),
-    );
+    const props = {
+      class: "link small fold",
+      type: "button",
+      "aria-expanded": String(open),
+      onclick: () => draw(!open),
+    };
+    const label = open ? "show less" : "show all (" + carried(example, length) + ")";
+    holder.append(el("button", props, label));
   };
   draw(false);
   return holder;
 }
 
+// Which part of a text the page carries.
+function carried(example, length) {
+  if (example.num_characters === length) return plural(length, "character");
+  const first = example.first_character;
+  const part = count(first + 1) + "\u2013" + count(first + length);
+  return "characters " + part + " of " + count(example.num_characters);
+}
+
 // Masks until asked: texts of toxic behaviors, and examples planted for or labeled as such.
 function maskable(sensitive, what, build) {
   if (!sensitive || !STATE.mask) return build();
-  const button = el("button", { class: "masked", type: "button" }, what + " masked, as it may offend. Show it");
+  const button = el(
+    "button",
+    { class: "masked", type: "button" },
+    what + " masked, as it may offend. Show it",
+  );
   button.addEventListener("click", () => {
     const node = build();
     button.replaceWith(node);

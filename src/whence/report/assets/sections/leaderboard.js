@@ -1,0 +1,93 @@
+// What the methods are worth, each beside what chance reaches.
+
+const ALL = "all";
+
+function estimateCell(e) {
+  if (!e || e.value === null) return el("td", { class: "soft small" }, UNDEFINED);
+  const between =
+    e.low === null ? "n\u00a0=\u00a0" + e.n : signed(`${e.low.toFixed(2)} to ${e.high.toFixed(2)}`);
+  return el(
+    "td",
+    { class: "num", title: plural(e.n, "query", "queries") },
+    signed(e.value.toFixed(3)),
+    el("span", { class: "cell-interval" }, between),
+  );
+}
+
+// `columns` have a name and a unit, `rows` a name, estimates, and a class.
+function boardTable(columns, rows) {
+  const head = ({ name, unit }) =>
+    el("th", { scope: "col" }, name, unit && el("div", { class: "soft" }, unit));
+  const row = ({ name, estimates, cls }) =>
+    el("tr", { class: cls }, el("th", { scope: "row" }, name), estimates.map(estimateCell));
+  return el(
+    "div",
+    { class: "scroll" },
+    el(
+      "table",
+      { class: "board" },
+      el("thead", null, el("tr", null, head({ name: "Method" }), columns.map(head))),
+      el("tbody", null, rows.map(row)),
+    ),
+  );
+}
+
+function find(measure, method, kind) {
+  return measure.figures.find((f) => f.method === method && f.kind === kind)?.estimate;
+}
+
+function byKind(measure, methods) {
+  const isMeasured = (kind) => measure.figures.some((f) => f.kind === kind && f.estimate.n);
+  const kinds = KINDS.filter(isMeasured);
+  const rows = methods.map((method) => ({
+    name: words(method),
+    estimates: kinds.map((kind) => find(measure, method, kind)),
+  }));
+  const control = {
+    name: "control: " + measure.controls[ALL].name,
+    estimates: kinds.map((kind) => measure.controls[kind]?.estimate),
+    cls: "control",
+  };
+  return [
+    el("h3", null, measure.name, " ", el("span", { class: "soft small" }, measure.unit)),
+    boardTable(
+      kinds.map((name) => ({ name })),
+      [...rows, control],
+    ),
+  ];
+}
+
+function overall(measures, methods) {
+  const rows = methods.map((method) => ({
+    name: words(method),
+    estimates: measures.map((m) => find(m, method, ALL)),
+  }));
+  const estimates = measures.map((m) => m.controls[ALL].estimate);
+  return boardTable(measures, [...rows, { name: "control", estimates, cls: "control" }]);
+}
+
+section("leaderboard", ({ measures, undefined: missing, sentences }) => {
+  const methods = [...new Set(measures.flatMap((m) => m.figures.map((f) => f.method)))];
+  const reasons = Object.entries(missing).map(([name, why]) => `${name}: ${why}`);
+  const explanation =
+    "Means over the behaviors with their 95\u202f% intervals; more is better, and the last row is what " +
+    "chance reaches. Retrieval finds copies in an untrained model as well; only the tail-patch and " +
+    "retraining say that an example had an effect.";
+  const item = (text) => el("li", null, text);
+  const tables = () =>
+    el(
+      "div",
+      null,
+      measures.map((m) => byKind(m, methods)),
+    );
+  return el(
+    "section",
+    { id: "leaderboard" },
+    el("h2", null, "Which methods may be trusted with what"),
+    el("p", { class: "soft" }, explanation),
+    measures.length > 0 && overall(measures, methods),
+    reasons.length > 0 && el("p", { class: "soft small" }, "Not measured here: ", reasons.join(" ")),
+    fold("In words", el("ul", null, sentences.map(item))),
+    fold("By kind of behavior", measures.length > 0 && tables()),
+  );
+});

@@ -1,0 +1,55 @@
+// The address after `#` holds what is looked at, so that a link shows the same again.
+
+const KEYS = ["behavior", "method", "q", "kind", "verdict", "preset"];
+const NOTHING = { behavior: null, method: null, q: "", kind: null, verdict: null, preset: null };
+const STATE = { ...NOTHING, a: null, b: null, mask: true };
+
+// The two methods that the table of behaviors compares: the first, and the first baseline beside it.
+function defaults() {
+  const [first, ...others] = DATA.methods;
+  const other = others.find((m) => m.is_baseline) ?? others[0] ?? first;
+  return { a: first?.name ?? null, b: other?.name ?? null };
+}
+
+function read() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  for (const key of KEYS) STATE[key] = given.get(key) || NOTHING[key];
+  if (!Object.hasOwn(PRESETS, STATE.preset)) STATE.preset = null;
+  for (const key of ["a", "b"]) STATE[key] = findMethod(given.get(key))?.name ?? defaults()[key];
+}
+
+function link(changes) {
+  const now = { ...STATE, ...changes };
+  const to = new URLSearchParams();
+  for (const key of KEYS) if (now[key]) to.set(key, now[key]);
+  for (const key of ["a", "b"]) if (now[key] !== defaults()[key]) to.set(key, now[key]);
+  return "#" + to.toString();
+}
+
+// Writes the state into the address without a new entry in the history.
+function remember() {
+  if (link({}) !== (location.hash || "#")) history.replaceState(null, "", link({}));
+}
+
+function jump(id) {
+  return (event) => {
+    event.preventDefault();
+    const go = () => document.getElementById(id)?.scrollIntoView();
+    if (!STATE.behavior) return go();
+    location.hash = link({ behavior: null, method: null });
+    setTimeout(go, 60);
+    return undefined;
+  };
+}
+
+// Draws the page anew; `main.js` says how.
+let render = () => undefined;
+
+function methodSelect(label, key, redraw) {
+  const choose = (event) => {
+    STATE[key] = event.target.value;
+    redraw();
+  };
+  const option = (m) => el("option", { value: m.name, selected: STATE[key] === m.name }, words(m.name));
+  return el("label", null, label + " ", el("select", { onchange: choose }, DATA.methods.map(option)));
+}

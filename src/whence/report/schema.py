@@ -1,0 +1,242 @@
+"""The records that the data of a page are made of.
+
+A page is what several sections refer to (methods, kinds, verdicts, examples), and a list of
+sections. `docs/page-data.md` is generated from these records: what stands in `Annotated` is the
+meaning of a key. Undefined is null, never 0. Places in texts count Unicode code points.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from whence.records import Interval, Rate
+from whence.report.histogram import Histogram
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of behavior."""
+
+    name: str
+    label: Annotated[str, "its heading"]
+    is_sensitive: Annotated[bool, "texts of such behaviors are masked until the reader asks"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A verdict of verification."""
+
+    name: str
+    is_shown: Annotated[bool, "whether the model shows a behavior of this verdict"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A method, and what its scores mean."""
+
+    name: str
+    about: Annotated[str, "what a score means, in words"]
+    family: str
+    is_baseline: Annotated[bool, "no trained gradients are behind it"]
+    proponents: Annotated[str, "what a high positive score claims"]
+    opponents: Annotated[str, "what a negative score claims"]
+    orientation: str
+    settings: Annotated[object, "the settings that determined the scores"]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A training example that some section shows. Each is carried once."""
+
+    id: str
+    text: Annotated[str, "the text, or the part of it that the page carries"]
+    first_character: Annotated[int, "where in the whole text that part starts"]
+    num_characters: Annotated[int, "length of the whole text"]
+    subset: str | None
+    source: str | None
+    position: Annotated[int | None, "place in the order of training"]
+    step: Annotated[int | None, "optimizer step that trained on it"]
+    labels: Annotated[Sequence[str], "what is known beforehand, such as the planted group"]
+    num_tokens: int
+    num_truncated_tokens: int
+    num_copies: Annotated[int | None, "examples of the corpus with exactly this text"]
+    is_sensitive: Annotated[bool, "planted for a sensitive behavior, or labeled toxic"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One part of the page."""
+
+    name: Annotated[str, "names the schema of `data`, below, and the script that draws it"]
+    menu: Annotated[str | None, "the link to it at the head of the page"]
+    data: object
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """The data of a page."""
+
+    format: Annotated[int, "changes when the meaning of a key does"]
+    title: str
+    model: str
+    top_k: Annotated[int, "how many proponents and opponents a list has at most"]
+    kinds: Annotated[Sequence[Kind], "in the order of the page"]
+    verdicts: Annotated[Sequence[Verdict], "strongest first"]
+    methods: Annotated[Sequence[Method], "in the order of the study"]
+    sections: Annotated[
+        Sequence[Section], "in the order of the page; what does not apply is left out"
+    ]
+    examples: Annotated[Sequence[Example], "sections refer to an example by its place here"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """A token of a completion, given the prompt and the tokens before it."""
+
+    text: str
+    log_prob_nats: float
+    rank: Annotated[int | None, "among all tokens; 1 is the model's first choice"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """How likely the model finds a completion after its prompt."""
+
+    tokens: Sequence[Token]
+    log_prob_nats: Annotated[float, "of the whole completion"]
+    is_greedy: Annotated[bool, "greedy decoding, given the truth so far, gives exactly this"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alternative:
+    """What the model might have said instead."""
+
+    text: str
+    log_prob_nats: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """Whether the model shows a behavior. Null is not measurable."""
+
+    verdict: str
+    reason: str
+    model: Annotated[str, "the model that was verified"]
+    completion: Completion
+    alternatives: Sequence[Alternative]
+    margin_nats: Annotated[
+        float | None, "log-probability over the likeliest alternative, mean over paraphrases"
+    ]
+    margin_interval: Interval | None
+    paraphrase_margins_nats: Sequence[float]
+    control_gap_nats: Annotated[
+        float | None, "log-probability after the prompt minus its mean after the controls"
+    ]
+    initial_log_prob_nats: Annotated[float | None, "of the completion, before training"]
+    extraction: Annotated[float | None, "share of the completion that greedy decoding reproduces"]
+    rate: Rate | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """The loss that stands for a behavior."""
+
+    is_contrast: bool
+    alternative: Annotated[str | None, "of a contrast: the completion whose loss is subtracted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextRun:
+    """A run of words in an example's whole text, from `start` up to `end`, exclusive."""
+
+    start: int
+    end: int
+    num_words: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """An example under one method."""
+
+    rank: Annotated[int | None, "1 for the highest score; ties share one; null is without a rank"]
+    score: Annotated[float | None, "higher is more helpful; null is undefined"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownExample:
+    """An example that some method lists for a behavior."""
+
+    example: Annotated[int, "its place in the page's `examples`"]
+    is_planted: Annotated[bool, "put into the corpus on purpose, for this behavior"]
+    spans: Annotated[Sequence[TextRun], "words shared with prompt and completion"]
+    answers: Annotated[Sequence[TextRun], "where the whole completion stands"]
+    scores: Annotated[Mapping[str, Placed], "by each method that scored the behavior"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """An exact copy of a listed example, further down in the same list."""
+
+    id: str
+    rank: int | None
+    score: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A text in a list: its best example, and the exact copies behind it."""
+
+    shown: Annotated[int, "place in the behavior's `shown`"]
+    num_copies: Annotated[int, "exact copies further down"]
+    copies: Annotated[Sequence[Copy], "the first of them"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodResult:
+    """The examples that one method ties to a behavior."""
+
+    proponents: Annotated[Sequence[Entry], "positive scores, best first"]
+    opponents: Annotated[Sequence[Entry], "negative scores, most negative first"]
+    num_scored: int
+    histogram: Histogram | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How far two methods list the same examples."""
+
+    first: Annotated[str, "a method"]
+    second: Annotated[str, "another"]
+    jaccard: Annotated[
+        float | None, "Jaccard@k of their first proponents, in [0, 1]; null where neither has any"
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Behavior:
+    """A behavior, what was measured of it, and which examples each method ties to it."""
+
+    id: str
+    kind: str
+    prompt: str
+    completion: Annotated[str, "empty where the behavior is known by its tokens"]
+    alternatives: Sequence[str]
+    paraphrases: Sequence[str]
+    controls: Sequence[str]
+    subject: str | None
+    relation: str | None
+    object: str | None
+    style: Annotated[str | None, "the subset of the corpus whose style this is"]
+    note: str | None
+    is_known_by_tokens: bool
+    is_forced: Annotated[bool, "not shown, and attributed because the study says so"]
+    query: Query
+    verification: Measurements | None
+    not_attributed: Annotated[str | None, "why no method scored it"]
+    num_planted: Annotated[
+        int | None, "examples planted for it; null where the study plants nothing"
+    ]
+    shown: Sequence[ShownExample]
+    results: Annotated[Mapping[str, MethodResult], "by each method that scored the behavior"]
+    agreement: Annotated[Sequence[Agreement], "of every two methods that scored the behavior"]

@@ -1,0 +1,29 @@
+"""Every behavior with its verdict, its measurements, and the examples tied to it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from whence.report.behaviors import behavior_record
+from whence.report.context import Context
+from whence.report.schema import Behavior
+from whence.report.sections import SectionKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Behaviors:
+    """The behaviors of the study."""
+
+    has_planted: Annotated[bool, "whether the corpus holds examples planted for behaviors"]
+    behaviors: Annotated[Sequence[Behavior], "in the order of the study"]
+
+
+def behaviors(page: Context) -> Behaviors:
+    """Collects the behaviors of a run."""
+    return Behaviors(
+        has_planted=page.has_gold,
+        behaviors=[behavior_record(behavior, page) for behavior in page.record.behaviors],
+    )
+
+
+SECTION = SectionKind(order=40, menu="Behaviors", make=behaviors)
