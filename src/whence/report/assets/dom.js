@@ -37,7 +37,7 @@ const MINUS = "\u2212";
 const UNDEFINED = "undefined";
 
 function signed(text) {
-  return text.replace("-", MINUS);
+  return text.replaceAll("-", MINUS);
 }
 
 function number(value, digits = 3) {

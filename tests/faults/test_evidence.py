@@ -1,0 +1,63 @@
+"""One test per fault that was found in the lists of proponents and opponents."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.report.conftest import corpus_of
+
+import whence
+from whence.errors import SettingsError
+from whence.evidence import hits
+from whence.records import Corpus, Scores
+
+
+def _corpus(num: int) -> Corpus:
+    return corpus_of([f"d{i}" for i in range(num)], [f"text number {i}" for i in range(num)])
+
+
+def _scores(*values: float) -> Scores:
+    corpus = _corpus(len(values))
+    return Scores("m", ("q",), corpus.ids, np.array([values], dtype=np.float32))
+
+
+def test_negative_scores_were_listed_as_proponents_where_fewer_than_k_are_positive() -> None:
+    found = hits(_scores(-1, 2, -3), 0, _corpus(3), 5)
+    assert [hit.id for hit in found.proponents] == ["d1"]
+    assert [hit.id for hit in found.opponents] == ["d2", "d0"]
+
+
+def test_positive_scores_were_listed_as_opponents() -> None:
+    assert hits(_scores(0.5, 0.25, 0.75), 0, _corpus(3), 5).opponents == ()
+
+
+def test_examples_that_share_nothing_were_listed_as_proponents_and_as_opponents() -> None:
+    found = hits(_scores(3, 0, 0, 2, 0, np.nan), 0, _corpus(6), 5)
+    assert [hit.id for hit in found.proponents] == ["d0", "d3"]
+    assert found.opponents == ()
+
+
+def test_equal_scores_had_ranks_of_their_own() -> None:
+    assert [h.rank for h in hits(_scores(2, 1, 2, 1), 0, _corpus(4), 5).proponents] == [1, 1, 3, 3]
+
+
+@pytest.mark.parametrize("k", ["0", "-3"])
+@pytest.mark.parametrize("command", ["show", "query"])
+def test_a_top_k_below_one_printed_nearly_the_whole_corpus(
+    k: str, command: str, tmp_path: Path
+) -> None:
+    from whence.cli import app
+
+    rest = {"show": ("--behavior", "x"), "query": ("--prompt", "a", "--completion", "b")}[command]
+    with pytest.raises(SettingsError, match=f"{k} is no number of examples"):
+        app([command, str(tmp_path), *rest, "--top-k", k], result_action="return_value")
+
+
+def test_the_api_took_a_k_below_one() -> None:
+    with pytest.raises(SettingsError, match="0 is no number of examples"):
+        whence.query(None, None, None, k=0)  # pyright: ignore[reportArgumentType]
+
+
+def test_an_empty_list_of_hits_died_in_the_corpus() -> None:
+    assert list(_corpus(3).records([])) == []
+    assert hits(_scores(np.nan, np.nan), 0, _corpus(2), 3) == ((), (), None)
