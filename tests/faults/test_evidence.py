@@ -46,11 +46,11 @@ def test_equal_scores_had_ranks_of_their_own() -> None:
 def test_a_top_k_below_one_printed_nearly_the_whole_corpus(
     k: str, command: str, tmp_path: Path
 ) -> None:
-    from whence.cli import app
+    from whence.cli import make_app
 
     rest = {"show": ("--behavior", "x"), "query": ("--prompt", "a", "--completion", "b")}[command]
     with pytest.raises(SettingsError, match=f"{k} is no number of examples"):
-        app([command, str(tmp_path), *rest, "--top-k", k], result_action="return_value")
+        make_app()([command, str(tmp_path), *rest, "--top-k", k], result_action="return_value")
 
 
 def test_the_api_took_a_k_below_one() -> None:
