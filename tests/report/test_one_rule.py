@@ -74,11 +74,11 @@ def of_json(printed: str) -> Named:
 
 @pytest.fixture
 def run_command(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    from whence.cli import app
+    from whence.cli import make_app
 
     def run(*arguments: str) -> str:
         capsys.readouterr()
-        app(list(arguments), result_action="return_value")
+        make_app()(list(arguments), result_action="return_value")
         return capsys.readouterr().out
 
     return run

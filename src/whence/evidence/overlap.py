@@ -10,12 +10,11 @@ Source:
 """
 
 import math
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
+
+from whence.corpus.words import words
 
 # Function words only: a shared one says nothing about where a behavior comes from.
 _FUNCTION_WORDS = """
@@ -29,20 +28,6 @@ STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 # What a word counts for that none of the documents behind the shares has.
 _UNSEEN_SHARE = 1e-4
 
-# Scripts written without spaces are taken character by character.
-_UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-    "\U00020000-\U0003ffff"
-)
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:['\u2019][^\W_{_UNSPACED}]+)*")
-
-
-class Words(NamedTuple):
-    """The words of a text in a comparable form, and where each starts and ends, in characters."""
-
-    keys: tuple[str, ...]
-    places: tuple[tuple[int, int], ...]
-
 
 class Span(NamedTuple):
     """A run of shared words: characters `start` to `end` (exclusive) of the document."""
@@ -50,26 +35,6 @@ class Span(NamedTuple):
     start: int
     end: int
     num_words: int
-
-
-# A document is compared with a query and with its completion, and a query with many documents.
-@lru_cache(maxsize=64)
-def words(text: str) -> Words:
-    """Splits a text into words that compare equal whatever their case and composition.
-
-    Args:
-        text: Any text. Underscores and punctuation separate words.
-
-    Returns:
-        Words in order; places count Unicode code points, as Python does.
-    """
-    if text.isascii():
-        matches = list(_WORD.finditer(text.lower()))
-        return Words(tuple(m[0] for m in matches), tuple(m.span() for m in matches))
-    # A combining mark belongs to its letter, but `\w` does not match it. Every replacement is one
-    # character for one, so that places stay.
-    places = tuple(m.span() for m in _WORD.finditer("".join(map(_letter, text))))
-    return Words(tuple(_key(text[start:end]) for start, end in places), places)
 
 
 def word_shares(texts: Iterable[str]) -> dict[str, float]:
@@ -172,14 +137,6 @@ def mark_text(
         shared_spans(prompt + completion, document_text, shares=shares),
         tuple(span for span in answers if span.num_words == num_words),
     )
-
-
-def _letter(char: str) -> str:
-    return "a" if unicodedata.category(char)[0] == "M" else char
-
-
-def _key(word: str) -> str:
-    return unicodedata.normalize("NFKC", word).casefold().replace("\u2019", "'")
 
 
 def _weights(

@@ -15,7 +15,8 @@ def compute(inputs: Inputs) -> Found:
 
     The sum over the words w of the query of idf(w) · tf / (tf + k1 · (1 − b + b · length / mean)),
     where tf counts w in the example; k1 = 1.5, b = 0.75, idf as in Lucene. Words are runs of
-    letters, digits and underscores, in lower case; nothing is stemmed and no word is left out.
+    letters, digits and underscores, in lower case; of scripts without spaces between words, such as
+    Chinese and Thai, characters and pairs of them. Nothing is stemmed and no word is left out.
 
     Returns:
         Scores ≥ 0, without unit; 0 means that no word is shared. NaN for an example without words,

@@ -1,10 +1,6 @@
 """Which words does a text have, to a method that compares words?"""
 
-import re
+from whence.corpus.words import SEARCH as WORD
+from whence.corpus.words import search_words as words
 
-WORD = r"\w+"
-
-
-def words(text: str | None) -> list[str]:
-    """Splits a text into runs of letters, digits and underscores, in lower case."""
-    return re.findall(WORD, (text or "").lower())
+__all__ = ["WORD", "words"]
