@@ -4,6 +4,7 @@ Every record is frozen and knows its units and orientation. A score is never neg
 accident: higher always means that a small step of training on the example lowers the query's loss.
 """
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Verdict = Literal["shown", "weak", "not shown"]
+_FINGERPRINT_ROWS = 1024
 
 
 class Interval(NamedTuple):
@@ -185,13 +187,39 @@ class Corpus:
         return np.concatenate(lengths) if lengths else np.zeros(0, dtype=np.int64)
 
     @cached_property
-    def num_truncated_tokens(self) -> int:
-        """Tokens of the documents that no example holds."""
-        return int(self.table.column("num_truncated_tokens").to_numpy().sum())
+    def num_truncated_tokens(self) -> int | None:
+        """Tokens of the documents that no example holds; None where not all could be counted."""
+        column = self.table.column("num_truncated_tokens")
+        return None if column.null_count else int(column.to_numpy().sum())
+
+    @cached_property
+    def content_fingerprint(self) -> str:
+        """A hash over everything that is stored: all columns of the table, and what it is called.
+
+        It decides whether stored examples are current, as `fingerprint` does for gradients.
+        """
+        import hashlib
+        import json
+
+        about = [self.name, self.description, self.num_empty, self.searched_fraction]
+        digest = hashlib.sha256(json.dumps([self.fingerprint, *about]).encode())
+        for name in sorted(set(self.table.column_names) - {"input_ids"}):
+            digest.update(name.encode())
+            # Lengths apart from letters: how the table is cut into chunks does not show.
+            lengths, letters = hashlib.sha256(), hashlib.sha256()
+            for batch in self.table.select([name]).to_batches(max_chunksize=_FINGERPRINT_ROWS):
+                values = batch.column(0).to_pylist()
+                words = [v if isinstance(v, str) else json.dumps(v) for v in values]
+                signs = [1 if isinstance(v, str) else -1 for v in values]
+                sizes = [sign * len(word) for sign, word in zip(signs, words, strict=True)]
+                lengths.update(array("q", sizes).tobytes())
+                letters.update("".join(words).encode())
+            digest.update(lengths.digest() + letters.digest())
+        return digest.hexdigest()[:16]
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash over ids and tokens, in order."""
+        """A hash over ids and tokens, in order: what gradients depend on."""
         import hashlib
 
         digest = hashlib.sha256("\n".join(self.ids).encode())
@@ -244,6 +272,15 @@ class LoadedModel:
     def dtype(self) -> str:
         """The type of its weights, such as `float32`."""
         return str(next(self.model.parameters()).dtype).removeprefix("torch.")
+
+
+def longest_example(context_length: int) -> int:
+    """Computes how many tokens an example may have, for a model that reads `context_length`.
+
+    One more: the last token is only predicted and never read. So Pythia trained on rows of 2,049
+    tokens with a context of 2,048.
+    """
+    return context_length + 1
 
 
 @dataclass(frozen=True)

@@ -37,12 +37,13 @@ def save_corpus(corpus: Corpus, directory: Path) -> None:
             "num_empty": corpus.num_empty,
             "searched_fraction": corpus.searched_fraction,
             "fingerprint": corpus.fingerprint,
+            "content_fingerprint": corpus.content_fingerprint,
         },
     )
 
 
 def read_corpus(directory: Path) -> Corpus:
-    """Reads what `save_corpus` wrote, and checks that ids and tokens are the ones it wrote.
+    """Reads what `save_corpus` wrote, and checks that it is what it wrote, to the last letter.
 
     Raises:
         CorpusError: A file is missing or cut short, or the examples are not those of the record.
@@ -60,7 +61,9 @@ def read_corpus(directory: Path) -> Corpus:
             num_empty=record["num_empty"],
             searched_fraction=record["searched_fraction"],
         )
+        # Records of earlier versions have the first one only.
         is_same = record["fingerprint"] == corpus.fingerprint
+        is_same &= record.get("content_fingerprint") in (None, corpus.content_fingerprint)
     except FileNotFoundError as error:
         missing = Path(error.filename or TABLE).name
         raise CorpusError(f"{directory} has no {missing}.", _REMEDY) from None

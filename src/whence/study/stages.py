@@ -72,7 +72,7 @@ def corpus_stage(directory: Path, corpus: Corpus) -> None:
     """Writes the examples with their ids, texts, hashes and training positions."""
     from whence.corpus import save_corpus
 
-    inputs = {"corpus": corpus.fingerprint, "name": corpus.name}
+    inputs = {"corpus": corpus.content_fingerprint}
     if not is_current(directory, kind="corpus", inputs=inputs):
         with building(directory, kind="corpus", inputs=inputs) as partial:
             save_corpus(corpus, partial)
