@@ -229,8 +229,8 @@ def test_a_query_without_direction_is_refused_by_name(lab):
 
 def test_what_does_not_fit_the_model_is_refused(lab, queries):
     model = lab.tiny("neox")
-    with pytest.raises(CorpusError, match="`e1` has 49 tokens"):
-        products(lab, model, lab.corpus_of(lab.random_sequences([5, 49])), queries)
+    with pytest.raises(CorpusError, match="`e1` has 50 tokens"):
+        products(lab, model, lab.corpus_of(lab.random_sequences([5, 50])), queries)
     with pytest.raises(CorpusError, match="token 61, and tiny-neox knows 61"):
         products(lab, model, lab.corpus_of([[1, 61]]), queries)
     long = lab.query_of("long", (lab.random_sequences([49])[0], 3, 1.0))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from whence.errors import BehaviorError, CorpusError
-from whence.records import Corpus, LoadedModel, Query
+from whence.records import Corpus, LoadedModel, Query, longest_example
 
 if TYPE_CHECKING:
     import torch
@@ -25,10 +25,14 @@ BATCHES_PER_WORKER = 4
 
 
 class Padded(NamedTuple):
-    """A batch of sequences; `labels` is `IGNORED` where no loss is taken."""
+    """A batch of sequences; `labels` is `IGNORED` where no loss is taken.
+
+    `input_ids` is one shorter than `labels` where a sequence is one longer than the context, so
+    that its last token is only a target.
+    """
 
     input_ids: "Int[Tensor, 'batch positions']"
-    labels: "Int[Tensor, 'batch positions']"
+    labels: "Int[Tensor, 'batch tokens']"
 
     @property
     def targets(self) -> "Int[Tensor, 'batch positions']":
@@ -38,7 +42,8 @@ class Padded(NamedTuple):
         """
         import torch.nn.functional as F  # noqa: N812
 
-        return F.pad(self.labels[:, 1:], (0, 1), value=IGNORED)
+        missing = self.input_ids.shape[1] - self.labels.shape[1] + 1
+        return F.pad(self.labels[:, 1:], (0, missing), value=IGNORED)
 
 
 class Distinct(NamedTuple):
@@ -163,12 +168,15 @@ def pad(
     sequences: Sequence[Sequence[int]],
     *,
     num_unlabelled: Sequence[int] | None = None,
+    context_length: int | None = None,
 ) -> Padded:
     """Pads sequences on the right.
 
     Args:
         sequences: Token ids.
         num_unlabelled: How many tokens at the start of each sequence bear no loss; none by default.
+        context_length: Tokens that the model reads. A last token beyond it is a target only, and
+            no input: a table of positions has no row for it.
     """
     import torch
 
@@ -179,7 +187,7 @@ def pad(
         first = num_unlabelled[row] if num_unlabelled is not None else 0
         input_ids[row, : len(sequence)] = sequence
         labels[row, first : len(sequence)] = sequence[first:]
-    return Padded(torch.from_numpy(input_ids), torch.from_numpy(labels))
+    return Padded(torch.from_numpy(input_ids[:, :context_length]), torch.from_numpy(labels))
 
 
 def model_device(model: LoadedModel) -> "torch.device":
@@ -187,14 +195,21 @@ def model_device(model: LoadedModel) -> "torch.device":
     return next(model.model.get_input_embeddings().parameters()).device
 
 
-def check_fits(model: LoadedModel, corpus: Corpus) -> None:
+def check_fits(model: LoadedModel, corpus: Corpus, *, spare_target: bool = True) -> None:
     """Refuses examples that the model cannot read.
 
+    Args:
+        model: The model.
+        corpus: The examples.
+        spare_target: Whether the pass spares the model the last token, which is only a target
+            (`pad` with a `context_length`), so that `longest_example` applies.
+
     Raises:
-        CorpusError: An example is longer than the context, or has a token that the model lacks.
+        CorpusError: An example is longer than that, or has a token that the model lacks.
     """
     lengths, context = corpus.lengths, model.context_length
-    if len(lengths) and (longest := int(lengths.max())) > context:
+    limit = longest_example(context) if spare_target else context
+    if len(lengths) and (longest := int(lengths.max())) > limit:
         raise CorpusError(
             f"Example `{corpus.ids[int(lengths.argmax())]}` has {longest} tokens, and {model.label}"
             f" reads at most {context}.",

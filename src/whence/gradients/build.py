@@ -373,7 +373,7 @@ def taking_rows(
     with collecting(model, modules, processor, **how) as collect:
 
         def take(batch: "NDArray[np.int64]") -> Taken:
-            found = collect(pad(todo.sequences(batch)))
+            found = collect(pad(todo.sequences(batch), context_length=model.context_length))
             values = torch.cat(list(found.rows.values()), dim=1).float().cpu().numpy()
             if (bad := np.flatnonzero(~np.isfinite(values).all(axis=1))).size:
                 raise not_finite(todo.example_id(int(batch[int(bad[0])])))

@@ -142,9 +142,11 @@ def gauss_newton(
         turned = {name: _turn(model, name, rows) for name, rows in vectors.items()}
         found = {name: torch.zeros_like(rows) for name, rows in turned.items()}
         for rows in batches:
-            batch = pad([corpus.input_ids(int(row)) for row in rows])
+            sequences = [corpus.input_ids(int(row)) for row in rows]
+            batch = pad(sequences, context_length=model.context_length)
             counted = (batch.labels[:, 1:] != IGNORED).to(device)
-            logits = model.model(batch.input_ids.to(device), use_cache=False).logits[:, :-1]
+            logits = model.model(batch.input_ids.to(device), use_cache=False).logits
+            logits = logits[:, : counted.shape[1]]
             probabilities = logits.detach().softmax(-1) * counted[..., None]
             probe = torch.zeros_like(logits, requires_grad=True)
             pulled = torch.autograd.grad(logits, weights, probe, create_graph=True)

@@ -90,7 +90,7 @@ def build_by_engine(
     if is_current(directory, kind="index", inputs=inputs):
         return open_index(directory, model=model)
     _check_hardware(precision, fsdp)
-    check_fits(model, corpus)
+    check_fits(model, corpus, spare_target=False)
     _name_and_revision(model)
     with building(directory, kind="index", inputs=inputs) as partial:
         with tempfile.TemporaryDirectory(dir=partial) as work:

@@ -78,11 +78,12 @@ def fisher_batches(
     with progress.task(name, total=total, unit="tokens") as task:
         for rows in batches:
             sequences = [corpus.input_ids(int(row)) for row in rows]
-            padded = pad(sequences)
+            padded = pad(sequences, context_length=model.context_length)
             chances = torch.zeros(padded.input_ids.shape, dtype=torch.float64)
             for place, (row, tokens) in enumerate(zip(rows, sequences, strict=True)):
                 drawn = _chances(tokens, copy=copies[row], seed=seed)
-                chances[place, : len(tokens)] = torch.from_numpy(drawn)
+                drawn = drawn[: chances.shape[1]]
+                chances[place, : len(drawn)] = torch.from_numpy(drawn)
             yield FisherBatch(padded, chances)
             task.advance(int(corpus.lengths[rows].sum()))
 

@@ -206,7 +206,7 @@ def multiplying(
         nonlocal dots, squares
         dots = torch.zeros(len(batch), num_queries, dtype=dtype, device=device)
         squares = torch.zeros(len(batch), dtype=torch.float64, device=device)
-        backward(pad(todo.sequences(batch)))
+        backward(pad(todo.sequences(batch), context_length=model.context_length))
         finite = dots.isfinite().all(dim=1) & squares.isfinite()
         if not finite.all():
             raise not_finite(todo.example_id(int(batch[int((~finite).nonzero()[0])])))

@@ -83,13 +83,13 @@ def split_products(
     def add(name: str, output_gradient: "Tensor", activations: "Tensor") -> None:
         asked = gradient[name].view(output_gradient.shape[-1], activations.shape[-1])
         found_here = (output_gradient[0].to(dtype) @ asked) * activations[0].to(dtype)
-        parts[:, places[name]] = found_here.sum(dim=1)
+        parts[: len(found_here), places[name]] = found_here.sum(dim=1)
 
     found = []
     with capturing(model, list(gradient), add) as backward:
         for sequence in sequences:
             parts = torch.zeros(len(sequence), len(places), dtype=dtype, device=device)
             if len(sequence) > 1:
-                backward(pad([sequence]))
+                backward(pad([sequence], context_length=model.context_length))
             found.append(parts.float().cpu().numpy())
     return found

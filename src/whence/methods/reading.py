@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Reading(NamedTuple):
     """What was read of each sequence; NaN where undefined.
 
-    `middle_states` are means over all tokens of the hidden state after half of the layers,
-    `last_states` means over the predicting positions of what the output layer reads,
+    `middle_states` are means over all tokens that are read, of the hidden state after half of the
+    layers, `last_states` means over the predicting positions of what the output layer reads,
     `mean_losses_nats` the mean losses per predicted token, and `mean_probabilities` the mean
     probabilities of the predicted tokens.
     """
@@ -124,16 +124,17 @@ def read(
             input_ids, labels = pad(
                 [sequences[row] for row in rows],
                 num_unlabelled=[unlabelled[row] for row in rows],
+                context_length=model.context_length,
             )
             sizes = torch.tensor([lengths[row] for row in rows])
             real = torch.arange(input_ids.shape[1])[None] < sizes[:, None]
             output = model.model(input_ids.to(device), use_cache=False, output_hidden_states=True)
             targets = labels[:, 1:].to(device)
-            predicts = F.pad(targets != IGNORED, (0, 1))
+            predicts = F.pad(targets != IGNORED, (0, input_ids.shape[1] - targets.shape[1]))
             middle[rows] = _means(output.hidden_states[layer], real.to(device))
             last[rows] = _means(output.hidden_states[-1], predicts)
             found = F.cross_entropy(
-                output.logits[:, :-1].flatten(0, 1).float(),
+                output.logits[:, : targets.shape[1]].flatten(0, 1).float(),
                 targets.flatten(),
                 ignore_index=IGNORED,
                 reduction="none",

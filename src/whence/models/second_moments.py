@@ -122,8 +122,12 @@ def _gradients(
         for parameter in parameters:
             parameter.requires_grad_(True)
         ids = torch.tensor([list(sequence)], device=parameters[0].device)
+        # A last token beyond the context is only a target: a table of positions has no row for it.
+        inputs = ids[:, : model.context_length]
         with torch.enable_grad():
-            loss = model.model(ids, labels=ids, use_cache=False).loss
+            logits = model.model(inputs, use_cache=False).logits[0, : ids.shape[1] - 1]
+            exact = torch.promote_types(logits.dtype, torch.float32)
+            loss = torch.nn.functional.cross_entropy(logits.to(exact), ids[0, 1:])
         return torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
     finally:
         for parameter, value in zip(parameters, needed, strict=True):

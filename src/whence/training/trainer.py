@@ -252,8 +252,10 @@ def _predictions(
     for row, ids in enumerate(sequences):
         inputs[row, : len(ids)] = labels[row, : len(ids)] = torch.as_tensor(ids)
     device = model.device
-    logits = model(input_ids=inputs.to(device), use_cache=False).logits[:, :-1]
-    return logits, labels[:, 1:].to(device)
+    # A last token beyond the context is only a target: a table of positions has no row for it.
+    limit = getattr(model.config, "max_position_embeddings", None) or longest
+    logits = model(input_ids=inputs[:, :limit].to(device), use_cache=False).logits
+    return logits[:, : longest - 1], labels[:, 1:].to(device)
 
 
 def _state(
