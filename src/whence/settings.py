@@ -66,25 +66,56 @@ class CorpusSettings(Settings):
         ".txt, an Arrow folder); Pythia's memory map (.bin); or `testbed:mini` / `testbed:nano`."
     )
     format: Literal["auto", "jsonl", "parquet", "arrow", "text", "mmap", "hub"] = "auto"
-    split: str = "train"
+    split: str = Field(
+        default="train",
+        description="Of a Hub dataset, a saved one, or a folder whose files are named after "
+        'splits; `""` reads every file of a folder.',
+    )
     config: str | None = None
     revision: str | None = None
     text_column: str = "text"
     id_column: str | None = Field(
-        default=None, description="By default `id` where present, else the row."
+        default=None,
+        description='By default `id` where present, else the row; `""` for the row in any case.',
+    )
+    duplicate_ids: Literal["refuse", "number"] = Field(
+        default="refuse",
+        description="What to do where an id occurs again: `number` makes `x`, `x#2`, `x#3` of it.",
     )
     subset_column: str | None = Field(
-        default=None, description="By default `subset`, or `meta.pile_set_name`, where present."
+        default=None,
+        description='By default `subset`, or `meta.pile_set_name`, where present; `""` for none.',
     )
     position_column: str | None = Field(
-        default=None, description="By default `position`, else the row."
+        default=None,
+        description='By default `position`, else the row; `""` for the row in any case.',
     )
-    step_column: str | None = Field(default=None, description="By default `step` where present.")
+    step_column: str | None = Field(
+        default=None, description='By default `step` where present; `""` for none.'
+    )
     max_documents: int | None = Field(default=None, gt=0)
     max_tokens: int | None = Field(default=None, gt=0)
     first_row: int = Field(default=0, ge=0, description="Memory maps: the first row to read.")
     num_rows: int | None = Field(
         default=None, gt=0, description="Memory maps: how many rows to read."
+    )
+    mmap_dtype: Literal["uint8", "uint16", "uint32", "int32", "int64"] | None = Field(
+        default=None,
+        description="Memory maps: the type of a token; by default what the `.idx` beside it says, "
+        "else `uint16`, as Pythia's.",
+    )
+    row_length: int | None = Field(
+        default=None,
+        gt=1,
+        description="Memory maps: tokens of a row; by default the documents of the `.idx` beside "
+        "it, else 2,049, as Pythia's.",
+    )
+    max_line_mb: float = Field(
+        default=64,
+        gt=0,
+        le=2048,
+        description="Text and JSON lines: the longest line or paragraph, in MiB; a bound on "
+        "memory.",
     )
     long_documents: Literal["truncate", "window"] = "truncate"
     max_length: int | None = Field(default=None, gt=1, description="By default the context length.")

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from whence.corpus.batches import rows_of
 from whence.corpus.documents import needed_columns
+from whence.corpus.paths import shown
 from whence.errors import CorpusError
 from whence.settings import CorpusSettings
 
@@ -31,15 +33,23 @@ def saved_files(folder: Path, *, split: str) -> list[Path]:
     """
     if (folder / _SPLITS).is_file():
         splits = _read_json(folder / _SPLITS).get("splits", [])
+        splits = splits if isinstance(splits, list) else []
         if split not in splits:
             raise CorpusError(
-                f"{folder} has no split {split!r}; its splits are: {', '.join(map(str, splits))}.",
+                f"{shown(folder)} has no split {split!r}; its splits are: "
+                f"{', '.join(map(str, splits))}.",
                 "Choose one of them.",
             )
         folder = folder / split
     listed = _read_json(folder / _STATE).get("_data_files", [])
     # Only the name is taken, so that a saved dataset cannot point at files outside its folder.
-    files = [folder / Path(entry["filename"]).name for entry in listed]
+    try:
+        files = [folder / Path(entry["filename"]).name for entry in listed]
+    except (TypeError, KeyError):
+        raise CorpusError(
+            f"{folder / _STATE} does not list the files of a saved dataset.",
+            "Save the dataset again.",
+        ) from None
     for file in files:
         if not file.is_file():
             raise CorpusError(
@@ -61,11 +71,12 @@ def read_arrow(path: Path, settings: CorpusSettings) -> Iterator[dict[str, Any]]
         with pa.memory_map(str(path)) as source:
             for batch in _batches(source, path):
                 columns = needed_columns(batch.schema.names, settings)
-                yield from batch.select(columns).to_pylist()
+                yield from rows_of(batch.select(columns))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         detail = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise CorpusError(
-            f"{path} is not a whole Arrow file ({detail}).", "Copy or save the dataset again."
+            f"{shown(path)} is not a whole Arrow file ({detail}).",
+            "Copy or save the dataset again.",
         ) from None
 
 
@@ -81,7 +92,7 @@ def _batches(source: Any, path: Path) -> Iterator[Any]:
     # A stream that was cut between two batches reads without complaint; its end mark is missing.
     source.seek(max(0, source.size() - len(_STREAM_END)))
     if source.read(len(_STREAM_END)) != _STREAM_END:
-        raise CorpusError(f"{path} is cut short, or is not an Arrow file.", "Save it again.")
+        raise CorpusError(f"{shown(path)} is cut short, or is not an Arrow file.", "Save it again.")
     source.seek(0)
     yield from pa.ipc.open_stream(source)
 
@@ -89,7 +100,7 @@ def _batches(source: Any, path: Path) -> Iterator[Any]:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CorpusError(
             f"{path} cannot be read ({error}).", "Copy or save the dataset again."
         ) from None

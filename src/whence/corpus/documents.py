@@ -1,20 +1,28 @@
 """Which document does one row of a file describe?
 
-Every reader yields rows, mappings from column names to values. Here the columns that matter are
-found once, from the first row, and every row becomes a `Document`.
+Every reader yields rows, mappings from column names to values. Which columns there are is looked up
+in every row: JSON lines leave out what is unknown, in the first row as in any other.
 """
 
+import ast
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whence.errors import CorpusError
 from whence.settings import CorpusSettings
 
+if TYPE_CHECKING:
+    import numpy as np
+
 _ABSENT = object()
 _SUBSET_COLUMNS = ("subset", "meta.pile_set_name")
+_LONGEST_NESTED = 20_000
+_DEEPEST_NAME = 4
 
 
 class Row(NamedTuple):
@@ -29,30 +37,19 @@ class Document:
     """One training document before it is cut to what the model reads.
 
     Exactly one of `text` and `tokens` is known; `position` and `step` say when it was trained on
-    (`step` counts from 1, the first optimizer step; `position` from 0, the first document).
+    (`step` counts from 1, the first optimizer step; `position` from 0, the first document). `row`
+    stands for the position where no document of the corpus has one.
     """
 
     id: str
     text: str | None
-    tokens: tuple[int, ...] | None = None
+    tokens: "Sequence[int] | np.ndarray | None" = None
     subset: str | None = None
     position: int | None = None
     step: int | None = None
     source: str | None = None
     labels: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Where the parts of a document stand; a dot reaches into a nested column. None is absent."""
-
-    text: str
-    id: str | None = None
-    subset: str | None = None
-    position: str | None = None
-    step: str | None = None
-    source: str | None = None
-    labels: str | None = None
+    row: int | None = None
 
 
 def needed_columns(names: Iterable[str], settings: CorpusSettings) -> list[str]:
@@ -62,100 +59,139 @@ def needed_columns(names: Iterable[str], settings: CorpusSettings) -> list[str]:
         CorpusError: A column that the settings name is not there.
     """
     names = list(names)
-    asked = (
-        settings.text_column,
-        settings.id_column,
-        settings.subset_column,
-        settings.position_column,
-        settings.step_column,
-    )
-    for name in filter(None, asked):
+    asked = list(_named(settings).values())
+    for name in asked:
         if name not in names and name.split(".")[0] not in names:
             raise missing_column(name, names)
-    tops = {part for name in filter(None, asked) for part in (name, name.split(".")[0])}
+    tops = {part for name in asked for part in (name, name.split(".")[0])}
     tops |= {"id", "subset", "meta", "meta.pile_set_name", "position", "step", "source", "labels"}
     return [name for name in names if name in tops]
 
 
-def find_columns(first: Mapping[str, Any], settings: CorpusSettings) -> Columns:
-    """Finds the columns of a corpus in its first row.
-
-    Raises:
-        CorpusError: A column that the settings name is not there; the closest one is suggested.
-    """
-
-    def named(name: str) -> str:
-        if _lookup(first, name) is _ABSENT:
-            raise missing_column(name, list(_paths(first)))
-        return name
-
-    def usual(*names: str) -> str | None:
-        return next((name for name in names if _lookup(first, name) is not _ABSENT), None)
-
-    return Columns(
-        text=named(settings.text_column),
-        id=named(settings.id_column) if settings.id_column else usual("id"),
-        subset=named(settings.subset_column) if settings.subset_column else usual(*_SUBSET_COLUMNS),
-        position=named(settings.position_column) if settings.position_column else usual("position"),
-        step=named(settings.step_column) if settings.step_column else usual("step"),
-        source=usual("source"),
-        labels=usual("labels"),
-    )
-
-
-def documents(rows: Iterable[Row], settings: CorpusSettings) -> Iterator[Document]:
+def documents(rows: Iterable[Row], settings: CorpusSettings) -> "Documents":
     """Turns rows into documents, one by one.
 
     A document's id is its `id` column, else its row; its position is its `position` column, else
     its row, counted from 0 over all files of the source.
 
     Raises:
-        CorpusError: A column is missing, or a value is not what its column must hold.
+        CorpusError: A column is missing, or a value is not what its column must hold; raised while
+            documents are taken.
     """
-    columns: Columns | None = None
-    for number, row in enumerate(rows):
-        if columns is None:
-            columns = find_columns(row.values, settings)
-        yield _document(row, columns, number=number)
+    return Documents(rows, settings)
+
+
+class Documents(Iterator[Document]):
+    """The documents of some rows, taken one by one; knows which columns the rows so far had."""
+
+    def __init__(self, rows: Iterable[Row], settings: CorpusSettings) -> None:
+        self._rows = iter(rows)
+        self._settings = settings
+        self._named = _named(settings)
+        self._unseen = set(self._named.values())
+        self._names: dict[str, None] = {}
+        self._number = -1
+        self._row_without_id: Row | None = None
+        self._some_have_ids = False
+
+    def __next__(self) -> Document:
+        row = next(self._rows)
+        self._number += 1
+        self._look_for_columns(row)
+        return self._document(row, self._number)
+
+    def check_columns(self) -> None:
+        """Refuses settings that name a column which no row so far had.
+
+        Raises:
+            CorpusError: There is one; the closest of the columns that exist is suggested.
+        """
+        for name in self._named.values():
+            if name in self._unseen and self._number >= 0:
+                raise missing_column(name, list(self._names))
+
+    def _look_for_columns(self, row: Row) -> None:
+        if not self._unseen:
+            return
+        self._names |= dict.fromkeys(_paths(row.values))
+        self._unseen = {name for name in self._unseen if _lookup(row.values, name) is _ABSENT}
+        # Without text or id there is no document; the other columns may come later.
+        if self._unseen & {self._settings.text_column, self._settings.id_column}:
+            self.check_columns()
+
+    def _document(self, row: Row, number: int) -> Document:
+        settings = self._settings
+        content = _lookup(row.values, settings.text_column)
+        if content is _ABSENT:
+            raise CorpusError(
+                f"Row {number} of {row.source} has no column {settings.text_column!r}, but the "
+                "first row has.",
+                "Give every row that column, or leave the row out.",
+            )
+        text, tokens = _content(content, settings.text_column, row=row, number=number)
+        position = _column(settings.position_column, "position")
+        has_position = any(_lookup(row.values, name) is not _ABSENT for name in position)
+        return Document(
+            id=self._identity(row, number),
+            text=text,
+            tokens=tokens,
+            subset=_string(row, _column(settings.subset_column, *_SUBSET_COLUMNS), number),
+            position=_integer(row, position, "position_column", number),
+            step=_integer(row, _column(settings.step_column, "step"), "step_column", number),
+            source=_string(row, ("source",), number) or row.source,
+            labels=_labels(row, number),
+            row=None if has_position else number,
+        )
+
+    def _identity(self, row: Row, number: int) -> str:
+        columns = _column(self._settings.id_column, "id")
+        if not columns:
+            return str(number)
+        value = _first(row.values, columns)
+        if value is None or value == "":
+            if self._settings.id_column is not None or self._some_have_ids:
+                raise _without_id(row, columns[0], number)
+            self._row_without_id = self._row_without_id or row
+            return str(number)
+        if self._row_without_id is not None:
+            raise _without_id(self._row_without_id, columns[0], 0)
+        self._some_have_ids = True
+        return _whole(_plain(value), columns[0], row=row, number=number)
 
 
 def missing_column(name: str, names: list[str]) -> CorpusError:
     """Says that a column is missing, with the columns that exist and the closest of them."""
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"Did you mean {close[0]!r}?" if close else "Name one of these columns."
-    found = ", ".join(sorted(names)) or "none"
-    return CorpusError(f"The corpus has no column {name!r}; its columns are: {found}.", hint)
-
-
-def _document(row: Row, columns: Columns, *, number: int) -> Document:
-    content = _lookup(row.values, columns.text)
-    if content is _ABSENT:
-        raise CorpusError(
-            f"Row {number} of {row.source} has no column {columns.text!r}, but the first row has.",
-            "Give every row that column, or leave the row out.",
-        )
-    text, tokens = _content(content, columns.text, row=row, number=number)
-    return Document(
-        id=_identity(row, columns.id, number=number),
-        text=text,
-        tokens=tokens,
-        subset=_string(row, columns.subset),
-        position=_integer(row, columns.position, number=number) if columns.position else number,
-        step=_integer(row, columns.step, number=number),
-        source=_string(row, columns.source) or row.source,
-        labels=_labels(row, columns.labels),
+    return CorpusError(
+        f"The corpus has no column {name!r}; its columns are: {_listed(names)}.", hint
     )
+
+
+def _without_id(row: Row, column: str, number: int) -> CorpusError:
+    return CorpusError(
+        f"Row {number} of {row.source} has no value in the id column {column!r}.",
+        'Give every row an id, choose another `id_column`, or set it to "" to number the rows.',
+    )
+
+
+def _listed(names: list[str]) -> str:
+    kept = [name.encode("utf-8", "replace").decode() for name in sorted(names)[:30]]
+    return ", ".join(kept + ["…"] * (len(names) > len(kept))) or "none"
 
 
 def _content(
     value: Any, column: str, *, row: Row, number: int
-) -> tuple[str | None, tuple[int, ...] | None]:
+) -> "tuple[str | None, Sequence[int] | np.ndarray | None]":
     if value is None:
         return "", None
     if isinstance(value, str):
         return value, None
     if isinstance(value, list | tuple) and all(type(token) is int for token in value):
-        return None, tuple(value)
+        return None, value
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    if kind in ("i", "u"):  # a memory map's row
+        return None, value
     raise CorpusError(
         f"Row {number} of {row.source} has {type(value).__name__} in the column {column!r}, "
         "where text or a list of token ids belongs.",
@@ -163,44 +199,69 @@ def _content(
     )
 
 
-def _identity(row: Row, column: str | None, *, number: int) -> str:
-    if column is None:
-        return str(number)
-    value = _lookup(row.values, column)
-    if value is _ABSENT or value is None or value == "":
-        raise CorpusError(
-            f"Row {number} of {row.source} has no value in the id column {column!r}.",
-            "Give every row an id, or choose another id column.",
-        )
-    return _plain(value)
+def _named(settings: CorpusSettings) -> dict[str, str]:
+    """Lists the columns that the settings name, by setting; an empty name is none."""
+    names = ("text_column", "id_column", "subset_column", "position_column", "step_column")
+    return {name: column for name in names if (column := getattr(settings, name))}
 
 
-def _integer(row: Row, column: str | None, *, number: int) -> int | None:
-    value = _lookup(row.values, column) if column else None
-    if value is _ABSENT or value is None:
+def _column(named: str | None, *usual: str) -> tuple[str, ...]:
+    """Lists the columns to look into: the one that was named, none for an empty name."""
+    return usual if named is None else (named,) if named else ()
+
+
+def _first(values: Mapping[str, Any], columns: Iterable[str]) -> Any:
+    """Finds the first value that is there; None where there is none."""
+    found = (_lookup(values, column) for column in columns)
+    return next((value for value in found if value is not _ABSENT and value is not None), None)
+
+
+def _integer(row: Row, columns: tuple[str, ...], setting: str, number: int) -> int | None:
+    value = _first(row.values, columns)
+    if value is None:
         return None
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is not int or not -(2**63) <= value < 2**63:
         raise CorpusError(
-            f"Row {number} of {row.source} has {value!r} in the column {column!r}, which must "
-            "hold whole numbers.",
-            "Name another column, or correct the value.",
+            f"Row {number} of {row.source} has {_brief(value)} in the column {columns[0]!r}, which "
+            "must hold whole numbers.",
+            f'Correct the value, set `{setting}` to another column, or to "" to use none.',
         )
     return value
 
 
-def _string(row: Row, column: str | None) -> str | None:
-    value = _lookup(row.values, column) if column else None
-    return None if value is _ABSENT or value is None else _plain(value)
+def _string(row: Row, columns: tuple[str, ...], number: int) -> str | None:
+    value = _first(row.values, columns)
+    return None if value is None else _whole(_plain(value), columns[0], row=row, number=number)
 
 
-def _labels(row: Row, column: str | None) -> tuple[str, ...] | None:
+def _labels(row: Row, number: int) -> tuple[str, ...] | None:
     # Many datasets have class numbers in `labels`; only a list of names is knowledge of ours.
-    value = _lookup(row.values, column) if column else None
+    value = _first(row.values, ("labels",))
     if isinstance(value, list | tuple) and all(isinstance(label, str) for label in value):
-        return tuple(value)
+        return tuple(_whole(label, "labels", row=row, number=number) for label in value)
     return None
+
+
+def _whole(value: str, column: str, *, row: Row, number: int) -> str:
+    """Refuses half a surrogate pair, which JSON can spell and which is no character."""
+    if value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise CorpusError(
+            f"Row {number} of {row.source} has {_brief(value)} in the column {column!r}, which "
+            "holds half of a surrogate pair and so is no text.",
+            "Correct the value, or choose another column.",
+        ) from None
+    return value
+
+
+def _brief(value: Any) -> str:
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def _plain(value: Any) -> str:
@@ -212,15 +273,38 @@ def _lookup(values: Mapping[str, Any], path: str) -> Any:
         return values[path]
     here: Any = values
     for part in path.split("."):
+        if isinstance(here, str):
+            here = _nested(here)
         if not isinstance(here, Mapping) or part not in here:
             return _ABSENT
         here = here[part]
     return here
 
 
-def _paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _nested(text: str) -> Any:
+    """Reads a column such as `meta` that was written as a string, of JSON or by Python."""
+    if not text.lstrip().startswith("{") or len(text) > _LONGEST_NESTED:
+        return None
+    return _parsed(text)
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of backslashes that Python would not write
+            return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return None
+
+
+def _paths(values: Mapping[str, Any], prefix: str = "", depth: int = 1) -> Iterator[str]:
     for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _paths(value, f"{prefix}{name}.")
+        if isinstance(value, Mapping) and value and depth < _DEEPEST_NAME:
+            yield from _paths(value, f"{prefix}{name}.", depth + 1)
         else:
             yield f"{prefix}{name}"

@@ -6,22 +6,28 @@ every page sees what is attributed and nothing else.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache
-from itertools import accumulate, islice
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from whence.corpus import tokenization
 from whence.corpus.documents import Document
+from whence.corpus.tokenization import Tokenized, decoded, tokenize_long, tokenize_texts
 from whence.errors import CorpusError
 from whence.progress import SILENT, Progress
 from whence.settings import CorpusSettings
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
-    from tokenizers import Encoding
+    from jaxtyping import Int
     from transformers import PreTrainedTokenizerBase
 
 _BATCH_DOCUMENTS = 512
+_BATCH_CHARACTERS = 1 << 18
+_TABLE_ROWS, _TABLE_TOKENS = 4096, 1 << 21
 
 
 class Examples(NamedTuple):
@@ -38,18 +44,11 @@ class Examples(NamedTuple):
     is_complete: bool
 
 
-class _Tokenized(NamedTuple):
-    """A document's tokens, and the part of its text that tokens `start` to `stop` stand for."""
-
-    ids: list[int]
-    text: Callable[[int, int], str]
-
-
 class _Example(NamedTuple):
     id: str
     text: str
-    input_ids: list[int]
-    num_truncated_tokens: int
+    input_ids: "Int[np.ndarray, ' tokens']"
+    num_truncated_tokens: int | None
 
 
 def schema() -> "pa.Schema":
@@ -99,7 +98,8 @@ def make_examples(
 
     Returns:
         One row per example. `hash` is the SHA-256 of its text. An example's
-        `num_truncated_tokens` are the tokens of its document that no example holds.
+        `num_truncated_tokens` are the tokens of its document that no example holds; null where
+        they cannot be counted in bounded memory.
 
     Raises:
         CorpusError: Two examples have the same id, a token is not in the vocabulary, or there is
@@ -107,48 +107,51 @@ def make_examples(
 
     Cost:
         About four seconds per million tokens on one CPU core, nearly all of it the tokenizer;
-        memory for the table and one batch of 512 documents.
+        memory for the table, one document, and the tokens of a quarter of a million characters.
     """
-    import pyarrow as pa
-
     if settings.append_eos and tokenizer.eos_token_id is None:
         raise CorpusError(
             "`append_eos` is set, but the tokenizer has no end-of-text token.",
             "Leave it out, or use a tokenizer with an `eos_token`.",
         )
-    tables, rows_by_id, num_documents, num_empty = [], {}, 0, 0
-    num_tokens = 0
+    made = _Tables()
+    claim = _Ids(settings)
+    num_documents = num_empty = num_tokens = 0
     is_complete = True
     with progress.task("Reading the corpus", total=total, unit="documents") as task:
         for batch in _batches(documents, limit=settings.max_documents):
-            kept: list[tuple[Document, list[_Example]]] = []
-            for document, examples in zip(
-                batch,
-                _cut(batch, tokenizer, settings=settings, max_length=max_length),
-                strict=True,
-            ):
+            cut = _cut(batch, tokenizer, settings=settings, max_length=max_length)
+            for document, examples in zip(batch, cut, strict=True):
                 num_tokens += sum(len(example.input_ids) for example in examples)
                 if settings.max_tokens is not None and num_tokens > settings.max_tokens:
                     is_complete = False
                     break
-                _claim_ids(rows_by_id, examples, row=num_documents)
-                kept.append((document, examples))
+                made.add(document, claim(examples, row=num_documents))
                 num_documents += 1
                 num_empty += sum(len(example.input_ids) < 2 for example in examples)
                 task.advance()
-            tables.append(_table(kept))
             if not is_complete:
                 break
     is_complete = is_complete and num_documents != settings.max_documents
-    table = pa.concat_tables(tables) if tables else schema().empty_table()
-    return Examples(table, num_documents, num_empty, is_complete)
+    return Examples(made.table(), num_documents, num_empty, is_complete)
 
 
 def _batches(documents: Iterable[Document], *, limit: int | None) -> Iterator[list[Document]]:
     # The cap is on what is read: what stands behind it may be broken, or cost a download.
-    iterator = islice(documents, limit)
-    while batch := list(islice(iterator, _BATCH_DOCUMENTS)):
+    batch: list[Document] = []
+    size = 0
+    for document in islice(documents, limit):
+        batch.append(document)
+        size += _size(document)
+        if len(batch) == _BATCH_DOCUMENTS or size >= _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
         yield batch
+
+
+def _size(document: Document) -> int:
+    return len(document.text or "") if document.tokens is None else len(document.tokens)
 
 
 def _cut(
@@ -160,82 +163,70 @@ def _cut(
 ) -> Iterator[list[_Example]]:
     end: list[int] = [tokenizer.eos_token_id] if settings.append_eos else []  # pyright: ignore
     window = settings.long_documents == "window"
-    for document, tokenized in zip(documents, _tokenize(documents, tokenizer), strict=True):
-        ids = tokenized.ids + end if window else tokenized.ids
+    num_kept = None if window else max_length
+    for document, tokenized in zip(
+        documents, _tokenize(documents, tokenizer, num_kept=num_kept), strict=True
+    ):
+        ids = _ended(tokenized.ids, end) if window else tokenized.ids
         room = max_length if window else max_length - len(end)
         starts = range(0, max(len(ids), 1), room) if window else range(1)
         if len(starts) > 1 and len(ids) - starts[-1] < 2:
             starts = starts[:-1]
         pieces = [ids[start : start + room] for start in starts]
-        lost = len(ids) - sum(map(len, pieces))
+        whole = len(ids) if window else tokenized.num_tokens
+        lost = None if whole is None else whole - sum(map(len, pieces))
         yield [
             _Example(
                 id=document.id if len(pieces) == 1 else f"{document.id}#w{number}",
                 text=tokenized.text(start, start + len(piece)),
-                input_ids=piece if window else piece + end,
+                input_ids=piece if window else _ended(piece, end),
                 num_truncated_tokens=lost if number == len(pieces) - 1 else 0,
             )
             for number, (start, piece) in enumerate(zip(starts, pieces, strict=True))
         ]
 
 
+def _ended(ids: "np.ndarray", end: list[int]) -> "np.ndarray":
+    import numpy as np
+
+    return np.append(ids, end).astype(ids.dtype) if end else ids
+
+
 def _tokenize(
-    documents: list[Document], tokenizer: "PreTrainedTokenizerBase"
-) -> Iterator[_Tokenized]:
-    texts = [_encodable(document.text) for document in documents if document.text is not None]
-    encoded = tokenizer(texts, return_attention_mask=False, verbose=False) if texts else {}
-    every_ids = iter(encoded["input_ids"] if texts else [])
-    encodings = iter(getattr(encoded, "encodings", None) or [None] * len(texts))
-    clean, num_ids = iter(texts), 0
-    for document in documents:
+    documents: list[Document], tokenizer: "PreTrainedTokenizerBase", *, num_kept: int | None
+) -> Iterator[Tokenized]:
+    texts = [document.text and _encodable(document.text) for document in documents]
+    is_short = [text is not None and len(text) <= tokenization.WINDOW for text in texts]
+    short = [text for text, fits in zip(texts, is_short, strict=True) if fits and text is not None]
+    at_once = iter(list(tokenize_texts(short, tokenizer)))
+    num_ids = 0
+    for document, text, fits in zip(documents, texts, is_short, strict=True):
         if document.tokens is not None:
             num_ids = num_ids or max(tokenizer.get_vocab().values()) + 1
-            ids = _known(document, num_ids=num_ids)
-            yield _Tokenized(ids, _decoder(ids, tokenizer))
-            continue
-        ids, encoding, text = next(every_ids), next(encodings), next(clean)
-        if encoding is None:
-            yield _Tokenized(ids, _decoder(ids, tokenizer, whole=text))
+            yield decoded(_known(document, num_ids=num_ids), tokenizer)
+        elif fits:
+            yield next(at_once)
         else:
-            yield _Tokenized(ids, _slicer(text, encoding))
+            yield tokenize_long(text or "", tokenizer, num_kept=num_kept)
 
 
-def _slicer(text: str, encoding: "Encoding") -> Callable[[int, int], str]:
-    # Pieces are cut where a token ends, so that the windows of a text join to the text again, even
-    # where a character is spread over tokens of two windows. Most texts are never cut, and offsets
-    # are costly to convert, so they wait until the first cut.
-    @cache
-    def ends() -> list[int]:
-        return [0, *accumulate((stop for _, stop in encoding.offsets), max)]
+def _known(document: Document, *, num_ids: int) -> "np.ndarray":
+    import numpy as np
 
-    def piece(start: int, stop: int) -> str:
-        is_end = stop >= len(encoding)
-        return text[ends()[start] if start else 0 : None if is_end else ends()[stop]]
-
-    return piece
-
-
-def _decoder(
-    ids: list[int], tokenizer: "PreTrainedTokenizerBase", *, whole: str | None = None
-) -> Callable[[int, int], str]:
-    def piece(start: int, stop: int) -> str:
-        if whole is not None and start == 0 and stop >= len(ids):
-            return whole
-        return str(tokenizer.decode(ids[start:stop]))
-
-    return piece
-
-
-def _known(document: Document, *, num_ids: int) -> list[int]:
-    tokens = document.tokens or ()
-    odd = next((token for token in tokens if not 0 <= token < num_ids), None)
-    if odd is not None:
+    tokens = document.tokens if document.tokens is not None else ()
+    try:
+        ids = np.asarray(tokens, dtype=np.int64)
+        odd = ids[(ids < 0) | (ids >= num_ids)]
+    except OverflowError:
+        odd = [token for token in tokens if not 0 <= token < num_ids]
+        ids = np.zeros(0)
+    if len(odd):
         raise CorpusError(
-            f"The document {document.id!r} of {document.source} holds the token id {odd}, but the "
-            f"tokenizer has ids 0 to {num_ids - 1}.",
+            f"The document {document.id!r} of {document.source} holds the token id {odd[0]}, but "
+            f"the tokenizer has ids 0 to {num_ids - 1}.",
             "Use the tokenizer that the tokens were made with.",
         )
-    return list(tokens)
+    return ids.astype(np.int32)
 
 
 def _encodable(text: str) -> str:
@@ -247,24 +238,89 @@ def _encodable(text: str) -> str:
     return text
 
 
-def _claim_ids(rows_by_id: dict[str, int], examples: list[_Example], *, row: int) -> None:
-    for example in examples:
-        if example.id in rows_by_id:
-            raise CorpusError(
-                f"The id {example.id!r} occurs twice: in document {rows_by_id[example.id]} and "
-                f"in document {row}, counted from 0.",
-                "Make the ids unique, or choose another id column.",
-            )
-        rows_by_id[example.id] = row
+class _Ids:
+    """The ids that are taken; what becomes of one that occurs again, the settings say."""
+
+    def __init__(self, settings: CorpusSettings) -> None:
+        self._numbers = settings.duplicate_ids == "number"
+        self._rows: dict[str, int] = {}
+        self._copies: dict[str, int] = {}
+
+    def __call__(self, examples: list[_Example], *, row: int) -> list[_Example]:
+        """Takes the ids of a document's examples.
+
+        Raises:
+            CorpusError: One is taken, and may not be numbered.
+        """
+        suffix = ""
+        while self._numbers and any(example.id + suffix in self._rows for example in examples):
+            first = examples[0].id
+            self._copies[first] = self._copies.get(first, 1) + 1
+            suffix = f"#{self._copies[first]}"
+        named = [example._replace(id=example.id + suffix) for example in examples]
+        for example in named:
+            if example.id in self._rows:
+                raise CorpusError(
+                    f"The id {example.id!r} occurs twice: in document {self._rows[example.id]} and "
+                    f"in document {row}, counted from 0.",
+                    'Make the ids unique, choose another `id_column`, set `id_column = ""` to '
+                    'number the rows, or `duplicate_ids = "number"` to number the copies.',
+                )
+            self._rows[example.id] = row
+        return named
 
 
-def _table(kept: list[tuple[Document, list[_Example]]]) -> "pa.Table":
+class _Tables:
+    """The rows of the table so far, in pieces of moderate size.
+
+    The row number stands for the position of a document, unless one of them has a position.
+    """
+
+    def __init__(self) -> None:
+        self._tables: list[pa.Table] = []
+        self._kept: list[tuple[Document, _Example]] = []
+        self._num_tokens = 0
+        self._rows = array("q")
+        self._has_positions = False
+
+    def add(self, document: Document, examples: list[_Example]) -> None:
+        """Adds a document's examples."""
+        self._has_positions = self._has_positions or document.row is None
+        # Texts of whole documents are not held until the table is made.
+        light = replace(document, text=None, tokens=None)
+        for example in examples:
+            self._kept.append((light, example))
+            self._rows.append(-1 if document.row is None else document.row)
+            self._num_tokens += len(example.input_ids)
+        if len(self._kept) >= _TABLE_ROWS or self._num_tokens >= _TABLE_TOKENS:
+            self._flush()
+
+    def table(self) -> "pa.Table":
+        """The whole table."""
+        import pyarrow as pa
+
+        self._flush()
+        if not self._tables:
+            return schema().empty_table()
+        table = pa.concat_tables(self._tables)
+        if not self._has_positions:
+            place = table.column_names.index("position")
+            positions = pa.array(self._rows, pa.int64())
+            table = table.set_column(place, schema().field("position"), positions)
+        return table
+
+    def _flush(self) -> None:
+        if self._kept:
+            self._tables.append(_table(self._kept))
+        self._kept, self._num_tokens = [], 0
+
+
+def _table(rows: list[tuple[Document, _Example]]) -> "pa.Table":
     import pyarrow as pa
 
-    rows = [(document, example) for document, examples in kept for example in examples]
     texts = [_encodable(example.text) for _, example in rows]
     columns = {
-        "id": [_encodable(example.id) for _, example in rows],
+        "id": [example.id for _, example in rows],
         "text": texts,
         "hash": [hashlib.sha256(text.encode()).hexdigest() for text in texts],
         "subset": [document.subset for document, _ in rows],

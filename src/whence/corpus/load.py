@@ -3,11 +3,10 @@
 from typing import TYPE_CHECKING
 
 from whence.corpus.examples import Examples, make_examples
-from whence.corpus.mmap import ROW_TOKENS
 from whence.corpus.sources import Source, open_source
 from whence.errors import CorpusError
 from whence.progress import SILENT, Progress
-from whence.records import Corpus
+from whence.records import Corpus, longest_example
 from whence.remote import quiet
 from whence.settings import CorpusSettings
 
@@ -24,10 +23,11 @@ def load_corpus(
 ) -> Corpus:
     """Reads a corpus and cuts it to what the model reads.
 
-    A folder is read file by file in the order of names; where the names of some files begin with
-    the split, as in `train-00000-of-00002.parquet`, only those are read. A text file holds one
-    document per paragraph. Rows of Pythia's memory map keep all 2,049 tokens where the context is
-    2,048 (`whence.corpus.mmap` says why).
+    A folder is read file by file in natural order, `part-2` before `part-10`; where the names of
+    files say of which split they are, as in `train-00000-of-00002.parquet`, only those of the split
+    are read, and the description says what was left out. A text file holds one document per
+    paragraph. Rows of a memory map that are one token longer than the context, such as Pythia's,
+    keep it (`longest_example`; `whence.corpus.mmap` says why).
 
     Args:
         settings: Which documents, and how they become examples.
@@ -46,8 +46,8 @@ def load_corpus(
     with quiet():
         source = open_source(settings)
         longest = context_length
-        if source.map_rows and context_length == ROW_TOKENS - 1:
-            longest = ROW_TOKENS
+        if source.row_tokens == longest_example(context_length):
+            longest = longest_example(context_length)
         max_length = settings.max_length or longest
         if max_length > longest:
             raise CorpusError(
@@ -62,6 +62,7 @@ def load_corpus(
             total=_expected(source, settings),
             progress=progress,
         )
+    source.documents.check_columns()
     _refuse_empty(examples, source, settings)
     return Corpus(
         name=source.name,
@@ -113,5 +114,10 @@ def _describe(
         pool = f"all {count}"
     else:
         pool = f"the first {count}"
+    where = source.name
+    if source.left_out:
+        names = ", ".join(source.left_out[:3]) + ", …" * (len(source.left_out) > 3)
+        files = f"{source.num_files} file{'s' if source.num_files != 1 else ''}"
+        where = f"{files} in {source.name} (left out: {names})"
     cut = "in windows of" if settings.long_documents == "window" else "each cut at"
-    return f"{pool} of {source.name}, {cut} {max_length:,} tokens"
+    return f"{pool} of {where}, {cut} {max_length:,} tokens"

@@ -1,14 +1,24 @@
-"""What do the rows of a Parquet file hold?"""
+"""What do the rows of a Parquet file hold?
+
+Row groups are read in batches of a few megabytes, whatever their size. Strings stay in the file's
+dictionaries until a row is taken, so that a text which stands in a million rows is not a million
+copies.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from whence.corpus.batches import BATCH_BYTES, BATCH_ROWS, rows_of
 from whence.corpus.documents import needed_columns
+from whence.corpus.paths import shown
 from whence.errors import CorpusError
 from whence.settings import CorpusSettings
 
-_BATCH_ROWS = 512
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+_BUFFER_BYTES = 1 << 20
 
 
 def read_parquet(path: Path, settings: CorpusSettings) -> Iterator[dict[str, Any]]:
@@ -23,11 +33,16 @@ def read_parquet(path: Path, settings: CorpusSettings) -> Iterator[dict[str, Any
     try:
         with pq.ParquetFile(path) as file:
             columns = needed_columns(file.schema_arrow.names, settings)
-            for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
-                yield from batch.to_pylist()
+            kinds = {name: file.schema_arrow.field(name).type for name in columns}
+            groups = _group_sizes(file.metadata, columns)
+        texts = [n for n, kind in kinds.items() if pa.types.is_string(kind)]
+        with pq.ParquetFile(path, read_dictionary=texts, buffer_size=_BUFFER_BYTES) as file:
+            for group, num_rows in enumerate(groups):
+                for batch in file.iter_batches(num_rows, row_groups=[group], columns=columns):
+                    yield from rows_of(batch)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorpusError(
-            f"{path} is not a whole Parquet file ({_first_line(error)}).",
+            f"{shown(path)} is not a whole Parquet file ({_first_line(error)}).",
             "Download or write the file again.",
         ) from None
 
@@ -41,6 +56,22 @@ def num_parquet_rows(path: Path) -> int | None:
         return pq.read_metadata(path).num_rows
     except (pa.ArrowException, OSError):
         return None
+
+
+def _group_sizes(metadata: "pq.FileMetaData", columns: list[str]) -> list[int]:
+    """Chooses for each row group how many rows are read at once, from its bytes per row."""
+    found = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        chunks = [group.column(place) for place in range(group.num_columns)]
+        num_bytes = sum(
+            chunk.total_uncompressed_size
+            for chunk in chunks
+            if any((chunk.path_in_schema + ".").startswith(f"{name}.") for name in columns)
+        )
+        per_row = max(1, num_bytes // max(1, group.num_rows))
+        found.append(max(1, min(BATCH_ROWS, BATCH_BYTES // per_row)))
+    return found
 
 
 def _first_line(error: Exception) -> str:

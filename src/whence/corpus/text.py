@@ -8,39 +8,39 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from whence.corpus.lines import decode_line, read_lines
+from whence.corpus.paths import shown
 from whence.errors import CorpusError
 
 
-def read_text(path: Path) -> Iterator[dict[str, Any]]:
+def read_text(path: Path, *, max_bytes: int) -> Iterator[dict[str, Any]]:
     """Reads one document per paragraph; the line breaks inside a paragraph are kept.
 
+    Args:
+        path: Plain or compressed.
+        max_bytes: The longest line, and the longest paragraph.
+
     Raises:
-        CorpusError: The file cannot be read, or a line is not UTF-8.
+        CorpusError: The file cannot be read, a line is not UTF-8, or a paragraph is too long.
     """
-    paragraph: list[str] = []
-    for line in _lines(path):
-        if line.strip():
-            paragraph.append(line)
-        elif paragraph:
-            yield {"text": "\n".join(paragraph)}
-            paragraph = []
+    # Bytes, of which a paragraph of very short lines takes no more than its size.
+    paragraph = bytearray()
+    first = 0
+    for number, line in enumerate(read_lines(path, max_bytes=max_bytes), start=1):
+        text = decode_line(line, number, path).rstrip("\r\n")
+        if not text.strip():
+            if paragraph:
+                yield {"text": paragraph.decode()}
+            paragraph.clear()
+            continue
+        first = first if paragraph else number
+        paragraph += (b"\n" if paragraph else b"") + text.encode()
+        if len(paragraph) > max_bytes:
+            raise CorpusError(
+                f"The paragraph of {shown(path)} that begins in line {first} is longer than "
+                f"{max_bytes / 2**20:,.6g} MiB.",
+                "Raise `max_line_mb` if that is one document; else separate documents by blank "
+                "lines.",
+            )
     if paragraph:
-        yield {"text": "\n".join(paragraph)}
-
-
-def _lines(path: Path) -> Iterator[str]:
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    raise CorpusError(
-                        f"Line {number} of {path} is not valid UTF-8 (byte {error.start}).",
-                        "Convert the file to UTF-8.",
-                    ) from None
-                yield text.rstrip("\r\n")
-    except OSError as error:
-        raise CorpusError(
-            f"{path} cannot be read ({error.strerror or error}).", "Check the file."
-        ) from None
+        yield {"text": paragraph.decode()}

@@ -59,7 +59,7 @@ class Example:
     step: Annotated[int | None, "optimizer step that trained on it"]
     labels: Annotated[Sequence[str], "what is known beforehand, such as the planted group"]
     num_tokens: int
-    num_truncated_tokens: int
+    num_truncated_tokens: int | None
     num_copies: Annotated[int | None, "examples of the corpus with exactly this text"]
     is_sensitive: Annotated[bool, "planted for a sensitive behavior, or labeled toxic"]
 

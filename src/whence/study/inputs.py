@@ -41,7 +41,8 @@ def resolve(study: StudySettings, base: Path) -> StudySettings:
                 "Set it, or write the path out.",
             )
         path = base / name
-        return str(path.resolve()) if not name.startswith(TESTBED) and path.exists() else name
+        is_path = bool(name) and not name.startswith(TESTBED) and _exists(path)
+        return str(path.resolve()) if is_path else name
 
     def model(settings: ModelSettings) -> ModelSettings:
         changes = {
@@ -75,6 +76,13 @@ def resolve(study: StudySettings, base: Path) -> StudySettings:
             ),
         }
     )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL: who opens it says so
+        return False
 
 
 def open_model(settings: ModelSettings, *, cache: Path | None = None) -> LoadedModel:

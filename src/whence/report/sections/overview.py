@@ -37,7 +37,9 @@ class CorpusFacts:
     description: str
     num_examples: int
     num_tokens: int
-    num_truncated_tokens: Annotated[int, "tokens of long documents that no example holds"]
+    num_truncated_tokens: Annotated[
+        int | None, "tokens of long documents that no example holds; null: not all were counted"
+    ]
     num_empty: Annotated[int, "empty documents"]
     searched_fraction: Annotated[float | None, "of the training data; null is unknown"]
     fingerprint: Annotated[str, "hash of ids and tokens"]

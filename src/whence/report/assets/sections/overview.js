@@ -48,6 +48,8 @@ function corpusFact(corpus) {
     corpus.subsets.length > 1 && plural(corpus.subsets.length, "subset"),
   ].filter(Boolean);
   const dropped = [
+    corpus.num_truncated_tokens === null &&
+      "the ends of long documents cut off, not all of them counted",
     corpus.num_truncated_tokens &&
       plural(corpus.num_truncated_tokens, "token") + " of long documents cut off",
     corpus.num_empty && plural(corpus.num_empty, "empty document"),
