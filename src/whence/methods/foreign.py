@@ -8,17 +8,19 @@ in the file is not known: undefined, and not zero.
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from whence.corpus.paths import find_place, one_sentence, shown
 from whence.errors import ArtifactError
+from whence.gradients.score_folder import as_float32
 
 _SIDES = ("proponent", "opponent")
 
 
 class Pair(NamedTuple):
-    """One score, with the ids that the file gives."""
+    """One score, with the ids that the file gives; NaN where it has none."""
 
     query: str
     example: str
@@ -31,14 +33,20 @@ def read_pairs(path: Path) -> list[Pair]:
     Raises:
         ArtifactError: It is missing, broken or in no known format.
     """
-    if not path.is_file():
-        raise ArtifactError(f"There is no file {path}.", "Check the path.")
+    place = find_place(path, as_error=ArtifactError)
+    if place is None:
+        raise ArtifactError(f"There is no file {shown(path)}.", "Check the path.")
+    if place == "folder":
+        raise ArtifactError(
+            f"{shown(path)} is a folder without `scores.bin`.",
+            "Name a folder that `bergson score` wrote, or a file.",
+        )
     if path.suffix == ".parquet":
         return _parquet(path)
     if path.suffix == ".jsonl":
         return list(_json_lines(path))
     raise ArtifactError(
-        f"{path} is neither JSON lines (.jsonl) nor Parquet (.parquet) nor a folder that "
+        f"{shown(path)} is neither JSON lines (.jsonl) nor Parquet (.parquet) nor a folder that "
         "`bergson score` wrote.",
         "Convert it to Parquet with the columns `query`, `example` and `score`.",
     )
@@ -64,7 +72,8 @@ def matrix(
         NaN where the file has none.
 
     Raises:
-        ArtifactError: A query or an example is not known, or a pair stands there twice.
+        ArtifactError: A query or an example is not known, a pair stands there twice, or a score is
+            infinite or out of the range of float32, or none is a number.
     """
     _refuse_unknown({p.query for p in pairs}, query_ids, "queries", where)
     _refuse_unknown({p.example for p in pairs}, example_ids, "examples", where)
@@ -72,26 +81,27 @@ def matrix(
     kept = tuple(name for name in query_ids if name in asked)
     rows = {name: row for row, name in enumerate(kept)}
     columns = {name: column for column, name in enumerate(example_ids)}
-    values = np.full((len(kept), len(columns)), np.nan, dtype=np.float32)
+    values = np.full((len(kept), len(columns)), np.nan)
     seen: set[tuple[str, str]] = set()
     for pair in pairs:
         if (pair.query, pair.example) in seen:
             raise ArtifactError(
-                f"{where} has two scores for the query `{pair.query}` and the example "
-                f"`{pair.example}`.",
+                f"{where} has two scores for the query `{_name(pair.query)}` and the example "
+                f"`{_name(pair.example)}`.",
                 "Keep one of them.",
             )
         seen.add((pair.query, pair.example))
         values[rows[pair.query], columns[pair.example]] = pair.score
-    return kept, values
+    return kept, as_float32(values, where=where)
 
 
 def _refuse_unknown(found: set[str], known: Sequence[str], what: str, where: Path) -> None:
     if unknown := sorted(found - set(known)):
         raise ArtifactError(
             f"{where} has {len(unknown)} {what} that the run does not know, such as "
-            f"`{unknown[0]}`.",
-            f"Use the ids of the run; it has {len(known)} {what}, such as `{known[0]}`.",
+            f"`{_name(unknown[0])}`.",
+            f"Use the ids of the run; it has {len(known)} {what}"
+            + (f", such as `{known[0]}`." if known else "."),
         )
 
 
@@ -112,42 +122,93 @@ def _parquet(path: Path) -> list[Pair]:
             f"{path} cannot be read as scores ({reason}).",
             "Give a Parquet file with the columns `query`, `example` and `score`.",
         ) from None
-    return [
+    pairs = [
         Pair(query, example, np.nan if score is None else score)
         for query, example, score in zip(*columns, strict=True)
     ]
+    for row, pair in enumerate(pairs):
+        if pair.query is None or pair.example is None:
+            missing = "query" if pair.query is None else "example"
+            raise ArtifactError(
+                f"Row {row} of {shown(path)} names no {missing}.",
+                "Give every row both, or leave it out.",
+            )
+    return pairs
 
 
 def _json_lines(path: Path) -> Iterator[Pair]:
-    with path.open(encoding="utf-8") as lines:
+    with one_sentence(path, as_error=ArtifactError), path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield from _line(line, f"{path}, line {number},")
+                yield from _line(line, f"{shown(path)}, line {number},")
 
 
-def _line(line: str, where: str) -> Iterator[Pair]:
+def _line(line: bytes, where: str) -> Iterator[Pair]:
     remedy = (
         "Each line has `example_id`, `proponent_ids` and `proponent_scores`, and may have "
         "`opponent_ids` and `opponent_scores`."
     )
     try:
-        record = json.loads(line)
-        query = str(record["example_id"])
+        record = json.loads(line.decode("utf-8-sig"))
+        query = _identity(record["example_id"])
         given: dict[str, float] = {}
         for side in _SIDES:
-            ids, scores = record.get(f"{side}_ids") or [], record.get(f"{side}_scores") or []
+            ids, scores = (_listed(record.get(f"{side}_{part}")) for part in ("ids", "scores"))
             if len(ids) != len(scores):
                 raise ArtifactError(
                     f"{where} has {len(ids)} {side}s and {len(scores)} scores of them.", remedy
                 )
-            for example, score in zip(ids, scores, strict=True):
+            for name, value in zip(ids, scores, strict=True):
+                example, score = _identity(name), _number(value)
                 # A short list of examples may name one on both sides, with one score.
-                if given.setdefault(str(example), float(score)) != float(score):
+                before = given.setdefault(example, score)
+                if before != score and not (np.isnan(before) and np.isnan(score)):
                     raise ArtifactError(
-                        f"{where} has two scores for the example `{example}`.", "Keep one of them."
+                        f"{where} has two scores for the example `{_name(example)}`.",
+                        "Keep one of them.",
                     )
+    except UnicodeDecodeError as error:
+        raise ArtifactError(
+            f"{where} is not valid UTF-8 (byte {error.start}).", "Convert the file to UTF-8."
+        ) from None
+    except RecursionError:
+        raise ArtifactError(f"{where} is nested too deeply.", remedy) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(
-            f"{where} is not a query with its proponents ({type(error).__name__}: {error}).", remedy
+            f"{where} is not a query with its proponents ({type(error).__name__}: "
+            f"{_name(str(error))}).",
+            remedy,
         ) from None
     yield from (Pair(query, example, score) for example, score in given.items())
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise TypeError(f"a list belongs where {type(value).__name__} stands")
+    return value
+
+
+def _identity(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError(f"an id belongs where {type(value).__name__} stands")
+    return str(value)
+
+
+def _number(value: Any) -> float:
+    """Reads a score; what is not known, null, is undefined and not zero."""
+    if value is None:
+        return float("nan")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"a score belongs where {type(value).__name__} stands")
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def _name(name: str) -> str:
+    """Writes a name from a file into a message, whatever it holds."""
+    text = name.encode("utf-8", "replace").decode()
+    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -118,7 +118,7 @@ def _bergson(
     if unknown := [name for name in ids if name not in attributed]:
         raise ArtifactError(
             f"The run did not attribute `{unknown[0]}`.",
-            f"It attributed {len(attributed)} behaviors, such as `{attributed[0]}`.",
+            f"It attributed {len(attributed)} behaviors: {', '.join(attributed[:5]) or 'none'}.",
         )
     if len(ids) != len(folder.values) or len(set(ids)) != len(ids):
         raise ArtifactError(
