@@ -66,7 +66,8 @@ class MemoryMap:
 
     `row_tokens` is the length of every row; None where they differ, and `spans` says where each
     begins and ends, in tokens. A last row may be shorter where the user chose the length.
-    `is_assumed` says that nothing but the size speaks for the type.
+    `is_assumed` says that nothing but the size speaks for the type, `is_cut` that the index lists
+    more than the shards that are here hold.
     """
 
     parts: list[Part]
@@ -76,6 +77,7 @@ class MemoryMap:
     row_tokens: int | None
     spans: "Callable[[int], tuple[int, int]]"
     is_assumed: bool = False
+    is_cut: bool = False
 
     @property
     def is_pythias(self) -> bool:
@@ -90,7 +92,7 @@ class MemoryMap:
         elsewhere that number often is how many there are.
         """
         match = _SHARD.fullmatch(self.parts[-1].name)
-        return match is None or int(match["index"]) + 1 >= int(match["last"])
+        return not self.is_cut and (match is None or int(match["index"]) + 1 >= int(match["last"]))
 
 
 def step_of_row(row: int) -> int:
@@ -355,16 +357,18 @@ def _indexed(parts: list[Part], listed: _Index, *, where: str, num_tokens: int) 
             return start, start
         start, remainder = divmod(int(listed.pointers[first]), size)
         stop = int(listed.pointers[last - 1]) // size + int(listed.sizes[last - 1])
-        if remainder or stop - start != int(listed.sizes[first:last].sum()) or start < 0:
+        if remainder or stop - start != int(listed.sizes[first:last].sum()):
+            raise _other_map(listed, where)
+        if not 0 <= start <= stop <= end:
             raise _other_map(listed, where)
         return start, stop
 
     found = MemoryMap(parts, where, listed.dtype, len(ends) - 1, _common_length(listed), spans)
     if end == num_tokens:
         return found
-    if found.is_whole:
+    if num_tokens > end or _SHARD.fullmatch(parts[-1].name) is None:
         raise _other_map(listed, where)
-    return replace(found, num_rows=_num_rows_within(found, num_tokens))
+    return replace(found, num_rows=_num_rows_within(found, num_tokens), is_cut=True)
 
 
 def _num_rows_within(found: MemoryMap, num_tokens: int) -> int:
