@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from whence.cli.console import Json, answer, progress
+from whence.cli.corpus_flags import DEFAULT, ReadAs
 
 
 def discover(
@@ -12,9 +13,10 @@ def discover(
     model: str,
     corpus: str,
     revision: str | None = None,
+    tokenizer: str | None = None,
+    read_as: ReadAs = DEFAULT,
     kinds: tuple[Literal["memorized", "style"], ...] = ("memorized", "style"),
     num: int = 24,
-    max_documents: int | None = None,
     json: Json = False,
 ) -> None:
     """Look for memorized passages and styles in a model's training documents.
@@ -29,17 +31,19 @@ def discover(
         A Hub dataset, a file or folder, or testbed:mini.
     revision
         A checkpoint, such as step143000.
+    tokenizer
+        Another tokenizer's Hub id or folder.
     kinds
         What to look for.
     num
         How many behaviors of each kind at most.
     """
-    from whence.settings import CorpusSettings, ModelSettings
+    from whence.settings import ModelSettings
     from whence.study.discover import discover_behaviors
 
     found = discover_behaviors(
-        ModelSettings(name=model, revision=revision),
-        CorpusSettings(source=corpus, max_documents=max_documents),
+        ModelSettings(name=model, revision=revision, tokenizer=tokenizer),
+        read_as.settings(corpus),
         out,
         kinds=kinds,
         num=num,

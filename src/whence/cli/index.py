@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from whence.cli.console import Json, answer, progress
+from whence.cli.corpus_flags import DEFAULT, ReadAs
 from whence.errors import SettingsError
 
 
@@ -15,9 +16,8 @@ def index(
     model: str,
     corpus: str,
     revision: str | None = None,
-    split: str = "train",
-    text_column: str = "text",
-    max_documents: int | None = None,
+    tokenizer: str | None = None,
+    read_as: ReadAs = DEFAULT,
     modules: str = "*",
     projection_dim: int | None = None,
     projection_seed: int = 0,
@@ -48,6 +48,8 @@ def index(
         A Hub dataset, a file or folder, or testbed:mini.
     revision
         A checkpoint, such as step143000.
+    tokenizer
+        Another tokenizer's Hub id or folder.
     modules
         Globs of modules to attribute, comma-separated.
     projection_dim
@@ -72,21 +74,16 @@ def index(
         Take only this share of the work, such as 0/4.
     """
     from whence.artifacts import check_place
-    from whence.settings import AttributionSettings, CorpusSettings, ModelSettings
+    from whence.settings import AttributionSettings, ModelSettings
     from whence.study.index import Building, index_corpus
     from whence.study.inputs import open_corpus, open_model
 
     check_place(out, kind="index")
     told = progress()
-    chosen = ModelSettings(name=model, revision=revision, dtype=dtype)
+    chosen = ModelSettings(name=model, revision=revision, tokenizer=tokenizer, dtype=dtype)
+    reading = read_as.settings(corpus)
     loaded = open_model(chosen)
-    examples = open_corpus(
-        CorpusSettings(
-            source=corpus, split=split, text_column=text_column, max_documents=max_documents
-        ),
-        loaded,
-        progress=told,
-    )
+    examples = open_corpus(reading, loaded, progress=told)
     made = index_corpus(
         out,
         loaded,

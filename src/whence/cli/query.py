@@ -5,6 +5,7 @@ from typing import Literal
 
 from whence.cli.console import Json, answer, progress
 from whence.cli.hits import hits_json, hits_text
+from whence.errors import SettingsError
 
 
 def query(
@@ -16,6 +17,7 @@ def query(
     method: Literal["gradient_cosine", "gradient_dot"] = "gradient_cosine",
     model: str | None = None,
     revision: str | None = None,
+    tokenizer: str | None = None,
     approximate: bool = False,
     top_k: int = 10,
     json: Json = False,
@@ -33,6 +35,10 @@ def query(
         Ask why the completion rather than this one.
     model
         By default the model that the index was made with.
+    revision
+        A checkpoint of that model, such as step143000.
+    tokenizer
+        Another tokenizer's Hub id or folder, for that model.
     approximate
         Search with FAISS where the index is large, and say how much of the best that finds.
     top_k
@@ -46,10 +52,15 @@ def query(
     from whence.study.inputs import open_model
 
     check_count(top_k)
+    if model is None and (revision or tokenizer):
+        flag = "revision" if revision else "tokenizer"
+        raise SettingsError(
+            f"`--{flag}` belongs to a model, and no `--model` is named.",
+            "Name the model, or leave it out for the one that the index was made with.",
+        )
     opened = open_index(index)
-    loaded = (
-        open_model(ModelSettings(name=model, revision=revision)) if model else index_model(opened)
-    )
+    named = ModelSettings(name=model, revision=revision, tokenizer=tokenizer) if model else None
+    loaded = open_model(named) if named else index_model(opened)
     behavior = Behavior(
         id="query",
         kind="fact",

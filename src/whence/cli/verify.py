@@ -5,6 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from whence.cli.console import Json, answer, printable, progress, table
+from whence.cli.corpus_flags import DEFAULT, ReadAs
 
 
 def verify(
@@ -12,8 +13,10 @@ def verify(
     *,
     model: str,
     revision: str | None = None,
+    tokenizer: str | None = None,
     initial: str | None = None,
     corpus: str | None = None,
+    read_as: ReadAs = DEFAULT,
     json: Json = False,
 ) -> None:
     """Measure whether a model shows some behaviors.
@@ -24,18 +27,20 @@ def verify(
         A Hub id, a folder, or testbed:mini.
     revision
         A checkpoint, such as step143000.
+    tokenizer
+        Another tokenizer's Hub id or folder.
     initial
         The step-0 weights to compare with: a revision or a folder.
     corpus
         Documents with subsets, from which the judge of style is trained.
     """
-    from whence.settings import BehaviorFile, CorpusSettings, ModelSettings
+    from whence.settings import BehaviorFile, ModelSettings
     from whence.study.verify import verify_behaviors
 
     found = verify_behaviors(
         BehaviorFile(file=behaviors),
-        ModelSettings(name=model, revision=revision, initial=initial),
-        corpus=CorpusSettings(source=corpus) if corpus else None,
+        ModelSettings(name=model, revision=revision, tokenizer=tokenizer, initial=initial),
+        corpus=read_as.settings(corpus) if corpus else None,
         progress=progress(),
     )
     rows = [
