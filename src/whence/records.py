@@ -1,7 +1,7 @@
 """Which nouns pass between the stages?
 
 Every record is frozen and knows its units and orientation. A score is never negative evidence by
-accident: higher always means that a small step of training on the example lowers the query's loss.
+accident: higher always means more helpful, in the sense that the scores themselves state.
 """
 
 from array import array
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 Verdict = Literal["shown", "weak", "not shown"]
 _FINGERPRINT_ROWS = 1024
+# What stands behind a score: gradients of a trained model, those of an untrained one, texts, hidden
+# states, nothing of the query, or what is not known.
+Family = Literal["gradient", "untrained", "text", "states", "control", "unknown"]
+UNKNOWN = "more of a proponent, as the maker of the scores counts; how they were made is not known"
 
 
 class Interval(NamedTuple):
@@ -326,7 +330,12 @@ class GradientProducts:
 
 @dataclass(frozen=True)
 class Scores:
-    """One number per query and example; higher is more helpful. NaN is undefined, never zero."""
+    """One number per query and example; higher is more helpful. NaN is undefined, never zero.
+
+    `family` says what stands behind the numbers, `higher_means` what is measured to be more where
+    one is higher; each method states both for itself. Of scores of unknown origin nothing is
+    claimed.
+    """
 
     method: str
     query_ids: tuple[str, ...]
@@ -334,7 +343,8 @@ class Scores:
     values: "NDArray[np.float32]"
     settings: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
-    orientation: str = "higher: a small step of training on the example lowers the query's loss"
+    family: Family = "unknown"
+    higher_means: str = UNKNOWN
 
 
 class Hit(NamedTuple):

@@ -1,6 +1,7 @@
 """Every method gives the same record and obeys the same rules."""
 
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, fields, replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from whence.errors import ArtifactError, SettingsError
 from whence.evidence import ranking
 from whence.methods import FINAL, METHODS, Needs, check_methods, load_scores, save_scores, score
+from whence.records import Family
 from whence.settings import AttributionSettings
 
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -26,9 +28,25 @@ def test_the_default_settings_name_methods_of_one_pass_and_every_baseline():
 
 
 @every_method
-def test_the_file_the_method_and_the_record_have_one_name(name, planted):
-    assert METHODS[name].compute.__module__ == f"whence.methods.{name}"
+def test_the_registry_the_method_and_the_record_have_one_name(name, planted):
+    assert METHODS[name].name == name
     assert score(name, planted.inputs).method == name
+
+
+@every_method
+def test_a_method_states_everything_that_is_said_of_it(name):
+    for text in fields(METHODS[name]):
+        value = getattr(METHODS[name], text.name)
+        if isinstance(value, str):
+            assert value.strip() == value != "", text.name
+    method = METHODS[name]
+    assert method.family in get_args(Family)
+    assert method.family != "unknown"
+    assert method.about.endswith(".")
+    assert method.avoid.endswith(".")
+    assert method.higher_means[0].islower()
+    assert not method.higher_means.endswith(".")
+    assert method.version >= 1
 
 
 @every_method
@@ -38,7 +56,8 @@ def test_there_is_one_number_per_query_and_example(name, planted):
     assert scores.values.dtype == np.float32
     assert scores.query_ids == ("first", "second")
     assert scores.example_ids == planted.corpus.ids
-    assert scores.orientation.startswith("higher")
+    assert scores.family == METHODS[name].family
+    assert scores.higher_means == METHODS[name].higher_means
     assert scores.seconds >= 0
 
 

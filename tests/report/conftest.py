@@ -199,6 +199,7 @@ def make_scores(
         values=values.astype(np.float32),
         settings={"seed": 0},
         seconds=1.25,
+        family="gradient" if method.startswith("gradient") else "text",
     )
 
 

@@ -207,6 +207,7 @@ def test_the_page_and_the_commands_know_what_was_imported(run, tmp_path) -> None
     import_scores(run, path, method="theirs", orientation="higher")
     record = load_run(run, manifest={})
     assert [scores.method for scores in record.scores] == ["bm25", "theirs"]
+    assert [scores.family for scores in record.scores] == ["text", "unknown"]
     assert "theirs" in write_report(run).read_text(encoding="utf-8")
     found = show_behavior(run, QUERIES[0], method="theirs", k=5)
     assert [hit.id for hit in found.hits.proponents] == ["d6", "d5"]

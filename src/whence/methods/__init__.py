@@ -1,39 +1,22 @@
-"""How strongly is each example tied to each query? One file per method, under one contract."""
+"""Attribution methods: one score per query and example. One file per family, one contract."""
 
 import difflib
 from collections.abc import Mapping, Sequence
 
 from whence.errors import SettingsError
 from whence.methods import (
-    activation,
-    bm25,
-    document_loss,
-    ekfac,
-    embedding,
-    gradient_cosine,
-    gradient_cosine_adam,
-    gradient_cosine_all,
-    gradient_cosine_initial,
-    gradient_cosine_vocabulary,
-    gradient_dot,
-    gradient_dot_adam,
-    gradient_dot_initial,
+    controls,
+    gradient,
     influence,
-    length,
-    magic,
-    ngram_overlap,
-    random,
-    source,
-    tfidf,
+    states,
+    text,
     tracin,
-    tracin_adam,
-    tracin_adam_cosine,
-    tracin_cosine,
     trackstar,
     trak,
+    unrolled,
 )
 from whence.methods.contract import Inputs, Method, Needs
-from whence.methods.hubness import CORRECTIONS, derive
+from whence.methods.hubs import CORRECTIONS, derive
 from whence.methods.store import load_scores, save_scores
 from whence.methods.views import FINAL, View
 from whence.records import Scores
@@ -54,35 +37,19 @@ __all__ = [
 ]
 
 METHODS: Mapping[str, Method] = {
-    module.METHOD.name: module.METHOD
+    method.name: method
     for module in (
-        gradient_cosine,
-        gradient_dot,
-        gradient_cosine_adam,
-        gradient_dot_adam,
+        gradient,
         tracin,
-        tracin_cosine,
-        tracin_adam,
-        tracin_adam_cosine,
         trackstar,
         influence,
-        ekfac,
-        source,
-        magic,
+        unrolled,
         trak,
-        gradient_cosine_vocabulary,
-        gradient_cosine_all,
-        gradient_cosine_initial,
-        gradient_dot_initial,
-        bm25,
-        tfidf,
-        ngram_overlap,
-        embedding,
-        activation,
-        document_loss,
-        length,
-        random,
+        text,
+        states,
+        controls,
     )
+    for method in module.METHODS
 }
 
 

@@ -1,4 +1,4 @@
-"""What does every method take, and what does it give?
+"""What a method is, what it may use, and what it gives.
 
 A method turns queries and examples into one number per pair. All of them give the same frozen
 record, by one code path, and pass one common suite of tests.
@@ -15,7 +15,7 @@ import numpy as np
 from whence.errors import SettingsError
 from whence.methods.views import FINAL, View
 from whence.progress import SILENT, Progress
-from whence.records import Corpus, GradientProducts, LoadedModel, Query, Scores
+from whence.records import Corpus, Family, GradientProducts, LoadedModel, Query, Scores
 from whence.settings import AttributionSettings
 
 if TYPE_CHECKING:
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
     from whence.methods.reading import Reading
     from whence.methods.rows import GradientRows
-
-INFLUENCE = "higher: a small step of training on the example lowers the query's loss"
-LIKENESS = "higher: the example is more like the query; a hint of influence, not a measure of it"
-CONTROL = "higher: nothing is claimed; a control that every method has to beat"
 
 
 class Needs(NamedTuple):
@@ -145,19 +141,50 @@ class Found(NamedTuple):
     settings: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Method:
-    """One way to tie examples to queries.
+Compute = Callable[[Inputs], Found]
 
-    `needs` tells from the settings what of the inputs must be there; `is_control` marks a method
-    that knows nothing of the query.
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One way to tie examples to queries, with everything that is said of it anywhere.
+
+    The page, the docs' table and `whence methods` are made from these fields.
+
+    Attributes:
+        name: What it is called everywhere.
+        compute: Computes the scores.
+        needs: What of the inputs must be there, by the settings.
+        family: What stands behind the scores; baselines and controls look at no gradient of a
+            trained model.
+        about: What a score means, for a reader of the page.
+        reads: What is looked at.
+        formula: The score of query q and example i.
+        returns: Range and unit, and when a score is undefined.
+        higher_means: What is measured to be more where a score is higher, after "Higher means:".
+        cost: Passes, operations, memory.
+        source: The paper, and how we differ.
+        avoid: When not to use it.
+        version: Raised when equal inputs shall give other scores.
     """
 
     name: str
-    compute: Callable[[Inputs], Found]
-    orientation: str
-    needs: NeedsOf = field(default=needs_nothing)
-    is_control: bool = False
+    compute: Compute
+    needs: NeedsOf
+    family: Family
+    about: str
+    reads: str
+    formula: str
+    returns: str
+    higher_means: str
+    cost: str
+    source: str
+    avoid: str
+    version: int = 1
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it ignores the query."""
+        return self.family == "control"
 
     def score(self, inputs: Inputs) -> Scores:
         """Scores every example for every query.
@@ -186,7 +213,8 @@ class Method:
             values=values,
             settings=dict(found.settings) | _filter(inputs),
             seconds=time.perf_counter() - started,
-            orientation=self.orientation,
+            family=self.family,
+            higher_means=self.higher_means,
         )
 
     def _check(self, inputs: Inputs) -> None:

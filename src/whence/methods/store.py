@@ -1,4 +1,4 @@
-"""How do scores rest on disk?"""
+"""Scores on disk: one array and one record."""
 
 import io
 import json
@@ -8,7 +8,7 @@ import numpy as np
 
 from whence.artifacts import write_bytes, write_json
 from whence.errors import ArtifactError
-from whence.records import Scores
+from whence.records import UNKNOWN, Scores
 
 VALUES, RECORD = "scores.npy", "scores.json"
 
@@ -31,7 +31,8 @@ def save_scores(scores: Scores, directory: Path) -> None:
         directory / RECORD,
         {
             "method": scores.method,
-            "orientation": scores.orientation,
+            "family": scores.family,
+            "higher_means": scores.higher_means,
             "query_ids": list(scores.query_ids),
             "example_ids": list(scores.example_ids),
             "settings": dict(scores.settings),
@@ -56,7 +57,9 @@ def load_scores(directory: Path) -> Scores:
             values=values,
             settings=record["settings"],
             seconds=record["seconds"],
-            orientation=record["orientation"],
+            # Scores that were stored without them make no claim.
+            family=record.get("family", "unknown"),
+            higher_means=record.get("higher_means", UNKNOWN),
         )
     except FileNotFoundError as error:
         missing = Path(error.filename or RECORD).name

@@ -1,32 +1,173 @@
-"""Which examples would have moved the query's loss over the course of training?"""
+"""TracIn: gradient inner products or cosines summed over the checkpoints of one training run.
 
-from whence.methods.checkpoints import needs_checkpoints, weighted_sum
-from whence.methods.contract import INFLUENCE, Found, Inputs, Method
-from whence.methods.views import dots
+    tracin               Σ_c η_c ∇L_q(θ_c) · ∇L_i(θ_c)
+    tracin_adam          Σ_c η_c ∇L_q(θ_c) · (∇L_i(θ_c) / (√v_c + ε))
+    …_cosine             Σ_c η_c cos_c / Σ_c η_c
+
+c runs over the checkpoints of the settings; η_c is the learning rate of the step *after*
+checkpoint c, at which these gradients are computed (the last step's at the end of training), and
+v_c are Adam's second moments there, held fixed. An example without a gradient at one of the
+checkpoints has no score: NaN.
+"""
+
+import numpy as np
+
+from whence.errors import SettingsError
+from whence.methods.contract import Compute, Found, Inputs, Method, Needs, NeedsOf
+from whence.methods.views import Correction, Part, View, cosines, dots
+from whence.settings import AttributionSettings
+
+_RETURNS = (
+    "Nats: the decrease of the query's loss if at each checkpoint one step were taken on the "
+    "example alone, to first order. NaN for an example without a gradient."
+)
+_MEAN = (
+    "A weighted mean of cosines in [-1, 1], without unit; NaN for an example without a gradient."
+)
+_PRUTHI = (
+    'Pruthi et al., "Estimating Training Data Influence by Tracing Gradient Descent", NeurIPS 2020 '
+    "(TracInCP)"
+)
+_XIA = f"{_PRUTHI}, with the preconditioned step of Xia et al., LESS, ICML 2024, without momentum"
+_ORDER = (
+    "It does not know when an example was seen, so an example from the future counts at an early "
+    "checkpoint, too; checkpoints on a logarithmic scale give early training more weight than its "
+    "share."
+)
 
 
-def compute(inputs: Inputs) -> Found:
-    """Sums inner products of gradients over checkpoints, Σ_c η_c ∇L_q(θ_c) · ∇L_i(θ_c).
+def needs_checkpoints(correction: Correction) -> NeedsOf:
+    """Products of gradients at every checkpoint of the settings are needed."""
 
-    c runs over the setting `checkpoints`, η_c is the learning rate of the step after checkpoint c,
-    at which these gradients are taken (the last step's at the end of training).
+    def needs(settings: AttributionSettings) -> Needs:
+        if not settings.checkpoints:
+            raise SettingsError(
+                "TracIn sums over checkpoints, and the study names none.",
+                "Set `attribution.checkpoints`, such as `[512, 1024, 2048]`, or leave it out.",
+            )
+        if repeated := {c for c in settings.checkpoints if settings.checkpoints.count(c) > 1}:
+            raise SettingsError(
+                f"The study names the checkpoint {min(repeated)} more than once.", "Name it once."
+            )
+        _rates(settings)
+        return Needs(products=tuple(View(c, correction) for c in settings.checkpoints))
 
-    Returns:
-        The decrease of the query's loss, in nats, if at each checkpoint one step of plain gradient
-        descent were taken on the example alone; positive for proponents, negative for opponents.
-        NaN for an example without a gradient.
+    return needs
 
-    Use it for effect sizes: early checkpoints still have the gradients of what was learned later by
-    heart and is saturated at the end. It knows nothing of when an example was seen, so an example
-    from the future counts at an early checkpoint too, and checkpoints on a logarithmic scale give
-    early training more weight than its share. Long documents have large scores.
 
-    Cost: a pass over the corpus for each checkpoint.
+def _over_checkpoints(part: Part, *, correction: Correction, mean: bool = False) -> Compute:
+    """Sums one part of each checkpoint's products, weighted by the learning rates.
 
-    Source: Pruthi et al., "Estimating Training Data Influence by Tracing Gradient Descent",
-        NeurIPS 2020 (TracInCP).
+    Args:
+        part: What is summed, such as inner products.
+        correction: Which view's products.
+        mean: Divide by the sum of the rates.
     """
-    return weighted_sum(inputs, dots)
+
+    def compute(inputs: Inputs) -> Found:
+        steps, rates = inputs.settings.checkpoints, _rates(inputs.settings)
+        found = [inputs.products[View(step, correction)] for step in steps]
+        total = np.zeros(found[0].dots.shape)
+        for rate, products in zip(rates, found, strict=True):
+            total += rate * part(products).astype(np.float64)
+        settings = {
+            "path": found[0].path,
+            **found[0].settings,
+            "model": [products.settings.get("model") for products in found],
+            "view": [products.settings.get("view") for products in found],
+            "checkpoints": list(steps),
+            "learning_rates": list(rates),
+        }
+        return Found(total / sum(rates) if mean else total, settings)
+
+    return compute
 
 
-METHOD = Method("tracin", compute, INFLUENCE, needs=needs_checkpoints())
+def _rates(settings: AttributionSettings) -> tuple[float, ...]:
+    """The learning rates of the checkpoints, in their order.
+
+    Raises:
+        SettingsError: The learning rates are not known, or are all zero.
+    """
+    steps, rates = settings.checkpoints, settings.learning_rates
+    if rates is None or len(rates) != len(steps):
+        raise SettingsError(
+            f"TracIn weights {len(steps)} checkpoints by their learning rates, and "
+            f"{0 if rates is None else len(rates)} are known.",
+            "Set `attribution.learning_rates`, one for each checkpoint.",
+        )
+    if min(rates) < 0 or not any(rates):
+        raise SettingsError(
+            f"The learning rates {list(rates)} weight no checkpoint.", "Give positive rates."
+        )
+    return rates
+
+
+METHODS = (
+    Method(
+        name="tracin",
+        compute=_over_checkpoints(dots, correction="none"),
+        needs=needs_checkpoints("none"),
+        family="gradient",
+        about="What small steps of training on the example at several checkpoints would have done "
+        "to the query's loss, added up. Examples with large gradients are favored.",
+        reads="gradients at each of `checkpoints`",
+        formula="Σ_c η_c ∇L_q(θ_c) · ∇L_i(θ_c)",
+        returns=_RETURNS,
+        higher_means="steps of plain gradient descent on the example, one at each checkpoint, "
+        "lower the query's loss by more in sum, to first order",
+        cost="one pass over the corpus for each checkpoint",
+        source=f"{_PRUTHI}.",
+        avoid=f"For finding single documents: long documents have large scores. {_ORDER}",
+    ),
+    Method(
+        name="tracin_cosine",
+        compute=_over_checkpoints(cosines, correction="none", mean=True),
+        needs=needs_checkpoints("none"),
+        family="gradient",
+        about="The angle between an example's gradient and the query's, averaged over several "
+        "checkpoints.",
+        reads="gradients at each of `checkpoints`",
+        formula="Σ_c η_c cos_c / Σ_c η_c",
+        returns=_MEAN,
+        higher_means="the two gradients point more nearly in one direction, on average over the "
+        "checkpoints",
+        cost="nothing beyond the passes of tracin",
+        source=f"{_PRUTHI}, with cosines in place of inner products; dividing by the sum of rates "
+        "does not change the order.",
+        avoid=f"For the size of an effect, which the cosines discard. {_ORDER}",
+    ),
+    Method(
+        name="tracin_adam",
+        compute=_over_checkpoints(dots, correction="adam_step"),
+        needs=needs_checkpoints("adam_step"),
+        family="gradient",
+        about="What small steps of Adam on the example at several checkpoints would have done to "
+        "the query's loss, added up. Examples with large gradients are favored.",
+        reads="gradients at each of `checkpoints`, divided by √v + ε once",
+        formula="Σ_c η_c ∇L_q(θ_c) · (∇L_i(θ_c) / (√v_c + ε))",
+        returns=_RETURNS,
+        higher_means="steps on the example, one at each checkpoint and scaled as Adam scales them, "
+        "lower the query's loss by more in sum, to first order and without momentum",
+        cost="one pass over the corpus for each checkpoint, shared with tracin_adam_cosine",
+        source=f"{_XIA}. The correction divides once, unlike that of gradient_dot_adam.",
+        avoid=f"For finding single documents: long documents have large scores. {_ORDER}",
+    ),
+    Method(
+        name="tracin_adam_cosine",
+        compute=_over_checkpoints(cosines, correction="adam_step", mean=True),
+        needs=needs_checkpoints("adam_step"),
+        family="gradient",
+        about="The angle between an example's gradient and the query's in the metric of Adam's "
+        "steps, averaged over several checkpoints.",
+        reads="gradients at each of `checkpoints`, divided by √v + ε once",
+        formula="Σ_c η_c cos_c / Σ_c η_c in the metric ⟨a, b⟩ = a · (b / (√v_c + ε))",
+        returns=_MEAN,
+        higher_means="the two gradients point more nearly in one direction in the metric of Adam's "
+        "steps, on average over the checkpoints",
+        cost="nothing beyond the passes of tracin_adam",
+        source=f"{_XIA}, and cosines in its metric: each side is divided by the square root of "
+        "√v_c + ε.",
+        avoid=f"For the size of an effect, which the cosines discard. {_ORDER}",
+    ),
+)

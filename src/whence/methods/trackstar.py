@@ -1,9 +1,25 @@
-"""Which gradients point in the query's direction, once shared directions are held down?"""
+"""TrackStar: the cosine of projected gradients after Adam's correction and whitening.
+
+    G(z) = R^(-1/2) P (∇L(z) / (√v + ε))
+
+In this order: each gradient is divided by the root of Adam's second moments v, projected by P on
+both sides of each module's matrix, multiplied with the inverse root of the curvature
+R = λ R_eval + (1 − λ) R_train, on the query's side and on the example's, and scaled to unit norm.
+R_train is the second moment of the stored rows, R_eval that of the reference behaviors' queries,
+never of those scored: a handful of queries would whiten itself away. R is block-diagonal over
+modules.
+
+Every part is a switch of the settings `trackstar`. The paper's ablations are, in order: Exp 1
+`correction = "none"`, `whiten = false`, `unit_norm = false`; Exp 2 with `unit_norm`; Exp 3 with
+`correction = "adam"` too; Exp 4 `unit_norm` and `whiten`; Exp 5 all three; TrackStar all three and
+`mixing = "crossing"`. λ is 0 by default, because mixing does harm where the model is small: there,
+the directions that all questions share are those of the answers. Compare both.
+"""
 
 import numpy as np
 
 from whence.errors import GradientError, SettingsError
-from whence.methods.contract import INFLUENCE, Found, Inputs, Method, Needs
+from whence.methods.contract import Found, Inputs, Method, Needs
 from whence.methods.rows import (
     GradientRows,
     Moments,
@@ -19,38 +35,7 @@ from whence.settings import AttributionSettings
 CROSSING_SHARE = 0.015
 
 
-def compute(inputs: Inputs) -> Found:
-    """Takes G(z) = R^(-1/2) P (∇L(z) / √v), and the cosine of G between query and example.
-
-    In this order: each gradient is divided by the root of Adam's second moments v, projected by P
-    on both sides of each module's matrix, multiplied with the inverse root of the curvature
-    R = λ R_eval + (1 − λ) R_train, on the query's side and on the example's, and scaled to unit
-    norm. R_train is the second moment of the stored rows, R_eval that of the reference behaviors'
-    queries, never of those scored: a handful of queries would whiten itself away. R is
-    block-diagonal over modules.
-
-    Every part is a switch of the settings `trackstar`. The paper's ablations are, in order: Exp 1
-    `correction = "none"`, `whiten = false`, `unit_norm = false`; Exp 2 with `unit_norm`; Exp 3 with
-    `correction = "adam"` too; Exp 4 `unit_norm` and `whiten`; Exp 5 all three; TrackStar all three
-    and `mixing = "crossing"`. λ is 0 by default, because mixing does harm where the model is
-    small: there, the directions that all questions share are those of the answers. Compare both.
-
-    Returns:
-        Cosines in [-1, 1], without unit, or inner products without `unit_norm`; positive for
-        proponents, negative for opponents. NaN for an example without a gradient.
-
-    Use it on an index, for models too large to compare whole gradients. In a small model projection
-    is the largest error, and `gradient_cosine_adam` is the same without it and without R. Scores
-    vary with the projection's seed.
-
-    Cost: one pass to build the index, p⁴ numbers and 10 p⁶ operations per module to decompose R,
-        and d p² operations per example, for p × p numbers in each module and d in all.
-
-    Source: Chang et al., "Scalable Influence and Fact Tracing for Large Language Model
-        Pretraining", arXiv 2410.17413, section 3. There 16 blocks of layers share a projection;
-        here, as in Bergson, each module has its own. Damping (δ = 0.1 of the mean eigenvalue) and
-        the place where spectra cross, scaled to d, are Bergson's and ours.
-    """
+def _compute(inputs: Inputs) -> Found:
     settings = inputs.settings.trackstar
     rows = inputs.rows[View("final", settings.correction)]
     told = {**rows.settings, **settings.model_dump(mode="json")}
@@ -73,8 +58,7 @@ def compute(inputs: Inputs) -> Found:
     return Found(values, told)
 
 
-def needs(settings: AttributionSettings) -> Needs:
-    """Stored rows, corrected or not."""
+def _needs(settings: AttributionSettings) -> Needs:
     chosen = settings.trackstar
     if chosen.mixing != "none" and settings.reference_behaviors is None:
         raise SettingsError(
@@ -108,4 +92,29 @@ def _curvature(inputs: Inputs, rows: GradientRows) -> tuple[Moments, float]:
     return mixed, weight
 
 
-METHOD = Method("trackstar", compute, INFLUENCE, needs=needs)
+METHODS = (
+    Method(
+        name="trackstar",
+        compute=_compute,
+        needs=_needs,
+        family="gradient",
+        about="The angle between an example's projected gradient and the query's, after holding "
+        "down the directions that many examples share.",
+        reads="stored rows of projected gradients, corrected by Adam where the settings say so",
+        formula="the cosine of G(z) = R^(-1/2) P (∇L(z) / (√v + ε)), every part a switch",
+        returns="Cosines in [-1, 1], without unit, or inner products without `unit_norm`; NaN for "
+        "an example without a gradient. Scores vary with the projection's seed.",
+        higher_means="the two gradients, corrected, projected and whitened as the settings say, "
+        "point more nearly in one direction; it does not say by how much a step on the example "
+        "lowers the query's loss",
+        cost="one pass to build the index; p⁴ numbers and 10 p⁶ operations per module to decompose "
+        "R, and d p² operations per example, for p × p numbers in each module and d in all",
+        source='Chang et al., "Scalable Influence and Fact Tracing for Large Language Model '
+        'Pretraining", arXiv 2410.17413, section 3. There 16 blocks of layers share a projection; '
+        "here, as in Bergson, each module has its own. Damping (δ = 0.1 of the mean eigenvalue) "
+        "and the place where spectra cross, scaled to d, are Bergson's and ours.",
+        avoid="In a small model, where projection is the largest error: gradient_cosine_adam is "
+        "the same without projection and without R. Its use is an index of a model too large to "
+        "compare whole gradients.",
+    ),
+)

@@ -1,10 +1,19 @@
-"""Which examples would change the query's log-odds in a linear model of the network?"""
+"""TRAK: the influence of an example on the query's log-odds in a linear model of the network.
+
+    mean over models of φ_q · (R + δ λ̄)⁻¹ φ_i / s,   times the mean of (1 − p_i)
+
+TRAK's output is the log-odds f = log(p / (1 − p)) of the right answer, whose gradient is
+φ = −∇L / (1 − p). R = (1/N) Σ φ_i φ_iᵀ, block by block, and s is the mean size of an entry of the
+inverse, by which all models count alike. For a sequence L is the summed loss and p the mean
+probability of its predicted tokens. The models are the study's own and those of `ensemble`, each
+with a projection of its own.
+"""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whence.methods.contract import INFLUENCE, Found, Inputs, Method, Needs
+from whence.methods.contract import Found, Inputs, Method, Needs
 from whence.methods.reading import Reading, read_examples, read_queries
 from whence.methods.rows import GradientRows, damped_power, has_gradient, products, second_moments
 from whence.methods.views import FINAL, View
@@ -17,33 +26,10 @@ if TYPE_CHECKING:
 LEAST_DOUBT = 1e-6
 
 
-def compute(inputs: Inputs) -> Found:
-    """Takes TRAK's score, mean over models of φ_q · (R + δ λ̄)⁻¹ φ_i / s, times mean of (1 − p_i).
-
-    TRAK's output is the log-odds f = log(p / (1 − p)) of the right answer, whose gradient is
-    φ = −∇L / (1 − p). R = (1/N) Σ φ_i φ_iᵀ, block by block, and s is the mean size of an entry of
-    the inverse, by which all models count alike. For a sequence L is the summed loss and p the mean
-    probability of its predicted tokens. The models are the study's own and those of `ensemble`,
-    each with a projection of its own.
-
-    Returns:
-        Scores without unit; positive for proponents, negative for opponents. NaN for an example
-        without a gradient.
-
-    Use it to compare with published TRAK scores. TRAK averages over many models trained
-    independently, and a single one is known to be weak; it was made for classifiers, and one mean
-    probability stands here for a whole sequence. It does not find what is known by heart: p_i near
-    1 makes φ_i large, so that such texts are the curvature and are whitened away. Scores vary with
-    the projection's seed.
-
-    Cost: for each model as `influence`, and one forward pass over the distinct examples.
-
-    Source: Park et al., "TRAK: Attributing Model Behavior at Scale", ICML 2023, without
-        soft-thresholding, damped, and block-diagonal; the mean probability is Bergson's choice.
-    """
+def _compute(inputs: Inputs) -> Found:
     damping = inputs.settings.damping
     linear, doubts, defined = [], [], []
-    for view in members(inputs.settings):
+    for view in _members(inputs.settings):
         rows = inputs.rows[view]
         seen, asked = (_doubts(reading) for reading in _readings(inputs, view))
         linear.append(_member(rows, seen, asked, damping=damping))
@@ -51,7 +37,7 @@ def compute(inputs: Inputs) -> Found:
         defined.append(has_gradient(rows))
     values = np.mean(linear, axis=0) * np.mean(doubts, axis=0)
     values = np.where(np.all(defined, axis=0), values, np.nan)
-    models = [inputs.rows[view].settings.get("model") for view in members(inputs.settings)]
+    models = [inputs.rows[view].settings.get("model") for view in _members(inputs.settings)]
     told = {**inputs.rows[FINAL].settings, "damping": damping, "num_models": len(linear)}
     return Found(values, told | ({"model": models} if len(models) > 1 else {}))
 
@@ -82,14 +68,36 @@ def _doubts(reading: Reading) -> "Float[np.ndarray, ' sequences']":
     return np.maximum(1 - reading.mean_probabilities, LEAST_DOUBT).astype(np.float64)
 
 
-def members(settings: AttributionSettings) -> tuple[View, ...]:
+def _members(settings: AttributionSettings) -> tuple[View, ...]:
     """The views of the models that are averaged over, the study's own first."""
     return (FINAL, *(View(f"member{n}") for n in range(1, len(settings.ensemble) + 1)))
 
 
-def needs(settings: AttributionSettings) -> Needs:
+def _needs(settings: AttributionSettings) -> Needs:
     """Stored rows of every model, and the models for their probabilities."""
-    return Needs(model=True, rows=members(settings))
+    return Needs(model=True, rows=_members(settings))
 
 
-METHOD = Method("trak", compute, INFLUENCE, needs=needs)
+METHODS = (
+    Method(
+        name="trak",
+        compute=_compute,
+        needs=_needs,
+        family="gradient",
+        about="How much the query's log-odds would rise with the example in a linear model of the "
+        "network, from projected gradients of one or more models.",
+        reads="stored rows of projected gradients and the probabilities of one or several models",
+        formula="mean over models of φ_q · (R + δ λ̄)⁻¹ φ_i / s, times the mean of (1 − p_i)",
+        returns="Scores without unit; NaN for an example without a gradient. They vary with the "
+        "projection's seed.",
+        higher_means="the query's log-odds rise by more with the example in a linear model of the "
+        "network",
+        cost="for each model as influence, and one forward pass over the distinct examples",
+        source='Park et al., "TRAK: Attributing Model Behavior at Scale", ICML 2023, without '
+        "soft-thresholding, damped, and block-diagonal; the mean probability of a sequence's "
+        "tokens is Bergson's choice.",
+        avoid="With a single model, which is known to be weak; for memorized texts: p_i near 1 "
+        "makes φ_i large, so that such texts are the curvature and are whitened away. It was made "
+        "for classifiers, and one mean probability stands here for a whole sequence.",
+    ),
+)

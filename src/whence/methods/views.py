@@ -1,5 +1,6 @@
-"""Which gradients does a method look at: at which checkpoint, corrected how?"""
+"""Views of the gradients: at which checkpoint, corrected how, in which layers."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 Checkpoint = str | int
+Part = Callable[[GradientProducts], "Float[np.ndarray, 'queries examples']"]
 Correction = Literal["none", "adam", "adam_step", "ekfac", "source", "magic"]
 
 
@@ -38,6 +40,7 @@ class View(NamedTuple):
 
 
 FINAL = View()
+INITIAL = View("initial")
 ADAM = View("final", "adam")
 EKFAC = View("final", "ekfac")
 SOURCE = View("final", "source")

@@ -38,9 +38,7 @@ class Method:
     about: Annotated[str, "what a score means, in words"]
     family: str
     is_baseline: Annotated[bool, "no trained gradients are behind it"]
-    proponents: Annotated[str, "what a high positive score claims"]
-    opponents: Annotated[str, "what a negative score claims"]
-    orientation: str
+    higher_means: Annotated[str, "what is more where a score is higher, as the scores state"]
     settings: Annotated[object, "the settings that determined the scores"]
     seconds: float
 

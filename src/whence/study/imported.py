@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from whence.artifacts import building, read_manifest
 from whence.errors import ArtifactError, SettingsError
-from whence.records import Scores
+from whence.records import UNKNOWN, Scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,8 +74,8 @@ def import_scores(
         example_ids=example_ids,
         values=values,
         settings={"source": source.name, "sha256": _digest(source), "source_orientation": chosen},
-        orientation="higher: a proponent, as the scores' maker says; how they were made is not "
-        "known here",
+        family="unknown",
+        higher_means=UNKNOWN,
     )
     inputs = {"scores": scores.settings["sha256"], "method": method, "orientation": chosen}
     with building(run / IMPORTED / method, kind="scores", inputs=inputs) as partial:

@@ -59,7 +59,7 @@ function oneMethod(behavior, method) {
       "div",
       null,
       el("h3", { class: "for" }, "Proponents"),
-      el("p", { class: "small soft" }, method.proponents),
+      el("p", { class: "small soft" }, "Higher means: " + method.higher_means + "."),
       proponents.length ? list(proponents) : el("p", { class: "empty" }, none),
     ),
     opponents.length > 0 &&
@@ -67,7 +67,7 @@ function oneMethod(behavior, method) {
         "div",
         null,
         el("h3", { class: "against" }, "Opponents"),
-        el("p", { class: "small soft" }, method.opponents),
+        el("p", { class: "small soft" }, "The most negative scores."),
         list(opponents),
       ),
   ];

@@ -1,4 +1,4 @@
-"""How are examples that are proponents of everything held back, in any method's scores?
+"""Corrections against hubs: scores relative to the same example's scores for other queries.
 
 An example with a large score for every query is tied to none of them in particular. Two
 corrections compare its score for a query with its scores for *other* queries, the references: all
@@ -8,6 +8,7 @@ derived methods: `gradient_cosine_centered` and `gradient_cosine_zscored` stand 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,6 +67,17 @@ def zscored(
 
 CORRECTIONS: dict[str, Correct] = {"centered": centered, "zscored": zscored}
 _FEWEST = {"centered": 1, "zscored": 2}
+_ABOUT = {
+    "centered": "Here the example's mean score for other queries is subtracted, so that a "
+    "proponent of everything is one of nothing.",
+    "zscored": "Here a score is measured against the same example's scores for other queries, in "
+    "standard deviations.",
+}
+_FORMULAS = {"centered": "s(q, i) − μ_i", "zscored": "(s(q, i) − μ_i) / σ_i"}
+_RETURNS = {
+    "centered": "Differences, in the unit",
+    "zscored": "Standard deviations above what the example has for any query, computed",
+}
 
 
 def derive(base: Method, correction: str) -> Method:
@@ -88,12 +100,15 @@ def derive(base: Method, correction: str) -> Method:
         }
         return Found(values, {**found.settings, **told})
 
-    return Method(
-        f"{base.name}_{correction}",
-        compute,
-        f"{base.orientation} (in comparison with other queries)",
-        needs=base.needs,
-        is_control=base.is_control,
+    return replace(
+        base,
+        name=f"{base.name}_{correction}",
+        compute=compute,
+        about=f"{base.about} {_ABOUT[correction]}",
+        formula=f"{_FORMULAS[correction]} of s(q, i) = {base.formula}",
+        returns=f"{_RETURNS[correction]} of what {base.name} returns.",
+        higher_means=f"in comparison with the same example's scores for other queries, "
+        f"{base.higher_means}",
     )
 
 
