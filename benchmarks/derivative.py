@@ -1,6 +1,6 @@
 """How well does each method rank the last examples of nano's training against the exact derivative?
 
-Runs every second behavior of nano with `magic_since`, so that `magic` holds the exact derivative of
+Runs every second behavior of nano with `magic.since`, so that `magic` holds the exact derivative of
 the query's loss by the weight of each example of the last steps, and prints, for every method,
 Spearman's correlation with it over those examples: the mean over queries with its 95 % interval,
 and that of the difference to BM25. Over so few steps the derivative says what other weights do
@@ -15,7 +15,7 @@ import numpy as np
 from measure import report
 
 from whence.cli.console import progress
-from whence.settings import load_study
+from whence.settings import MagicSettings, load_study
 from whence.study.load import load_run
 from whence.study.run import run_study
 from whence.testbed import behaviors
@@ -35,7 +35,7 @@ def main(since: int = 464, every: int = 2) -> None:
     chosen = tuple(behavior.id for behavior in behaviors("nano"))[::every]
     changes = {
         "attribution": study.attribution.model_copy(
-            update={"methods": METHODS, "magic_since": since}
+            update={"methods": METHODS, "magic": MagicSettings(since=since)}
         ),
         "behaviors": study.behaviors.model_copy(update={"ids": chosen}),
     }

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from whence.errors import SettingsError
-from whence.settings import AttributionSettings, load_study
+from whence.settings import MOVED, AttributionSettings, NoSettings, Settings, load_study
 
 STUDY = """
 title = "t"
@@ -51,6 +51,27 @@ def test_a_wrong_setting_is_named_with_its_value(tmp_path: Path, text: str, said
         load_study(_study(tmp_path, text))
 
 
+@pytest.mark.parametrize("key", MOVED)
+def test_a_key_that_has_a_table_of_its_own_now_is_named_with_it(tmp_path: Path, key: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_study(_study(tmp_path, STUDY + f"[attribution]\n{key} = 1"))
+    assert f"has `{key}` in `[attribution]`" in caught.value.problem
+    for place in MOVED[key]:
+        assert f"`attribution.{place}`" in caught.value.remedy
+        table, name = place.split(".")
+        assert name in type(getattr(AttributionSettings(), table)).model_fields
+    assert key not in AttributionSettings.model_fields
+
+
+def test_every_table_is_found_by_its_class() -> None:
+    settings = AttributionSettings()
+    tables = {name: value for name, value in settings if isinstance(value, Settings)}
+    assert "ekfac" in tables
+    for value in tables.values():
+        assert settings.table(type(value)) is value
+    assert settings.table(NoSettings) == NoSettings()
+
+
 def test_a_wrong_path_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="There is no file"):
         load_study(tmp_path / "nope.toml")
@@ -64,4 +85,4 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        AttributionSettings().seed = 1  # pyright: ignore[reportAttributeAccessIssue]
+        AttributionSettings().contrast = True  # pyright: ignore[reportAttributeAccessIssue]

@@ -7,6 +7,7 @@ A study is one TOML file; the Python API takes the same objects.
 import difflib
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -179,8 +180,113 @@ class TrackstarSettings(Settings):
         return value
 
 
+class TracinSettings(Settings):
+    """Which checkpoints TracIn sums over, with which weights."""
+
+    checkpoints: tuple[int, ...] = Field(default=(), description="Steps of training.")
+    learning_rates: tuple[float, ...] | None = Field(
+        default=None,
+        description="One per checkpoint: that of the step after it. By default the testbed's own.",
+    )
+
+
+class InfluenceSettings(Settings):
+    """How the curvature of stored rows is inverted."""
+
+    damping: float = Field(
+        default=0.1, ge=0, description="In mean eigenvalues of a module's curvature."
+    )
+
+
+class EkfacSettings(Settings):
+    """Which curvature EK-FAC fits, and how it is inverted."""
+
+    damping: float = Field(
+        default=0.1, ge=0, description="In mean eigenvalues of a module's curvature."
+    )
+    labels: Literal["sampled", "given"] = Field(
+        default="sampled",
+        description="Whose labels the curvature has: drawn from the model, or the texts' own.",
+    )
+    seed: int = Field(default=0, description="Of drawn labels.")
+
+
+class SourceSettings(Settings):
+    """The segments of training that SOURCE follows, and their curvature."""
+
+    checkpoints: tuple[int, ...] = Field(
+        default=(), description="The last step of each segment, ascending; the last ends training."
+    )
+    labels: Literal["sampled", "given"] = "sampled"
+    seed: int = Field(default=0, description="Of drawn labels.")
+
+
+class MagicSettings(Settings):
+    """How much of training MAGIC walks back through."""
+
+    since: int = Field(
+        default=0,
+        ge=0,
+        description="Walk back to the state after this step; what was seen until then has no "
+        "score.",
+    )
+
+
+class TrakSettings(Settings):
+    """Which models TRAK averages over, and how their curvature is inverted."""
+
+    ensemble: tuple[str, ...] = Field(
+        default=(),
+        description="Other models trained on the same corpus: folders, Hub ids, or `seed1`, "
+        "`seed2` and so on of a testbed.",
+    )
+    damping: float = Field(
+        default=0.1, ge=0, description="In mean eigenvalues of a module's curvature."
+    )
+
+
+class AdamSettings(Settings):
+    """Where Adam's second moments come from."""
+
+    second_moments: str = Field(
+        default="auto",
+        description="`auto` (a checkpoint's own where it has them, else estimated), `estimate`, "
+        "or a file of the model's own.",
+    )
+    training_batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="Sequences per optimizer step, to estimate second moments; by default the "
+        "testbed's own.",
+    )
+    seed: int = Field(default=0, description="Of the examples that an estimate is made from.")
+
+
+class EmbeddingSettings(Settings):
+    """What embeds texts."""
+
+    model: str | None = Field(
+        default=None,
+        description="A sentence-transformers model; by default the attributed model's own hidden "
+        "states.",
+    )
+
+
+class RandomSettings(Settings):
+    """Which random order the control has."""
+
+    seed: int = 0
+
+
+class NoSettings(Settings):
+    """The settings of a method that has none."""
+
+
+T = TypeVar("T", bound=Settings)
+
+
 class AttributionSettings(Settings):
-    """How examples are tied to behaviors.
+    """How examples are tied to behaviors: what all methods share, and one table per family.
 
     Example:
         >>> AttributionSettings().path
@@ -212,57 +318,47 @@ class AttributionSettings(Settings):
     token_batch_size: int = Field(
         default=4096, ge=2, description="Tokens in a batch, padding included."
     )
-    embedding_model: str | None = Field(default=None, description="A sentence-transformers model.")
-    checkpoints: tuple[int, ...] = Field(
-        default=(), description="Steps of training whose gradients TracIn sums over."
-    )
-    learning_rates: tuple[float, ...] | None = Field(
-        default=None,
-        description="One per checkpoint: that of the step after it. By default the testbed's own.",
-    )
-    second_moments: str = Field(
-        default="auto",
-        description="Adam's: `auto` (a checkpoint's own where it has them, else estimated), "
-        "`estimate`, or a file of the model's own.",
-    )
-    training_batch_size: int | None = Field(
-        default=None,
-        ge=1,
-        description="Sequences per optimizer step, to estimate second moments; by default the "
-        "testbed's own.",
-    )
     reference_behaviors: str | None = Field(
         default=None,
         description="A file of behaviors (or `testbed:mini`) with which others are compared; by "
         "default the study's other behaviors.",
     )
-    trackstar: TrackstarSettings = TrackstarSettings()
-    damping: float = Field(
-        default=0.1,
-        ge=0,
-        description="Of `influence`, `ekfac` and `trak`, in mean eigenvalues of a module's "
-        "curvature.",
-    )
-    magic_since: int = Field(
-        default=0,
-        ge=0,
-        description="Walk back to the state after this step; `magic` gives no score to what was "
-        "seen until then.",
-    )
-    ensemble: tuple[str, ...] = Field(
-        default=(),
-        description="Other models trained on the same corpus, which `trak` averages over: folders, "
-        "Hub ids, or `seed1`, `seed2` and so on of a testbed.",
-    )
-    fisher_labels: Literal["sampled", "given"] = Field(
-        default="sampled",
-        description="Whose labels the curvature of `ekfac` has: the model's own, or the texts'.",
-    )
     checkpoint_local: bool = Field(
         default=False,
         description="Give no score to an example that the model's checkpoint has not seen.",
     )
-    seed: int = 0
+    adam: AdamSettings = AdamSettings()
+    tracin: TracinSettings = TracinSettings()
+    trackstar: TrackstarSettings = TrackstarSettings()
+    influence: InfluenceSettings = InfluenceSettings()
+    ekfac: EkfacSettings = EkfacSettings()
+    source: SourceSettings = SourceSettings()
+    magic: MagicSettings = MagicSettings()
+    trak: TrakSettings = TrakSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    random: RandomSettings = RandomSettings()
+
+    def table(self, kind: type[T]) -> T:
+        """Picks the table of that class; `NoSettings` is the table of a method without settings."""
+        if kind is NoSettings:
+            return kind()
+        (found,) = (value for _, value in self if type(value) is kind)
+        return found
+
+
+# Settings that once stood in `[attribution]` itself, and the tables that have them now.
+MOVED: Mapping[str, tuple[str, ...]] = {
+    "checkpoints": ("tracin.checkpoints", "source.checkpoints"),
+    "learning_rates": ("tracin.learning_rates",),
+    "damping": ("influence.damping", "ekfac.damping", "trak.damping"),
+    "fisher_labels": ("ekfac.labels", "source.labels"),
+    "magic_since": ("magic.since",),
+    "ensemble": ("trak.ensemble",),
+    "second_moments": ("adam.second_moments",),
+    "training_batch_size": ("adam.training_batch_size",),
+    "embedding_model": ("embedding.model",),
+    "seed": ("random.seed", "ekfac.seed", "source.seed", "adam.seed"),
+}
 
 
 class BehaviorFile(Settings):
@@ -364,6 +460,13 @@ def load_study(path: Path) -> StudySettings:
 
 
 def _unknown_key(model: type[BaseModel], loc: tuple[Any, ...], where: str) -> SettingsError:
+    if loc[-2:-1] == ("attribution",) and (places := MOVED.get(str(loc[-1]))):
+        named = [f"`attribution.{place}`" for place in places]
+        listed = " or ".join([", ".join(named[:-1]), named[-1]] if named[1:] else named)
+        return SettingsError(
+            f"{where} has `{loc[-1]}` in `[attribution]`, and each method has a table of its own.",
+            f"Set {listed} instead.",
+        )
     known = _fields_at(model, loc[:-1])
     close = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
     remedy = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(sorted(known))}."

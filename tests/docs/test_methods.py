@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from whence.methods import METHODS
-from whence.settings import AttributionSettings, TrackstarSettings
+from whence.settings import AttributionSettings, Settings, TrackstarSettings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
 
@@ -18,14 +18,17 @@ def test_the_table_names_every_method_and_no_other() -> None:
 
 
 def test_every_setting_that_is_named_exists() -> None:
-    known = set(AttributionSettings.model_fields) | set(TrackstarSettings.model_fields)
-    named = (
-        "checkpoints learning_rates second_moments training_batch_size reference_behaviors "
-        "checkpoint_local projection_dim mixing damping fisher_labels ensemble magic_since"
-    )
-    for name in named.split():
+    settings = AttributionSettings()
+    tables = {name: value for name, value in settings if isinstance(value, Settings)}
+    named = re.findall(r"`(\w+)\.(\w+)(?: = [^`]*)?`", PAGE)
+    named += re.findall(r"`\[attribution\.(\w+)\] (\w+)", PAGE)
+    named = [(table, name) for table, name in named if table not in ("model", "attribution")]
+    assert len(set(named)) >= 10
+    for table, name in named:
+        assert name in type(tables[table]).model_fields, (table, name)
+    for name in ("reference_behaviors", "checkpoint_local", "projection_dim"):
         assert f"`{name}" in PAGE
-        assert name in known
+        assert name in AttributionSettings.model_fields
 
 
 def test_the_ladder_is_made_of_settings() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from whence.methods.rows import GradientRows
 from whence.records import Corpus, LoadedModel, Query, Term
-from whence.settings import AttributionSettings
+from whence.settings import AttributionSettings, RandomSettings, SourceSettings, TracinSettings
 
 VOCABULARY = 80
 
@@ -197,7 +197,11 @@ def planted() -> SimpleNamespace:
             queries,
             recipe=Recipe(batch_size=2, peak_learning_rate=1e-3, warmup_steps=2),
         )
-        settings = AttributionSettings(seed=5, checkpoints=(20, 40), learning_rates=(3e-3, 1e-3))
+        settings = AttributionSettings(
+            random=RandomSettings(seed=5),
+            tracin=TracinSettings(checkpoints=(20, 40), learning_rates=(3e-3, 1e-3)),
+            source=SourceSettings(checkpoints=(15, 30)),
+        )
         rows = {FINAL: rows_of(model, which, queries, modules)}
         return Inputs(queries, which, model, products, settings, rows=rows)
 

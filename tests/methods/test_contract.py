@@ -10,10 +10,13 @@ from whence.errors import ArtifactError, SettingsError
 from whence.evidence import ranking
 from whence.methods import FINAL, METHODS, Needs, check_methods, load_scores, save_scores, score
 from whence.records import Family
-from whence.settings import AttributionSettings
+from whence.settings import AttributionSettings, SourceSettings, TracinSettings
 
 every_method = pytest.mark.parametrize("name", METHODS)
-CHECKPOINTS = AttributionSettings(checkpoints=(20, 40), learning_rates=(3e-3, 1e-3))
+CHECKPOINTS = AttributionSettings(
+    tracin=TracinSettings(checkpoints=(20, 40), learning_rates=(3e-3, 1e-3)),
+    source=SourceSettings(checkpoints=(20, 40)),
+)
 NEEDY = [name for name, method in METHODS.items() if method.needs(CHECKPOINTS) != Needs()]
 REAL = [name for name, method in METHODS.items() if not method.is_control]
 

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from whence.methods import FINAL, Inputs, score
 from whence.methods.reading import Reading
 from whence.methods.rows import GradientRows
-from whence.settings import AttributionSettings
+from whence.settings import AttributionSettings, TrakSettings
 
 NUM_EXAMPLES, NUM_QUERIES = 60, 5
 WIDTH, CLASSES = 4, 3
@@ -88,7 +88,7 @@ def _score(rows: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         queries,
         corpus,
         model=object(),  # pyright: ignore[reportArgumentType]
-        settings=AttributionSettings(damping=DAMPING),
+        settings=AttributionSettings(trak=TrakSettings(damping=DAMPING)),
         rows={FINAL: GradientRows(examples, asked, {"weight": rows.shape[1]})},
     )
     nothing = np.zeros((0, 0), dtype=np.float32)

@@ -16,7 +16,12 @@ from whence.evidence import opponents, proponents
 from whence.methods import FINAL, Inputs, View, score
 from whence.methods.reading import main_term, read
 from whence.records import GradientProducts, Query, Term
-from whence.settings import AttributionSettings
+from whence.settings import (
+    AttributionSettings,
+    EmbeddingSettings,
+    RandomSettings,
+    TracinSettings,
+)
 
 
 @pytest.fixture
@@ -258,7 +263,9 @@ def test_tracin_sums_over_checkpoints_by_learning_rate(lab):
         View(4): products([[6.0, -1.0, 0.0]], [3.0], [4.0, 0.5, 0.0]),
         View(8): products([[2.0, 5.0, 0.0]], [1.0], [2.0, 10.0, 0.0]),
     }
-    settings = AttributionSettings(checkpoints=(4, 8), learning_rates=(0.5, 0.25))
+    settings = AttributionSettings(
+        tracin=TracinSettings(checkpoints=(4, 8), learning_rates=(0.5, 0.25))
+    )
     inputs = Inputs((query,), corpus, None, found, settings)
     np.testing.assert_allclose(score("tracin", inputs).values, [[3.5, 0.75, np.nan]])
     cosines = [[(0.5 * 0.5 + 0.25 * 1) / 0.75, (0.5 * -2 / 3 + 0.25 * 0.5) / 0.75, np.nan]]
@@ -270,13 +277,14 @@ def test_tracin_predicts_the_steps_that_it_sums_over(planted, lab):
     """At each checkpoint one small step on the document alone, with that checkpoint's rate."""
     scale = 1e-5
     settings = planted.inputs.settings
-    rates = [scale * rate / settings.learning_rates[0] for rate in settings.learning_rates]
-    settings = settings.model_copy(update={"learning_rates": tuple(rates)})
+    given = settings.tracin.learning_rates
+    rates = [scale * rate / given[0] for rate in given]
+    settings = _tracin(settings, learning_rates=tuple(rates))
     found = score("tracin", replace(planted.inputs, settings=settings)).values
     query = planted.inputs.queries[0]
     for row in (0, 7, 11):
         change = 0.0
-        for step, rate in zip(settings.checkpoints, rates, strict=True):
+        for step, rate in zip(settings.tracin.checkpoints, rates, strict=True):
             lab_model = planted.models[View(step)]
             before = query_loss(lab_model.model, query)
             document = planted.documents[row]
@@ -305,12 +313,12 @@ def test_adams_correction_divides_both_sides(planted):
 
 def test_tracin_adam_predicts_adams_steps(planted):
     """Rates so small that the query's loss is linear in them, in float64."""
-    settings = planted.inputs.settings.model_copy(update={"learning_rates": (1e-7, 1e-7)})
+    settings = _tracin(planted.inputs.settings, learning_rates=(1e-7, 1e-7))
     found = score("tracin_adam", replace(planted.inputs, settings=settings)).values
     query = planted.inputs.queries[0]
     for row in (0, 7, 11):
         change = 0.0
-        for step in settings.checkpoints:
+        for step in settings.tracin.checkpoints:
             checkpoint = planted.models[View(step)]
             before = query_loss(checkpoint.model, query)
             change += before - after_step(
@@ -336,7 +344,7 @@ def test_tracin_adam_predicts_adams_steps(planted):
     ],
 )
 def test_tracin_without_what_it_sums_over_is_refused(planted, changes, said):
-    settings = planted.inputs.settings.model_copy(update=changes)
+    settings = _tracin(planted.inputs.settings, **changes)
     with pytest.raises(SettingsError, match=said):
         score("tracin", replace(planted.inputs, settings=settings))
 
@@ -358,7 +366,10 @@ def test_random_depends_on_seed_query_and_example_only(lab):
     corpus = lab.corpus_of([[1, 2]] * 400, ids)
     queries = tuple(lab.query_of(n, [1, 2], num_prompt_tokens=1) for n in ("a", "b"))
     values = score("random", Inputs(queries, corpus, None, {}, AttributionSettings())).values
-    other = score("random", Inputs(queries, corpus, None, {}, AttributionSettings(seed=1))).values
+    other = score(
+        "random",
+        Inputs(queries, corpus, None, {}, AttributionSettings(random=RandomSettings(seed=1))),
+    ).values
     assert abs(values.mean() - 0.5) < 0.05
     assert abs(np.corrcoef(values[0], values[1])[0, 1]) < 0.2
     assert (values != other).mean() > 0.99
@@ -366,7 +377,7 @@ def test_random_depends_on_seed_query_and_example_only(lab):
 
 def test_an_embedding_model_without_its_package_names_the_extra(planted, monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    settings = AttributionSettings(embedding_model="all-MiniLM-L6-v2")
+    settings = AttributionSettings(embedding=EmbeddingSettings(model="all-MiniLM-L6-v2"))
     with pytest.raises(SettingsError, match=r"sentence-transformers.*whence\[embeddings\]"):
         score("embedding", replace(planted.inputs, settings=settings))
 
@@ -387,13 +398,13 @@ def test_an_embedding_model_embeds_texts(planted, monkeypatch):
     package = types.ModuleType("sentence_transformers")
     package.SentenceTransformer = Encoder
     monkeypatch.setitem(sys.modules, "sentence_transformers", package)
-    settings = AttributionSettings(embedding_model="letters")
+    settings = AttributionSettings(embedding=EmbeddingSettings(model="letters"))
     scores = score("embedding", replace(planted.inputs, settings=settings))
     assert seen == [30, 2]
     assert scores.settings == {"model": "letters"}
     assert scores.values[0, 7] == pytest.approx(1)
     assert np.isnan(scores.values[:, 3]).all()
-    other = AttributionSettings(embedding_model="words")
+    other = AttributionSettings(embedding=EmbeddingSettings(model="words"))
     with pytest.raises(ModelError, match="'words' cannot be loaded"):
         score("embedding", replace(planted.inputs, settings=other))
 
@@ -418,6 +429,10 @@ def test_gradient_dot_predicts_the_size_of_a_steps_effect(planted):
     for row in (0, 7, 11):
         after = after_step(planted, query, planted.documents[row], rate=1e-5)
         assert before - after == pytest.approx(1e-5 * dots[row], rel=0.02, abs=1e-9)
+
+
+def _tracin(settings, **changes):
+    return settings.model_copy(update={"tracin": settings.tracin.model_copy(update=changes)})
 
 
 def query_loss(network, query):

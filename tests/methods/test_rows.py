@@ -9,7 +9,7 @@ from whence.errors import GradientError, SettingsError
 from whence.methods import FINAL, Inputs, View, score
 from whence.methods import rows as module
 from whence.methods.rows import GradientRows
-from whence.settings import AttributionSettings, TrackstarSettings
+from whence.settings import AttributionSettings, TrackstarSettings, TrakSettings
 
 SIZES = {"a": 3, "b": 5}
 
@@ -175,7 +175,8 @@ def test_trak_averages_over_models_before_it_weights(case, planted) -> None:
     other = replace(
         rows, examples=rows.examples[::-1].copy(), queries=rows.queries * 3, settings={"model": "b"}
     )
-    settings = case.settings.model_copy(update={"ensemble": ("elsewhere",)})
+    table = TrakSettings(ensemble=("elsewhere",))
+    settings = case.settings.model_copy(update={"trak": table})
     models = {FINAL: planted.model, member: planted.models[View(20)]}
     inputs = replace(
         case, settings=settings, rows={FINAL: rows, member: other}, open_view=models.__getitem__

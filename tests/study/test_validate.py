@@ -9,7 +9,7 @@ import pytest
 from whence import testbed
 from whence.artifacts import write_json
 from whence.errors import ArtifactError, SettingsError
-from whence.settings import load_study
+from whence.settings import TracinSettings, load_study
 from whence.study.bank import make_retrainings
 from whence.study.demo import demo_study
 from whence.study.run import run_study, write_report
@@ -82,7 +82,9 @@ def test_the_whole_leaderboard_of_nano_with_made_up_retrainings(
     """Retrainings are made up, and so are LDS and QLD; all else is real."""
     study = demo_study("nano", force=True)
     methods = ("gradient_cosine", "tracin", "bm25", "random")
-    attribution = study.attribution.model_copy(update={"methods": methods, "checkpoints": (256,)})
+    attribution = study.attribution.model_copy(
+        update={"methods": methods, "tracin": TracinSettings(checkpoints=(256,))}
+    )
     study = study.model_copy(update={"attribution": attribution})
     run = run_study(study, tmp_path / "run").directory
     asked = [b.id for b in testbed.behaviors("nano")]

@@ -18,8 +18,7 @@ from whence.study.summary import summarize
 
 LADDER = {
     "methods": ("gradient_dot", "gradient_cosine_initial", "tracin"),
-    "checkpoints": (1, 2),
-    "learning_rates": (0.25, 0.5),
+    "tracin": {"checkpoints": (1, 2), "learning_rates": (0.25, 0.5)},
 }
 
 
@@ -107,10 +106,13 @@ def test_a_second_run_computes_no_view_again(ladder: Path, monkeypatch: pytest.M
 def test_one_more_checkpoint_leaves_the_others_as_they_are(tiny: Path) -> None:
     folder = _with_checkpoints(tiny)
     methods = {"methods": ("tracin",)}
-    run = _run(folder, attribution={**methods, "checkpoints": (1,), "learning_rates": (1.0,)})
+    run = _run(
+        folder, attribution={**methods, "tracin": {"checkpoints": (1,), "learning_rates": (1.0,)}}
+    )
     before = (run / "products-step1" / "manifest.json").read_bytes()
     scores = (run / "scores" / "tracin" / "manifest.json").read_bytes()
-    _run(folder, attribution={**methods, "checkpoints": (1, 2), "learning_rates": (1.0, 2.0)})
+    more = {"checkpoints": (1, 2), "learning_rates": (1.0, 2.0)}
+    _run(folder, attribution={**methods, "tracin": more})
     assert (run / "products-step1" / "manifest.json").read_bytes() == before
     assert (run / "scores" / "tracin" / "manifest.json").read_bytes() != scores
     assert json.loads((run / "run.json").read_text())["plan"]["reason"].count("step") == 2
@@ -138,7 +140,7 @@ def test_what_adam_divides_by_is_estimated_where_it_is_not_known(ladder: Path) -
     attribution = {
         **LADDER,
         "methods": ("gradient_dot", "gradient_dot_adam", "tracin_adam"),
-        "training_batch_size": 23,
+        "adam": {"training_batch_size": 23},
     }
     record = load_run(_run(folder, name="adam", attribution=attribution), manifest={})
     by_method = {scores.method: scores for scores in record.scores}
@@ -158,7 +160,7 @@ def test_a_file_of_second_moments_is_read_and_named(tiny: Path) -> None:
     ones = {name: torch.ones_like(value).contiguous() for name, value in weights.items()}
     save_file(ones, tiny / "v.safetensors")
     methods = ("gradient_dot", "gradient_dot_adam")
-    settings = {"methods": methods, "second_moments": "v.safetensors"}
+    settings = {"methods": methods, "adam": {"second_moments": "v.safetensors"}}
     record = load_run(_run(tiny, attribution=settings), manifest={})
     plain, corrected = (scores.values for scores in record.scores)
     np.testing.assert_allclose(corrected, plain, rtol=1e-4, atol=1e-4)
@@ -166,7 +168,8 @@ def test_a_file_of_second_moments_is_read_and_named(tiny: Path) -> None:
 
 
 def test_a_stored_index_takes_no_correction(tiny: Path) -> None:
-    settings = {"methods": ("gradient_dot_adam",), "path": "stored", "training_batch_size": 4}
+    adam = {"training_batch_size": 4}
+    settings = {"methods": ("gradient_dot_adam",), "path": "stored", "adam": adam}
     with pytest.raises(SettingsError, match="final-adam is corrected by second moments"):
         _run(tiny, attribution=settings)
 
@@ -194,7 +197,12 @@ def test_the_testbeds_own_second_moments_are_taken_where_they_ship(tmp_path: Pat
             "does not say how many sequences",
         ),
         (
-            {"attribution": {"methods": ("gradient_dot_adam",), "second_moments": "none.pt"}},
+            {
+                "attribution": {
+                    "methods": ("gradient_dot_adam",),
+                    "adam": {"second_moments": "none.pt"},
+                }
+            },
             "no file .*none.pt",
         ),
         (
@@ -202,7 +210,7 @@ def test_the_testbeds_own_second_moments_are_taken_where_they_ship(tmp_path: Pat
                 "attribution": {
                     **LADDER,
                     "methods": ("tracin_adam",),
-                    "second_moments": "one.safetensors",
+                    "adam": {"second_moments": "one.safetensors"},
                 }
             },
             "names one file",
@@ -210,11 +218,11 @@ def test_the_testbeds_own_second_moments_are_taken_where_they_ship(tmp_path: Pat
         ({"model": {"name": "model"}}, "names no step-0 weights"),
         ({"attribution": {"methods": ("tracin",)}}, "names none"),
         (
-            {"attribution": {"methods": ("tracin",), "checkpoints": (1, 2)}},
+            {"attribution": {"methods": ("tracin",), "tracin": {"checkpoints": (1, 2)}}},
             "2 checkpoints by their learning rates",
         ),
         (
-            {"attribution": {**LADDER, "learning_rates": (1.0,)}},
+            {"attribution": LADDER | {"tracin": {"checkpoints": (1, 2), "learning_rates": (1.0,)}}},
             "1 are known",
         ),
     ],
@@ -240,7 +248,7 @@ def test_a_step_that_the_testbed_did_not_keep_is_refused_at_once(tmp_path: Path)
 
 
 def test_a_curvature_is_fitted_once_and_told(tiny: Path) -> None:
-    attribution = {"methods": ("gradient_dot", "ekfac"), "damping": 0.2, "seed": 3}
+    attribution = {"methods": ("gradient_dot", "ekfac"), "ekfac": {"damping": 0.2, "seed": 3}}
     run = _run(tiny, attribution=attribution)
     record = load_run(run, manifest={})
     dot, ekfac = record.scores
@@ -253,7 +261,7 @@ def test_a_curvature_is_fitted_once_and_told(tiny: Path) -> None:
     again = {**attribution, "methods": ("ekfac", "gradient_dot")}
     _run(tiny, attribution=again)
     assert (run / "products-final-ekfac" / "manifest.json").read_bytes() == before
-    other = _run(tiny, attribution={**attribution, "fisher_labels": "given"})
+    other = _run(tiny, attribution={**attribution, "ekfac": {"damping": 0.2, "labels": "given"}})
     given = load_run(other, manifest={}).scores[1]
     assert not np.allclose(given.values, ekfac.values, rtol=1e-2)
 
@@ -270,7 +278,7 @@ def test_a_stored_index_has_no_curvature(tiny: Path) -> None:
         ({"model": {"name": "gpt2"}}, "`source` is undefined for gpt2, because the learning rate"),
         ({"corpus": {"source": "testbed:mini"}}, "`source` is undefined for testbed:mini"),
         ({"model": {"name": "testbed:nano", "revision": "step64"}}, "checkpoint is step 64"),
-        ({"checkpoints": (64,)}, "last of `checkpoints` is 64, .* ends with step 488"),
+        ({"checkpoints": (64,)}, "last of `source.checkpoints` is 64, .* ends with step 488"),
         ({"checkpoints": ()}, "names no checkpoints"),
         ({"checkpoints": (488, 64)}, "do not ascend"),
     ],
@@ -286,7 +294,7 @@ def test_training_that_is_not_known_is_not_followed(
         "model": {"name": "testbed:nano"},
         "corpus": {"source": "testbed:nano"},
         "behaviors": {"file": "testbed:nano"},
-        "attribution": {"methods": ("source",), "checkpoints": checkpoints},
+        "attribution": {"methods": ("source",), "source": {"checkpoints": checkpoints}},
     }
     with pytest.raises(SettingsError, match=said):
         prepare(StudySettings.model_validate(study | changes), cache=tmp_path)
@@ -301,8 +309,8 @@ def test_a_testbeds_training_is_followed_and_repeated(tmp_path: Path) -> None:
         "behaviors": {"file": "testbed:nano", "ids": ("fact/capital-france",)},
         "attribution": {
             "methods": ("source", "magic", "bm25"),
-            "checkpoints": (64, 128, 256, 488),
-            "magic_since": 464,
+            "source": {"checkpoints": (64, 128, 256, 488)},
+            "magic": {"since": 464},
         },
     }
     run = run_study(StudySettings.model_validate(study), tmp_path / "run").directory
@@ -374,10 +382,11 @@ def test_the_testbed_knows_its_learning_rates() -> None:
     from whence.testbed.tables import DATA
 
     study = demo_study("mini")
-    settings = study.attribution.model_copy(update={"checkpoints": (512, 2536)})
+    table = study.attribution.tracin.model_copy(update={"checkpoints": (512, 2536)})
+    settings = study.attribution.model_copy(update={"tracin": table})
     study = with_learning_rates(study.model_copy(update={"attribution": settings}))
     logged = {entry.step: entry.learning_rate for entry in read_log(DATA / "mini" / "log.csv")}
-    assert study.attribution.learning_rates == pytest.approx((logged[513], logged[2536]))
+    assert study.attribution.tracin.learning_rates == pytest.approx((logged[513], logged[2536]))
     assert learning_rate_after("mini", 0) == pytest.approx(logged[1])
 
 
@@ -416,7 +425,7 @@ def test_without_bergson_only_what_stores_rows_is_skipped(
 
 
 def test_an_ensemble_has_rows_and_a_projection_for_each_model(tiny: Path) -> None:
-    attribution = {"methods": ("trak",), "projection_dim": 8, "ensemble": ("initial",)}
+    attribution = {"methods": ("trak",), "projection_dim": 8, "trak": {"ensemble": ("initial",)}}
     run = _run(tiny, attribution=attribution)
     record = load_run(run, manifest={})
     told = record.scores[0].settings
@@ -426,7 +435,7 @@ def test_an_ensemble_has_rows_and_a_projection_for_each_model(tiny: Path) -> Non
     assert record.plan.disk_bytes == sum(path.stat().st_size for path in rows)
     seeds = [read_manifest(path.parent)["inputs"]["projection_seed"] for path in rows]
     assert seeds == [0, 1]
-    one = load_run(_run(tiny, name="one", attribution={**attribution, "ensemble": ()}), manifest={})
+    one = load_run(_run(tiny, name="one", attribution={**attribution, "trak": {}}), manifest={})
     assert not np.allclose(one.scores[0].values, record.scores[0].values, rtol=0.1)
 
 
@@ -441,7 +450,8 @@ def test_an_ensemble_of_what_is_no_other_model_is_refused(
     tiny: Path, ensemble: tuple[str, ...], said: str
 ) -> None:
     with pytest.raises(SettingsError, match=said):
-        _run(tiny, attribution={"methods": ("trak",), "projection_dim": 8, "ensemble": ensemble})
+        table = {"ensemble": ensemble}
+        _run(tiny, attribution={"methods": ("trak",), "projection_dim": 8, "trak": table})
 
 
 @pytest.mark.slow
@@ -459,7 +469,7 @@ def test_two_indexes_take_the_disk_of_two(tiny: Path) -> None:
     attribution = {
         "methods": ("trackstar", "influence"),
         "projection_dim": 8,
-        "training_batch_size": 23,
+        "adam": {"training_batch_size": 23},
         "trackstar": {"correction": "adam"},
     }
     run = _run(tiny, attribution=attribution)
@@ -491,7 +501,7 @@ def test_trackstars_ladder_is_one_setting_each(tiny: Path) -> None:
         attribution = {
             "methods": ("trackstar",),
             "projection_dim": 8,
-            "training_batch_size": 23,
+            "adam": {"training_batch_size": 23},
             "trackstar": switches,
         }
         record = load_run(_run(tiny, attribution=attribution), manifest={})

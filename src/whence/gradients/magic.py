@@ -69,7 +69,7 @@ def magic_products(
     steps = num_steps(recipe, len(order))
     if since >= steps:
         raise SettingsError(
-            f"`magic_since = {since}` is not before the last of {steps} steps.", "Lower it."
+            f"`magic.since = {since}` is not before the last of {steps} steps.", "Lower it."
         )
     _check_cost(model, steps - since, len(queries))
     found = replay(
@@ -119,7 +119,7 @@ def _check_cost(model: LoadedModel, steps: int, num_queries: int) -> None:
             f"`magic` would walk {num_queries} queries back through {steps:,} steps of a model "
             f"with {size:,} parameters, and is meant for at most "
             f"{max(LARGEST // (steps * size), 0)} queries there.",
-            "Name fewer in `behaviors.ids`, raise `magic_since`, or take `testbed:nano`.",
+            "Name fewer in `behaviors.ids`, raise `magic.since`, or take `testbed:nano`.",
         )
 
 

@@ -204,7 +204,7 @@ def _members(corpus: Corpus, segments: Sequence[Segment]) -> list[np.ndarray]:
         raise CorpusError(
             f"Example `{corpus.ids[row]}` was seen at step {steps[row]}, and the segments of "
             f"training go from step {segments[0].first + 1} to {segments[-1].last}.",
-            "Let `attribution.checkpoints` end with the last step of training.",
+            "Let `attribution.source.checkpoints` end with the last step of training.",
         )
     return [np.flatnonzero((steps > s.first) & (steps <= s.last)) for s in segments]
 

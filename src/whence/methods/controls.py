@@ -29,9 +29,9 @@ def _random(inputs: Inputs) -> Found:
     values = np.empty((len(inputs.queries), len(inputs.corpus)), dtype=np.float32)
     for row, query in enumerate(inputs.queries):
         digest = hashlib.sha256(query.id.encode()).digest()
-        seed = [inputs.settings.seed, int.from_bytes(digest[:8], "little")]
+        seed = [inputs.settings.random.seed, int.from_bytes(digest[:8], "little")]
         values[row, order] = np.random.default_rng(seed).random(len(order), dtype=np.float32)
-    return Found(values, {"seed": inputs.settings.seed})
+    return Found(values, {"seed": inputs.settings.random.seed})
 
 
 def _same_for_all(inputs: Inputs, values: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ _OPTIMUM = (
 
 def _influence(inputs: Inputs) -> Found:
     rows = inputs.rows[FINAL]
-    damping = inputs.settings.damping
+    damping = inputs.settings.influence.damping
     inverse = damped_power(second_moments(rows), -1, damping=damping)
     values = np.where(has_gradient(rows), products(rows, queries=inverse).dots, np.nan)
     return Found(values, {**rows.settings, "damping": damping})

@@ -19,7 +19,7 @@ from whence.methods.reading import cosines, middle_layer
 
 
 def _embedding(inputs: Inputs) -> Found:
-    name = inputs.settings.embedding_model
+    name = inputs.settings.embedding.model
     if name is not None:
         examples, queries = _sentence_embeddings(name, inputs)
         return Found(cosines(queries, examples), {"model": name})
@@ -38,9 +38,9 @@ def _sentence_embeddings(name: str, inputs: Inputs) -> tuple[np.ndarray, np.ndar
         package = import_module("sentence_transformers")
     except ImportError as error:
         raise SettingsError(
-            f"`embedding_model = {name!r}` needs the package sentence-transformers, which cannot "
+            f"`embedding.model = {name!r}` needs the package sentence-transformers, which cannot "
             f"be imported ({error}).",
-            "Install `whence[embeddings]`, or leave `embedding_model` out.",
+            "Install `whence[embeddings]`, or leave `embedding.model` out.",
         ) from error
     try:
         encoder = package.SentenceTransformer(name)

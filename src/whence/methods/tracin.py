@@ -15,7 +15,7 @@ import numpy as np
 from whence.errors import SettingsError
 from whence.methods.contract import Compute, Found, Inputs, Method, Needs, NeedsOf
 from whence.methods.views import Correction, Part, View, cosines, dots
-from whence.settings import AttributionSettings
+from whence.settings import AttributionSettings, TracinSettings
 
 _RETURNS = (
     "Nats: the decrease of the query's loss if at each checkpoint one step were taken on the "
@@ -40,17 +40,18 @@ def needs_checkpoints(correction: Correction) -> NeedsOf:
     """Products of gradients at every checkpoint of the settings are needed."""
 
     def needs(settings: AttributionSettings) -> Needs:
-        if not settings.checkpoints:
+        steps = settings.tracin.checkpoints
+        if not steps:
             raise SettingsError(
                 "TracIn sums over checkpoints, and the study names none.",
-                "Set `attribution.checkpoints`, such as `[512, 1024, 2048]`, or leave it out.",
+                "Set `attribution.tracin.checkpoints`, such as `[512, 1024]`, or leave it out.",
             )
-        if repeated := {c for c in settings.checkpoints if settings.checkpoints.count(c) > 1}:
+        if repeated := {step for step in steps if steps.count(step) > 1}:
             raise SettingsError(
                 f"The study names the checkpoint {min(repeated)} more than once.", "Name it once."
             )
-        _rates(settings)
-        return Needs(products=tuple(View(c, correction) for c in settings.checkpoints))
+        _rates(settings.tracin)
+        return Needs(products=tuple(View(step, correction) for step in steps))
 
     return needs
 
@@ -65,7 +66,7 @@ def _over_checkpoints(part: Part, *, correction: Correction, mean: bool = False)
     """
 
     def compute(inputs: Inputs) -> Found:
-        steps, rates = inputs.settings.checkpoints, _rates(inputs.settings)
+        steps, rates = inputs.settings.tracin.checkpoints, _rates(inputs.settings.tracin)
         found = [inputs.products[View(step, correction)] for step in steps]
         total = np.zeros(found[0].dots.shape)
         for rate, products in zip(rates, found, strict=True):
@@ -83,7 +84,7 @@ def _over_checkpoints(part: Part, *, correction: Correction, mean: bool = False)
     return compute
 
 
-def _rates(settings: AttributionSettings) -> tuple[float, ...]:
+def _rates(settings: TracinSettings) -> tuple[float, ...]:
     """The learning rates of the checkpoints, in their order.
 
     Raises:
@@ -94,7 +95,7 @@ def _rates(settings: AttributionSettings) -> tuple[float, ...]:
         raise SettingsError(
             f"TracIn weights {len(steps)} checkpoints by their learning rates, and "
             f"{0 if rates is None else len(rates)} are known.",
-            "Set `attribution.learning_rates`, one for each checkpoint.",
+            "Set `attribution.tracin.learning_rates`, one for each checkpoint.",
         )
     if min(rates) < 0 or not any(rates):
         raise SettingsError(

@@ -27,7 +27,7 @@ LEAST_DOUBT = 1e-6
 
 
 def _compute(inputs: Inputs) -> Found:
-    damping = inputs.settings.damping
+    damping = inputs.settings.trak.damping
     linear, doubts, defined = [], [], []
     for view in _members(inputs.settings):
         rows = inputs.rows[view]
@@ -70,7 +70,7 @@ def _doubts(reading: Reading) -> "Float[np.ndarray, ' sequences']":
 
 def _members(settings: AttributionSettings) -> tuple[View, ...]:
     """The views of the models that are averaged over, the study's own first."""
-    return (FINAL, *(View(f"member{n}") for n in range(1, len(settings.ensemble) + 1)))
+    return (FINAL, *(View(f"member{n}") for n in range(1, len(settings.trak.ensemble) + 1)))
 
 
 def _needs(settings: AttributionSettings) -> Needs:

@@ -26,16 +26,16 @@ def _source(inputs: Inputs) -> Found:
 
 
 def _needs_segments(settings: AttributionSettings) -> Needs:
-    if not settings.checkpoints:
+    steps = settings.source.checkpoints
+    if not steps:
         raise SettingsError(
             "SOURCE cuts training into segments, and the study names no checkpoints.",
-            "Set `attribution.checkpoints`, such as `[64, 128, 256, 488]`, the last step at the "
-            "end.",
+            "Set `attribution.source.checkpoints`, such as `[64, 128, 256, 488]`, the last step "
+            "at the end.",
         )
-    if list(settings.checkpoints) != sorted(set(settings.checkpoints)):
+    if list(steps) != sorted(set(steps)):
         raise SettingsError(
-            f"The checkpoints {list(settings.checkpoints)} do not ascend, and SOURCE cuts training "
-            "at them.",
+            f"The checkpoints {list(steps)} do not ascend, and SOURCE cuts training at them.",
             "Name each once, in the order of training.",
         )
     return Needs(products=(SOURCE,))
@@ -80,7 +80,7 @@ METHODS = (
         reads="the whole run of training, repeated",
         formula="−∂L_q(θ_T(w)) / ∂w_i",
         returns=f"{_RETURNS} NaN for an example with nothing to predict, or that was seen until "
-        "the setting `magic_since`.",
+        "the setting `magic.since`.",
         higher_means="the query's loss at the end of training falls faster as the example's weight "
         "in training rises; a derivative, not the effect of leaving the example out",
         cost="two trainings, and about three more for each query; refused beyond the testbed's "
@@ -89,6 +89,6 @@ METHODS = (
         "arXiv 2504.16430.",
         avoid="For the effect of a removal, where training is not smooth in the weights. Over the "
         "whole of nano's training derivatives grow towards the start until they say nothing of any "
-        "change that could be made: use it over a last stretch (`magic_since`).",
+        "change that could be made: use it over a last stretch (`magic.since`).",
     ),
 )

@@ -53,15 +53,16 @@ def resolve(study: StudySettings, base: Path) -> StudySettings:
         return settings.model_copy(update=changes)
 
     def attribution(settings: AttributionSettings) -> AttributionSettings:
-        moments, reference = settings.second_moments, settings.reference_behaviors
+        moments, reference = settings.adam.second_moments, settings.reference_behaviors
+        members = tuple(absolute(name) for name in settings.trak.ensemble)
         if moments not in ("auto", "estimate"):
             # `{step}` may stand in the name, so that no such file exists.
             moments = str((base / os.path.expandvars(moments)).resolve())
         return settings.model_copy(
             update={
-                "second_moments": moments,
+                "adam": settings.adam.model_copy(update={"second_moments": moments}),
                 "reference_behaviors": absolute(reference) if reference else None,
-                "ensemble": tuple(absolute(name) for name in settings.ensemble),
+                "trak": settings.trak.model_copy(update={"ensemble": members}),
             }
         )
 

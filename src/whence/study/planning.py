@@ -47,7 +47,8 @@ def prepare(study: StudySettings, *, cache: Path) -> tuple[StudySettings, Source
     rows = dict.fromkeys(view for needs in needed for view in needs.rows)
     if settings.checkpoint_local:
         last = checkpoint_step(study.model)
-        if later := [c for c in settings.checkpoints if c > last]:
+        steps = (*settings.tracin.checkpoints, *settings.source.checkpoints)
+        if later := [step for step in steps if step > last]:
             raise SettingsError(
                 f"The checkpoint {later[0]} comes after the model's own, {last}.",
                 "Leave it out of `checkpoints`, or leave `checkpoint_local` out.",

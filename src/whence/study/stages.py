@@ -256,9 +256,9 @@ def _streamed(
 def curvature_settings(settings: AttributionSettings) -> dict[str, Any]:
     """Tells what determines a curvature beside the model and the corpus."""
     return {
-        "damping": settings.damping,
-        "labels": settings.fisher_labels,
-        "label_seed": settings.seed,
+        "damping": settings.ekfac.damping,
+        "labels": settings.ekfac.labels,
+        "label_seed": settings.ekfac.seed,
     }
 
 

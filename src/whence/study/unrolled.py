@@ -62,7 +62,7 @@ def magic_training(study: StudySettings) -> Unrolled:
     from whence.testbed import recipe, training_weights
 
     size = testbed_training(study, method="magic")
-    since = study.attribution.magic_since
+    since = study.attribution.magic.since
 
     def products(_end: LoadedModel, *arguments: Any, **named: Any) -> GradientProducts:
         from whence.gradients.magic import magic_products
@@ -95,12 +95,12 @@ def source_training(
     from whence.testbed import last_step, learning_rate_after, recipe
 
     size = testbed_training(study, method="source")
-    settings, decay = study.attribution, recipe(size).weight_decay
+    settings, decay = study.attribution.source, recipe(size).weight_decay
     ends = settings.checkpoints
     if ends[-1] != (last := last_step(size)):
         raise SettingsError(
-            f"The last of `checkpoints` is {ends[-1]}, and the training of {study.model.name} ends "
-            f"with step {last}.",
+            f"The last of `source.checkpoints` is {ends[-1]}, and the training of {study.model.name} "
+            f"ends with step {last}.",
             f"Add {last}, so that the segments of `source` make up the whole training.",
         )
     bounds = list(zip((0, *ends[:-1]), ends, strict=True))
@@ -118,7 +118,7 @@ def source_training(
             corpus,
             *arguments,
             segments=segments,
-            labels=settings.fisher_labels,
+            labels=settings.labels,
             label_seed=settings.seed,
             **named,
         )
@@ -127,7 +127,7 @@ def source_training(
         "segments": bounds,
         "learning_rate_sums": sums,
         "weight_decay": decay,
-        "labels": settings.fisher_labels,
+        "labels": settings.labels,
         "label_seed": settings.seed,
     }
     return Unrolled(origin, products)

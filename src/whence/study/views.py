@@ -105,15 +105,15 @@ def view_source(study: StudySettings, view: View, *, cache: Path) -> ViewSource:
 def _member(study: StudySettings, view: View) -> str | None:
     if isinstance(view.checkpoint, int) or not view.checkpoint.startswith("member"):
         return None
-    name = study.attribution.ensemble[int(view.checkpoint.removeprefix("member")) - 1]
-    if study.attribution.ensemble.count(name) > 1 or name == study.model.name:
+    name = study.attribution.trak.ensemble[int(view.checkpoint.removeprefix("member")) - 1]
+    if study.attribution.trak.ensemble.count(name) > 1 or name == study.model.name:
         raise SettingsError(
-            f"`ensemble` names {name} although it is averaged over already.", "Name it once."
+            f"`trak.ensemble` names {name} although it is averaged over already.", "Name it once."
         )
     if sources.member_seed(name) is not None and sources.testbed_size(study.model.name) is None:
         raise SettingsError(
-            f"`ensemble` names {name}, and {study.model.name} is no testbed that could be trained "
-            "with another seed.",
+            f"`trak.ensemble` names {name}, and {study.model.name} is no testbed that could be "
+            "trained with another seed.",
             "Name folders or Hub ids of models.",
         )
     return name
@@ -138,13 +138,14 @@ def _unrolled(study: StudySettings, view: View, cache: Path) -> Unrolled | None:
 
 def with_learning_rates(study: StudySettings) -> StudySettings:
     """Fills in the learning rates of the checkpoints, where the testbed's recipe knows them."""
-    settings = study.attribution
+    settings = study.attribution.tracin
     size = sources.testbed_size(study.model.name)
     if settings.learning_rates is None and size is not None and settings.checkpoints:
         from whence.testbed import learning_rate_after
 
         rates = tuple(learning_rate_after(size, step) for step in settings.checkpoints)
-        changed = settings.model_copy(update={"learning_rates": rates})
+        table = settings.model_copy(update={"learning_rates": rates})
+        changed = study.attribution.model_copy(update={"tracin": table})
         return study.model_copy(update={"attribution": changed})
     return study
 
@@ -172,7 +173,7 @@ def shared_between_sides(moments: "SecondMoments") -> "SecondMoments":
 
 
 def _moments(study: StudySettings, view: View, cache: Path) -> Moments:
-    settings = study.attribution
+    settings = study.attribution.adam
     step = view.checkpoint if isinstance(view.checkpoint, int) else None
     size = sources.testbed_size(study.model.name)
     if settings.second_moments == "estimate":
@@ -192,7 +193,7 @@ def _moments(study: StudySettings, view: View, cache: Path) -> Moments:
 
 
 def _estimate(study: StudySettings, view: View, size: str | None) -> Moments:
-    settings = study.attribution
+    settings = study.attribution.adam
     batch_size = settings.training_batch_size
     if batch_size is None and size is not None:
         from whence.testbed import recipe
@@ -202,8 +203,8 @@ def _estimate(study: StudySettings, view: View, size: str | None) -> Moments:
         raise SettingsError(
             f"The second moments of {study.model.name} ({view.label}) have to be estimated, and "
             "the study does not say how many sequences a training step had.",
-            "Set `attribution.training_batch_size` (Pythia: 1024), or name the optimizer's file in "
-            "`attribution.second_moments`.",
+            "Set `attribution.adam.training_batch_size` (Pythia: 1024), or name the optimizer's file "
+            "in `attribution.adam.second_moments`.",
         )
 
     def load(model: LoadedModel, corpus: Corpus) -> "SecondMoments":
@@ -223,14 +224,14 @@ def _estimate(study: StudySettings, view: View, size: str | None) -> Moments:
 def _file(name: str, view: View) -> Moments:
     if "{step}" in name and not isinstance(view.checkpoint, int):
         raise SettingsError(
-            f"`second_moments = {name!r}` names a file for each step, and a method needs that of "
-            f"the {view.checkpoint} model.",
+            f"`adam.second_moments = {name!r}` names a file for each step, and a method needs that "
+            f"of the {view.checkpoint} model.",
             "Name one file, or use `auto`.",
         )
     if "{step}" not in name and view.checkpoint != "final":
         raise SettingsError(
-            f"`second_moments = {name!r}` names one file, and a method needs another checkpoint's "
-            f"({view.label}).",
+            f"`adam.second_moments = {name!r}` names one file, and a method needs another "
+            f"checkpoint's ({view.label}).",
             "Write `{step}` where the step's number stands in the file's name, or use `auto`.",
         )
     path = Path(name.replace("{step}", str(view.checkpoint)))
