@@ -10,7 +10,7 @@ import sys
 import whence
 from whence.behaviors import make_query
 from whence.evidence import hits
-from whence.methods import Inputs, score
+from whence.methods import MethodInputs, score
 
 QUESTIONS = [
     ("The capital of France is", " Paris", " Rome"),
@@ -39,7 +39,7 @@ def main(
         make_query(b, model.tokenizer, contrast=False, context_length=model.context_length)
         for b in behaviors
     )
-    embedding = score("embedding", Inputs(queries=queries, corpus=corpus, model=model))
+    embedding = score("embedding", MethodInputs(queries=queries, corpus=corpus, model=model))
     for number, (behavior, verdict) in enumerate(zip(behaviors, verdicts, strict=True)):
         print(f"\n{behavior.prompt}{behavior.completion}: {verdict.verdict}. {verdict.reason}")
         best = whence.query(index, model, behavior, k=1).proponents[0]

@@ -329,6 +329,21 @@ class GradientProducts:
 
 
 @dataclass(frozen=True)
+class PairScores:
+    """What an algorithm that goes over the corpus itself computes for each query and example.
+
+    `values[q, i]` is a score, higher is more helpful, in float32; NaN where it is undefined, such
+    as for an example without a gradient. `settings` determined it.
+    """
+
+    query_ids: tuple[str, ...]
+    example_ids: tuple[str, ...]
+    values: "NDArray[np.float32]"
+    settings: Mapping[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Scores:
     """One number per query and example; higher is more helpful. NaN is undefined, never zero.
 

@@ -9,7 +9,7 @@ from whence.errors import CorpusError
 from whence.gradients.correction import correction_scales
 from whence.gradients.ekfac import fit_ekfac
 from whence.gradients.queries import query_gradients
-from whence.gradients.source import Segment, source_products
+from whence.gradients.source import Segment, source_scores
 from whence.records import Query, Term
 
 LENGTHS = [9, 2, 14, 1, 12, 7, 5, 5]
@@ -49,14 +49,14 @@ def segments_of(run, *, rate, is_adam):
 
 def scores(lab, run, *, rate, is_adam, steps=STEPS):
     models, _, queries, sequences, modules = run
-    return source_products(
+    return source_scores(
         models[1],
         dated(lab, sequences, steps),
         queries,
         segments=segments_of(run, rate=rate, is_adam=is_adam),
         modules=modules,
         token_batch_size=64,
-    ).dots
+    ).values
 
 
 def example_gradients(run, model, rows):

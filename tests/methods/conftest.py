@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from whence.methods.requests import Context
 from whence.methods.rows import GradientRows
 from whence.records import Corpus, LoadedModel, Query, Term
 from whence.settings import AttributionSettings, RandomSettings, SourceSettings, TracinSettings
@@ -113,6 +115,21 @@ def rows_of(
     return GradientRows(examples, asked, dict.fromkeys(modules, 36), {"projection_dim": 6})
 
 
+def context_of(
+    model: LoadedModel, corpus: Corpus, queries: Sequence[Query], modules: Sequence[str]
+) -> Context:
+    """What a pass over the corpus may use, of a model that no study names."""
+    return Context(
+        model,
+        corpus,
+        tuple(queries),
+        models=None,  # pyright: ignore[reportArgumentType]
+        settings=AttributionSettings(token_batch_size=256),
+        directory=Path("unused"),
+        modules=tuple(modules),
+    )
+
+
 @pytest.fixture(scope="session")
 def lab() -> SimpleNamespace:
     """The helpers above; test modules cannot import a sibling."""
@@ -126,12 +143,13 @@ def planted() -> SimpleNamespace:
 
     from whence.gradients import streamed_products
     from whence.gradients.capture import VOCABULARY as WORDS
-    from whence.gradients.ekfac import ekfac_preconditioner
-    from whence.gradients.magic import magic_products
-    from whence.gradients.source import Segment, source_products
-    from whence.methods import FINAL, Inputs, View, views
+    from whence.gradients.magic import magic_scores
+    from whence.gradients.source import Segment, source_scores
+    from whence.methods import FINAL, MethodInputs, Products, Rows, View, views
+    from whence.methods.influence import EkfacPass
+    from whence.methods.products import shared_between_sides
+    from whence.methods.unrolled import MagicPass, SourcePass
     from whence.models import estimate_second_moments
-    from whence.study.views import shared_between_sides
     from whence.training import Recipe
 
     generator = np.random.default_rng(0)
@@ -159,7 +177,7 @@ def planted() -> SimpleNamespace:
         Segment(15, 30, 0.02, 0.0, lambda: (models[FINAL], moments[FINAL])),
     ]
 
-    def inputs_for(which: Corpus) -> Inputs:
+    def inputs_for(which: Corpus) -> MethodInputs:
         products = {
             view: streamed_products(
                 models[View(view.checkpoint)],
@@ -177,33 +195,26 @@ def planted() -> SimpleNamespace:
         products[views.VOCABULARY] = streamed_products(
             model, which, queries, modules=WORDS, token_batch_size=256
         )
-        curvature = ekfac_preconditioner(
-            model, which, modules=modules, token_batch_size=256, damping=0.1
-        )
-        products[views.EKFAC] = streamed_products(
-            model,
-            which,
-            queries,
-            modules=modules,
-            token_batch_size=256,
-            preconditioner=curvature,
-        )
-        products[views.SOURCE] = source_products(
-            model, dated(which), queries, segments=segments, modules=modules, token_batch_size=256
-        )
-        products[views.MAGIC] = magic_products(
-            models[View(20)],
-            dated(which),
-            queries,
-            recipe=Recipe(batch_size=2, peak_learning_rate=1e-3, warmup_steps=2),
-        )
         settings = AttributionSettings(
             random=RandomSettings(seed=5),
             tracin=TracinSettings(checkpoints=(20, 40), learning_rates=(3e-3, 1e-3)),
             source=SourceSettings(checkpoints=(15, 30)),
         )
-        rows = {FINAL: rows_of(model, which, queries, modules)}
-        return Inputs(queries, which, model, products, settings, rows=rows)
+        results = {Products(view): found for view, found in products.items()}
+        results[EkfacPass(settings.ekfac)] = EkfacPass(settings.ekfac).compute(
+            context_of(model, which, queries, modules)
+        )
+        results[SourcePass(settings.source)] = source_scores(
+            model, dated(which), queries, segments=segments, modules=modules, token_batch_size=256
+        )
+        results[MagicPass(settings.magic)] = magic_scores(
+            models[View(20)],
+            dated(which),
+            queries,
+            recipe=Recipe(batch_size=2, peak_learning_rate=1e-3, warmup_steps=2),
+        )
+        results[Rows()] = rows_of(model, which, queries, modules)
+        return MethodInputs(queries, which, model, results, settings)
 
     return SimpleNamespace(
         documents=documents,

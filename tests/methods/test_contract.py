@@ -8,16 +8,36 @@ import pytest
 
 from whence.errors import ArtifactError, SettingsError
 from whence.evidence import ranking
-from whence.methods import FINAL, METHODS, Needs, check_methods, load_scores, save_scores, score
+from whence.methods import (
+    METHODS,
+    Products,
+    check_methods,
+    load_scores,
+    save_scores,
+    score,
+)
+from whence.methods.requests import CorpusPass
 from whence.records import Family
-from whence.settings import AttributionSettings, SourceSettings, TracinSettings
+from whence.settings import (
+    AdamSettings,
+    AttributionSettings,
+    EkfacSettings,
+    EmbeddingSettings,
+    InfluenceSettings,
+    MagicSettings,
+    RandomSettings,
+    SourceSettings,
+    TracinSettings,
+    TrackstarSettings,
+    TrakSettings,
+)
 
 every_method = pytest.mark.parametrize("name", METHODS)
 CHECKPOINTS = AttributionSettings(
     tracin=TracinSettings(checkpoints=(20, 40), learning_rates=(3e-3, 1e-3)),
     source=SourceSettings(checkpoints=(20, 40)),
 )
-NEEDY = [name for name, method in METHODS.items() if method.needs(CHECKPOINTS) != Needs()]
+NEEDY = [name for name, method in METHODS.items() if method.needs(CHECKPOINTS)]
 REAL = [name for name, method in METHODS.items() if not method.is_control]
 
 
@@ -25,9 +45,13 @@ def test_the_default_settings_name_methods_of_one_pass_and_every_baseline():
     settings = AttributionSettings()
     needs = {name: METHODS[name].needs for name in METHODS}
     for name in settings.methods:
-        assert set(needs[name](settings).products) <= {FINAL}
+        assert _passes(needs[name](settings)) <= {Products()}
     rest = set(METHODS) - set(settings.methods)
-    assert all(needs[name](CHECKPOINTS).gradients for name in rest)
+    assert all(_passes(needs[name](CHECKPOINTS)) for name in rest)
+
+
+def _passes(requests):
+    return {request for request in requests if isinstance(request, CorpusPass)}
 
 
 @every_method
@@ -91,18 +115,46 @@ def test_a_permuted_corpus_gives_permuted_scores(name, planted, lab):
 @every_method
 def test_fewer_queries_change_nothing_for_the_others(name, planted):
     whole, inputs = score(name, planted.inputs), planted.inputs
-    products = {
-        view: replace(
-            found,
-            query_ids=found.query_ids[1:],
-            dots=found.dots[1:],
-            query_norms=found.query_norms[1:],
-        )
-        for view, found in inputs.products.items()
-    }
-    rows = {view: replace(found, queries=found.queries[1:]) for view, found in inputs.rows.items()}
-    part = score(name, replace(inputs, queries=inputs.queries[1:], products=products, rows=rows))
+    results = {request: _without_the_first(found) for request, found in inputs.results.items()}
+    part = score(name, replace(inputs, queries=inputs.queries[1:], results=results))
     np.testing.assert_allclose(part.values[0], whole.values[1], rtol=1e-5, atol=1e-6)
+
+
+def _without_the_first(found):
+    per_query = ("query_ids", "dots", "query_norms", "queries", "values")
+    return replace(
+        found, **{key: value[1:] for key, value in vars(found).items() if key in per_query}
+    )
+
+
+@every_method
+def test_no_other_methods_settings_change_a_score(name, planted):
+    """A method's key holds its own table alone."""
+    own, changed = METHODS[name].settings, {}
+    others = {
+        "embedding": EmbeddingSettings(model="none"),
+        "random": RandomSettings(seed=9),
+        "tracin": TracinSettings(checkpoints=(7,), learning_rates=(1.0,)),
+        "source": SourceSettings(checkpoints=(7,)),
+        "trak": TrakSettings(damping=9, ensemble=("x",)),
+        "influence": InfluenceSettings(damping=9),
+        "ekfac": EkfacSettings(damping=9),
+        "magic": MagicSettings(since=9),
+        "trackstar": TrackstarSettings(whiten=False, damping=9),
+        "adam": AdamSettings(second_moments="none"),
+        "disk_budget_gb": 1.0,
+        "methods": ("bm25",),
+        "path": "stored",
+        "projection_dim": 3,
+    }
+    for key, value in others.items():
+        if type(value) is not own:
+            changed[key] = value
+    inputs = planted.inputs
+    settings = inputs.settings.model_copy(update=changed)
+    np.testing.assert_array_equal(
+        score(name, replace(inputs, settings=settings)).values, score(name, inputs).values
+    )
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -128,12 +180,12 @@ def test_the_record_is_frozen_and_its_settings_are_json(name, planted, tmp_path)
 @pytest.mark.parametrize("name", NEEDY)
 def test_what_is_missing_is_named(name, planted):
     with pytest.raises(SettingsError, match=f"`{name}` needs"):
-        score(name, replace(planted.inputs, model=None, products={}, rows={}))
+        score(name, replace(planted.inputs, model=None, results={}))
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in NEEDY])
 def test_what_is_not_needed_may_be_missing(name, planted):
-    without = replace(planted.inputs, model=None, products={}, rows={})
+    without = replace(planted.inputs, model=None, results={})
     np.testing.assert_array_equal(score(name, without).values, score(name, planted.inputs).values)
 
 

@@ -7,8 +7,9 @@ from tests.methods.conftest import corpus_of, query_of
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from whence.methods import FINAL, Inputs, score
+from whence.methods import MethodInputs, Readings, Rows, score
 from whence.methods.reading import Reading
+from whence.methods.requests import ReadingPair
 from whence.methods.rows import GradientRows
 from whence.settings import AttributionSettings, TrakSettings
 
@@ -84,17 +85,20 @@ def _score(rows: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     corpus = corpus_of([[1, 2, 3]] * NUM_EXAMPLES, [f"d{i}" for i in range(NUM_EXAMPLES)])
     queries = tuple(query_of(f"q{i}", [1, 2, 3], num_prompt_tokens=1) for i in range(NUM_QUERIES))
     examples, asked = rows[:NUM_EXAMPLES], rows[NUM_EXAMPLES:]
-    inputs = Inputs(
+    nothing = np.zeros((0, 0), dtype=np.float32)
+    readings = ReadingPair(
+        *(
+            Reading(nothing, nothing, -np.log(part), part)
+            for part in (probabilities[:NUM_EXAMPLES], probabilities[NUM_EXAMPLES:])
+        )
+    )
+    inputs = MethodInputs(
         queries,
         corpus,
-        model=object(),  # pyright: ignore[reportArgumentType]
         settings=AttributionSettings(trak=TrakSettings(damping=DAMPING)),
-        rows={FINAL: GradientRows(examples, asked, {"weight": rows.shape[1]})},
+        results={
+            Rows(): GradientRows(examples, asked, {"weight": rows.shape[1]}),
+            Readings(): readings,
+        },
     )
-    nothing = np.zeros((0, 0), dtype=np.float32)
-    for name, part in (
-        ("reading", probabilities[:NUM_EXAMPLES]),
-        ("query_reading", probabilities[NUM_EXAMPLES:]),
-    ):
-        inputs.__dict__[name] = Reading(nothing, nothing, -np.log(part), part)
     return score("trak", inputs).values.astype(np.float64)

@@ -13,7 +13,7 @@ import torch
 
 from whence.errors import ModelError, SettingsError
 from whence.evidence import opponents, proponents
-from whence.methods import FINAL, Inputs, View, score
+from whence.methods import MethodInputs, Products, View, score
 from whence.methods.reading import main_term, read
 from whence.records import GradientProducts, Query, Term
 from whence.settings import (
@@ -43,7 +43,7 @@ def texts(lab):
         Query("wordless", (Term((1, 2), 1, 1.0),), "?!"),
     )
     corpus = replace(corpus, table=table)
-    return documents, Inputs(queries, corpus, None, {}, AttributionSettings())
+    return documents, MethodInputs(queries, corpus, None, {}, AttributionSettings())
 
 
 def test_bm25_is_okapis_sum_over_the_querys_words(texts):
@@ -77,7 +77,7 @@ def test_ngram_overlap_is_the_share_of_distinct_3_grams(lab):
         lab.query_of(f"q{i}", tokens, num_prompt_tokens=0) for i, tokens in enumerate(asked)
     )
     corpus = lab.corpus_of(sequences, [f"e{i}" for i in range(len(sequences))])
-    inputs = Inputs(queries, corpus, None, {}, AttributionSettings())
+    inputs = MethodInputs(queries, corpus, None, {}, AttributionSettings())
 
     def grams(tokens, n):
         return {tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)}
@@ -95,7 +95,7 @@ def test_ngrams_of_large_token_ids_do_not_collide(lab):
     top = 2**21 - 1
     query = lab.query_of("q", [top, 0, top], num_prompt_tokens=0)
     corpus = lab.corpus_of([[top, 0, top], [top - 1, top, top], [0, top, 0]], ["a", "b", "c"])
-    inputs = Inputs((query,), corpus, None, {}, AttributionSettings())
+    inputs = MethodInputs((query,), corpus, None, {}, AttributionSettings())
     assert score("ngram_overlap", inputs).values.tolist() == [[1, 0, 0]]
 
 
@@ -144,7 +144,7 @@ def test_activation_is_the_cosine_of_what_the_output_layer_reads(planted):
 
 def test_what_predicts_nothing_has_no_activation(lab, planted):
     corpus = lab.corpus_of([[5], [6, 7]], ["one", "two"])
-    inputs = replace(planted.inputs, corpus=corpus, products={})
+    inputs = replace(planted.inputs, corpus=corpus, results={})
     values = score("activation", inputs).values
     assert np.isnan(values[:, 0]).all()
     assert np.isfinite(values[:, 1]).all()
@@ -185,7 +185,7 @@ def test_a_corpus_without_words_has_no_scores(lab, texts, name):
 def test_length_is_the_number_of_tokens_and_ignores_the_query(lab):
     corpus = lab.corpus_of([[1], [1, 2, 3], [], [4, 5]], ["a", "b", "c", "d"])
     queries = tuple(lab.query_of(n, [1, 2], num_prompt_tokens=1) for n in ("x", "y"))
-    values = score("length", Inputs(queries, corpus, None, {}, AttributionSettings())).values
+    values = score("length", MethodInputs(queries, corpus, None, {}, AttributionSettings())).values
     np.testing.assert_array_equal(values, [[1, 3, np.nan, 2]] * 2)
 
 
@@ -207,7 +207,7 @@ def test_neither_padding_nor_company_changes_what_is_read(lab, planted):
 
 def test_one_token_has_a_state_but_no_loss(lab, planted):
     corpus = lab.corpus_of([[5], [6, 7]], ["one", "two"])
-    inputs = replace(planted.inputs, corpus=corpus, products={})
+    inputs = replace(planted.inputs, corpus=corpus, results={})
     assert np.isfinite(score("embedding", inputs).values).all()
     assert np.isnan(score("document_loss", inputs).values[:, 0]).all()
 
@@ -223,7 +223,7 @@ def test_the_models_pass_over_the_examples_is_shared(planted, monkeypatch):
     once = len(calls)
     score("embedding", inputs)
     score("activation", inputs)
-    assert len(calls) == once + 1  # the queries
+    assert len(calls) == once
 
 
 def products(dots, query_norms, example_norms):
@@ -242,11 +242,11 @@ def products(dots, query_norms, example_norms):
 def test_gradient_methods_divide_as_they_say_and_leave_out_zero_gradients(lab):
     corpus = lab.corpus_of([[1, 2], [3, 4], [5, 6]], ["a", "b", "c"])
     query = lab.query_of("q", [1, 2], num_prompt_tokens=1)
-    inputs = Inputs(
+    inputs = MethodInputs(
         (query,),
         corpus,
         None,
-        {FINAL: products([[6.0, -1.0, 0.0]], [3.0], [4.0, 0.5, 0.0])},
+        {Products(): products([[6.0, -1.0, 0.0]], [3.0], [4.0, 0.5, 0.0])},
         AttributionSettings(),
     )
     np.testing.assert_allclose(score("gradient_dot", inputs).values, [[6, -1, np.nan]])
@@ -260,13 +260,13 @@ def test_tracin_sums_over_checkpoints_by_learning_rate(lab):
     corpus = lab.corpus_of([[1, 2], [3, 4], [5, 6]], ["a", "b", "c"])
     query = lab.query_of("q", [1, 2], num_prompt_tokens=1)
     found = {
-        View(4): products([[6.0, -1.0, 0.0]], [3.0], [4.0, 0.5, 0.0]),
-        View(8): products([[2.0, 5.0, 0.0]], [1.0], [2.0, 10.0, 0.0]),
+        Products(View(4)): products([[6.0, -1.0, 0.0]], [3.0], [4.0, 0.5, 0.0]),
+        Products(View(8)): products([[2.0, 5.0, 0.0]], [1.0], [2.0, 10.0, 0.0]),
     }
     settings = AttributionSettings(
         tracin=TracinSettings(checkpoints=(4, 8), learning_rates=(0.5, 0.25))
     )
-    inputs = Inputs((query,), corpus, None, found, settings)
+    inputs = MethodInputs((query,), corpus, None, found, settings)
     np.testing.assert_allclose(score("tracin", inputs).values, [[3.5, 0.75, np.nan]])
     cosines = [[(0.5 * 0.5 + 0.25 * 1) / 0.75, (0.5 * -2 / 3 + 0.25 * 0.5) / 0.75, np.nan]]
     np.testing.assert_allclose(score("tracin_cosine", inputs).values, cosines, rtol=1e-6)
@@ -301,7 +301,7 @@ def test_adams_correction_divides_both_sides(planted):
     document = lone_gradient(planted, planted.documents[11])
     total, norms = 0.0, np.zeros(2)
     for module in planted.modules:
-        root = planted.moments[FINAL][f"gpt_neox.{module}.weight"].double().flatten().sqrt() + 1e-8
+        root = planted.moments[View()][f"gpt_neox.{module}.weight"].double().flatten().sqrt() + 1e-8
         a, b = gradients[module][0].double() / root, document[module].double().flatten() / root
         total += float(a @ b)
         norms += [float(a @ a), float(b @ b)]
@@ -337,7 +337,7 @@ def test_tracin_adam_predicts_adams_steps(planted):
     [
         ({"checkpoints": ()}, "names none"),
         ({"checkpoints": (20, 20)}, "20 more than once"),
-        ({"learning_rates": None}, "0 are known"),
+        ({"learning_rates": None}, "learning rates"),
         ({"learning_rates": (1.0,)}, "1 are known"),
         ({"learning_rates": (0.0, 0.0)}, "weight no checkpoint"),
         ({"checkpoints": (20, 30)}, "step30"),
@@ -350,7 +350,9 @@ def test_tracin_without_what_it_sums_over_is_refused(planted, changes, said):
 
 
 def test_the_initial_cosine_is_that_of_the_untrained_model(planted):
-    untrained = replace(planted.inputs, products={FINAL: planted.inputs.products[View("initial")]})
+    untrained = replace(
+        planted.inputs, results={Products(): planted.inputs.results[Products(View("initial"))]}
+    )
     floor = score("gradient_cosine_initial", planted.inputs).values
     np.testing.assert_array_equal(floor, score("gradient_cosine", untrained).values)
     assert not np.allclose(floor, score("gradient_cosine", planted.inputs).values, equal_nan=True)
@@ -365,10 +367,10 @@ def test_random_depends_on_seed_query_and_example_only(lab):
     ids = [f"d{i}" for i in range(400)]
     corpus = lab.corpus_of([[1, 2]] * 400, ids)
     queries = tuple(lab.query_of(n, [1, 2], num_prompt_tokens=1) for n in ("a", "b"))
-    values = score("random", Inputs(queries, corpus, None, {}, AttributionSettings())).values
+    values = score("random", MethodInputs(queries, corpus, None, {}, AttributionSettings())).values
     other = score(
         "random",
-        Inputs(queries, corpus, None, {}, AttributionSettings(random=RandomSettings(seed=1))),
+        MethodInputs(queries, corpus, None, {}, AttributionSettings(random=RandomSettings(seed=1))),
     ).values
     assert abs(values.mean() - 0.5) < 0.05
     assert abs(np.corrcoef(values[0], values[1])[0, 1]) < 0.2

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from whence.methods import Inputs, score
+from whence.methods import MethodInputs, score
 from whence.methods.words import words
 from whence.records import Query, Term
 from whence.settings import AttributionSettings
@@ -32,7 +32,7 @@ def _ours(lab, texts: list[str], query: str) -> np.ndarray:
     corpus = lab.corpus_of([[1, 2]] * len(texts), [f"t{i}" for i in range(len(texts))])
     corpus = replace(corpus, table=corpus.table.set_column(1, "text", [texts]))
     asked = (Query("q", (Term((1, 2), 1, 1.0),), query),)
-    return score("bm25", Inputs(asked, corpus, None, {}, AttributionSettings())).values[0]
+    return score("bm25", MethodInputs(asked, corpus, None, {}, AttributionSettings())).values[0]
 
 
 class Lucene(theirs.BM25Okapi):

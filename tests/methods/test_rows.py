@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from whence.errors import GradientError, SettingsError
-from whence.methods import FINAL, Inputs, View, score
+from whence.methods import FINAL, MethodInputs, Readings, Rows, View, score
 from whence.methods import rows as module
+from whence.methods.requests import read_both
 from whence.methods.rows import GradientRows
+from whence.progress import SILENT
 from whence.settings import AttributionSettings, TrackstarSettings, TrakSettings
 
 SIZES = {"a": 3, "b": 5}
@@ -39,11 +41,11 @@ def case(lab, planted):
         examples.astype(np.float32), asked.astype(np.float32), SIZES, {"projection_dim": 2}
     )
     settings = AttributionSettings(reference_behaviors="others.toml")
-    return Inputs(queries, corpus, planted.model, {}, settings, rows={FINAL: rows})
+    return MethodInputs(queries, corpus, planted.model, {Rows(): rows}, settings)
 
 
-def _dense(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
-    found = inputs.rows[FINAL]
+def _dense(inputs: MethodInputs) -> tuple[np.ndarray, np.ndarray]:
+    found = inputs.results[Rows()]
     return found.queries.astype(np.float64), found.examples.astype(np.float64)
 
 
@@ -55,7 +57,7 @@ def _joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.block([[first, np.zeros((3, 5))], [np.zeros((5, 3)), second]])
 
 
-def _with(inputs: Inputs, **changes: object) -> Inputs:
+def _with(inputs: MethodInputs, **changes: object) -> MethodInputs:
     chosen = TrackstarSettings(**changes)
     return replace(inputs, settings=inputs.settings.model_copy(update={"trackstar": chosen}))
 
@@ -87,9 +89,9 @@ def test_each_switch_of_the_ladder_is_one_setting(case) -> None:
     np.testing.assert_allclose(
         whitened, np.where(examples.any(1), asked @ inverse @ examples.T, np.nan), rtol=1e-5
     )
-    corrected = GradientRows(case.rows[FINAL].queries, case.rows[FINAL].queries, SIZES)
+    corrected = GradientRows(case.results[Rows()].queries, case.results[Rows()].queries, SIZES)
     short = replace(case, corpus=replace(case.corpus, table=case.corpus.table.slice(0, 4)))
-    adam = replace(short, rows={View("final", "adam"): corrected})
+    adam = replace(short, results={Rows(View("final", "adam")): corrected})
     found = score("trackstar", _with(adam, correction="adam", whiten=False)).values
     np.testing.assert_allclose(found, _cosines(asked, asked), rtol=1e-5)
 
@@ -126,10 +128,10 @@ def test_the_crossing_place_grows_with_the_space() -> None:
 def test_nothing_scored_is_in_the_references_curvature(case) -> None:
     inputs = replace(_with(case, mixing="crossing"), references=frozenset({"q2", "q3"}))
     before = score("trackstar", inputs).values
-    rows = case.rows[FINAL]
+    rows = case.results[Rows()]
     asked = rows.queries.copy()
     asked[1] *= 100
-    changed = replace(inputs, rows={FINAL: replace(rows, queries=asked)})
+    changed = replace(inputs, results={Rows(): replace(rows, queries=asked)})
     np.testing.assert_allclose(score("trackstar", changed).values, before, rtol=1e-5)
 
 
@@ -150,9 +152,9 @@ def _doubt(model, tokens: list[int], first: int) -> float:
     return 1 - right[first - 1 :].mean().item()
 
 
-def _trak_parts(case: Inputs, view: View, model) -> tuple[np.ndarray, np.ndarray]:
+def _trak_parts(case: MethodInputs, view: View, model) -> tuple[np.ndarray, np.ndarray]:
     """One model's linear part, and how unsure it is of each example."""
-    rows = case.rows[view]
+    rows = case.results[Rows(view)]
     asked, examples = rows.queries.astype(np.float64), rows.examples.astype(np.float64)
     seen = np.array([_doubt(model, case.corpus.input_ids(row), 1) for row in range(12)])
     wanted = np.array([_doubt(model, list(q.terms[0].input_ids), 2) for q in case.queries])
@@ -164,31 +166,36 @@ def _trak_parts(case: Inputs, view: View, model) -> tuple[np.ndarray, np.ndarray
 
 def test_trak_weights_by_what_is_not_yet_certain(case, planted) -> None:
     linear, seen = _trak_parts(case, FINAL, planted.model)
-    expected = np.where(case.rows[FINAL].examples.any(1), linear * seen, np.nan)
+    expected = np.where(case.results[Rows()].examples.any(1), linear * seen, np.nan)
     found = score("trak", case)
     np.testing.assert_allclose(found.values, expected, rtol=1e-4)
     assert found.settings["num_models"] == 1
 
 
 def test_trak_averages_over_models_before_it_weights(case, planted) -> None:
-    member, rows = View("member1"), case.rows[FINAL]
+    member, rows = View("member1"), case.results[Rows()]
     other = replace(
         rows, examples=rows.examples[::-1].copy(), queries=rows.queries * 3, settings={"model": "b"}
     )
     table = TrakSettings(ensemble=("elsewhere",))
     settings = case.settings.model_copy(update={"trak": table})
     models = {FINAL: planted.model, member: planted.models[View(20)]}
-    inputs = replace(
-        case, settings=settings, rows={FINAL: rows, member: other}, open_view=models.__getitem__
-    )
+    results = {
+        Rows(): rows,
+        Rows(member): other,
+        Readings(member): read_both(
+            models[member], case.corpus, case.queries, settings=settings, progress=SILENT
+        ),
+    }
+    inputs = replace(case, settings=settings, results=results)
     parts = [_trak_parts(inputs, view, model) for view, model in models.items()]
     expected = np.mean([p[0] for p in parts], axis=0) * np.mean([p[1] for p in parts], axis=0)
     expected[:, [4, 7]] = np.nan
     found = score("trak", inputs)
     np.testing.assert_allclose(found.values, expected, rtol=1e-4)
     assert found.settings["num_models"] == 2
-    with pytest.raises(SettingsError, match=r"stored rows of gradients \(member1"):
-        score("trak", replace(inputs, rows={FINAL: rows}))
+    with pytest.raises(SettingsError, match=r"needs rows \(member1"):
+        score("trak", replace(inputs, results={Rows(): rows}))
 
 
 def test_without_curvature_or_references_it_is_said(case) -> None:
@@ -200,13 +207,13 @@ def test_without_curvature_or_references_it_is_said(case) -> None:
     )
     with pytest.raises(SettingsError, match="needs queries that are not scored"):
         score("trackstar", alone)
-    rows = case.rows[FINAL]
+    rows = case.results[Rows()]
     flat = rows.examples.copy()
     flat[:, :3] = 0
     with pytest.raises(GradientError, match="3 of 3 directions"):
-        score("influence", replace(case, rows={FINAL: replace(rows, examples=flat)}))
+        score("influence", replace(case, results={Rows(): replace(rows, examples=flat)}))
     with pytest.raises(GradientError, match="No example has a gradient"):
-        score("influence", replace(case, rows={FINAL: replace(rows, examples=0 * flat)}))
+        score("influence", replace(case, results={Rows(): replace(rows, examples=0 * flat)}))
 
 
 def test_a_mixing_weight_is_a_share() -> None:

@@ -16,7 +16,7 @@ from whence.behaviors import make_query
 from whence.behaviors.measure import measure_own
 from whence.evidence import opponents, proponents
 from whence.gradients import streamed_products
-from whence.methods import FINAL, Inputs, score
+from whence.methods import MethodInputs, Products, score
 from whence.models import coverage
 from whence.records import Corpus, LoadedModel, Query, Scores
 from whence.settings import AttributionSettings
@@ -63,7 +63,7 @@ def scored(model: LoadedModel, queries: list[Query], corpus: Corpus) -> dict[str
         modules=tuple(coverage(model, modules="*").modules),
         token_batch_size=settings.token_batch_size,
     )
-    given = Inputs(tuple(queries), corpus, model, {FINAL: products}, settings)
+    given = MethodInputs(tuple(queries), corpus, model, {Products(): products}, settings)
     return {name: score(name, given) for name in METHODS}
 
 

@@ -12,7 +12,7 @@ import pytest
 from whence import testbed
 from whence.behaviors import make_query
 from whence.gradients import streamed_products
-from whence.methods import FINAL, Inputs, score
+from whence.methods import MethodInputs, Products, score
 from whence.models import coverage
 from whence.records import Scores
 from whence.settings import AttributionSettings
@@ -52,7 +52,7 @@ def scored(step: int | None, cache: Path) -> dict[str, Scores]:
         modules=tuple(coverage(model, modules="*").modules),
         token_batch_size=settings.token_batch_size,
     )
-    given = Inputs(queries, corpus, model, {FINAL: products}, settings)
+    given = MethodInputs(queries, corpus, model, {Products(): products}, settings)
     return {name: score(name, given) for name in ("gradient_cosine", "bm25", "random")}
 
 

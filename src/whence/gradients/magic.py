@@ -16,7 +16,7 @@ from whence.gradients.loss import token_losses
 from whence.gradients.queries import query_norms
 from whence.gradients.source import training_steps
 from whence.progress import SILENT, Progress
-from whence.records import Corpus, GradientProducts, LoadedModel, Query
+from whence.records import Corpus, LoadedModel, PairScores, Query
 from whence.training import Recipe, num_steps, replay
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LARGEST = 10**10
 
 
-def magic_products(
+def magic_scores(
     model: LoadedModel,
     corpus: Corpus,
     queries: Sequence[Query],
@@ -36,7 +36,7 @@ def magic_products(
     weights: Sequence[float] | None = None,
     since: int = 0,
     progress: Progress = SILENT,
-) -> GradientProducts:
+) -> PairScores:
     """Computes the derivative of every query's loss by every example's weight in training.
 
     Args:
@@ -49,10 +49,9 @@ def magic_products(
         progress: Who watches.
 
     Returns:
-        In the place of inner products the derivatives, their sign turned, in nats per unit of
-        weight: to first order the decrease of the query's loss if the example had weighed more.
-        Norms of queries are those of their whole gradients; norms of examples are 1, or 0 where
-        there is nothing to predict or the walk did not come.
+        The derivatives, their sign turned, in nats per unit of weight: to first order the decrease
+        of the query's loss if the example had weighed more. NaN where there is nothing to predict
+        or the walk did not come.
 
     Raises:
         CorpusError: An example says no step, or does not fit the model.
@@ -84,14 +83,14 @@ def magic_products(
     )
     reached = np.zeros(len(corpus), dtype=np.bool_)
     reached[order[since * recipe.batch_size :]] = True
-    flat = {name: rows.flatten(1) for name, rows in found.end.items()}
-    return GradientProducts(
+    # Refuses a query without a gradient.
+    query_norms({name: rows.flatten(1) for name, rows in found.end.items()}, queries)
+    is_defined = reached & (corpus.lengths >= 2)
+    values = np.where(is_defined, -found.derivatives.float().cpu().numpy(), np.nan)
+    return PairScores(
         query_ids=tuple(query.id for query in queries),
         example_ids=corpus.ids,
-        dots=-found.derivatives.float().cpu().numpy(),
-        query_norms=query_norms(flat, queries),
-        example_norms=(reached & (corpus.lengths >= 2)).astype(np.float32),
-        path="streamed",
+        values=values.astype(np.float32),
         settings={
             "correction": "magic",
             "since": since,

@@ -38,12 +38,14 @@ from whence.gradients.fisher import Labels
 from whence.gradients.queries import query_gradients, query_norms
 from whence.gradients.streamed import Preconditioner, streamed_products
 from whence.progress import SILENT, Progress
-from whence.records import Corpus, GradientProducts, LoadedModel, Query
+from whence.records import Corpus, LoadedModel, PairScores, Query
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from whence.models.second_moments import SecondMoments
 
 Gradients = dict[str, "Float[Tensor, 'queries weights']"]
 
@@ -60,10 +62,10 @@ class Segment:
     last: int
     learning_rate_sum: float
     weight_decay: float
-    open: "Callable[[], tuple[LoadedModel, Mapping[str, Tensor] | None]]"
+    open: "Callable[[], tuple[LoadedModel, SecondMoments | None]]"
 
 
-def source_products(
+def source_scores(
     model: LoadedModel,
     corpus: Corpus,
     queries: Sequence[Query],
@@ -74,7 +76,7 @@ def source_products(
     labels: Labels = "sampled",
     label_seed: int = 0,
     progress: Progress = SILENT,
-) -> GradientProducts:
+) -> PairScores:
     """Computes SOURCE's score of every query and every example.
 
     Args:
@@ -89,9 +91,8 @@ def source_products(
         progress: Who watches.
 
     Returns:
-        Scores in the place of inner products, in nats per unit of an example's weight in training:
-        the first-order decrease of the query's loss at the end. Norms of examples are those of
-        their gradients where they were seen.
+        Scores in nats per unit of an example's weight in training: the first-order decrease of the
+        query's loss at the end. NaN for an example without a gradient where it was seen.
 
     Raises:
         CorpusError: An example says no step, or one outside of the segments.
@@ -104,9 +105,8 @@ def source_products(
     check_queries(model, queries)
     members = _members(corpus, segments)
     gradients = query_gradients(model, queries, modules=modules, token_batch_size=token_batch_size)
-    norms = query_norms(gradients, queries)
-    dots = np.zeros((len(queries), len(corpus)), dtype=np.float32)
-    example_norms = np.zeros(len(corpus), dtype=np.float32)
+    query_norms(gradients, queries)  # refuses a query without a gradient
+    values = np.full((len(queries), len(corpus)), np.nan, dtype=np.float32)
     for segment, rows in reversed(list(zip(segments, members, strict=True))):
         seen, moments = segment.open()
         part = replace(corpus, table=corpus.table.take(rows))
@@ -137,15 +137,11 @@ def source_products(
             preconditioner=Preconditioner(lambda _, within=within: within, {}),
             progress=progress,
         )
-        dots[:, rows] = found.dots / num_targets
-        example_norms[rows] = found.example_norms
-    return GradientProducts(
+        values[:, rows] = np.where(found.example_norms > 0, found.dots / num_targets, np.nan)
+    return PairScores(
         query_ids=tuple(query.id for query in queries),
         example_ids=corpus.ids,
-        dots=dots,
-        query_norms=norms,
-        example_norms=example_norms,
-        path="streamed",
+        values=values,
         settings={
             "correction": "source",
             "labels": labels,

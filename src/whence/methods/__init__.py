@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from whence.errors import SettingsError
 from whence.methods import (
@@ -15,8 +16,10 @@ from whence.methods import (
     trak,
     unrolled,
 )
-from whence.methods.contract import Inputs, Method, Needs
+from whence.methods.contract import Method, MethodInputs
 from whence.methods.hubs import CORRECTIONS, derive
+from whence.methods.products import Products, Rows
+from whence.methods.requests import Readings, Request
 from whence.methods.store import load_scores, save_scores
 from whence.methods.views import FINAL, View
 from whence.records import Scores
@@ -24,9 +27,12 @@ from whence.records import Scores
 __all__ = [
     "FINAL",
     "METHODS",
-    "Inputs",
     "Method",
-    "Needs",
+    "MethodInputs",
+    "Products",
+    "Readings",
+    "Request",
+    "Rows",
     "View",
     "check_methods",
     "find_method",
@@ -36,7 +42,7 @@ __all__ = [
     "score",
 ]
 
-METHODS: Mapping[str, Method] = {
+METHODS: Mapping[str, Method[Any]] = {
     method.name: method
     for module in (
         gradient,
@@ -53,7 +59,7 @@ METHODS: Mapping[str, Method] = {
 }
 
 
-def score(name: str, inputs: Inputs) -> Scores:
+def score(name: str, inputs: MethodInputs) -> Scores:
     """Scores every example for every query by the method of that name.
 
     Args:
@@ -69,7 +75,7 @@ def score(name: str, inputs: Inputs) -> Scores:
     return find_method(name).score(inputs)
 
 
-def find_method(name: str) -> Method:
+def find_method(name: str) -> Method[Any]:
     """Finds a method, or derives it: `_centered` and `_zscored` correct any method against hubs.
 
     Raises:

@@ -8,101 +8,80 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
 from whence.errors import SettingsError
-from whence.methods.views import FINAL, View
+from whence.methods.requests import ReadingPair, Readings, Request, read_both
 from whence.progress import SILENT, Progress
-from whence.records import Corpus, Family, GradientProducts, LoadedModel, Query, Scores
-from whence.settings import AttributionSettings
+from whence.records import (
+    Corpus,
+    Family,
+    GradientProducts,
+    LoadedModel,
+    PairScores,
+    Query,
+    Scores,
+)
+from whence.settings import AttributionSettings, Settings
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy.typing import NDArray
 
-    from whence.methods.reading import Reading
-    from whence.methods.rows import GradientRows
-
-
-class Needs(NamedTuple):
-    """What a method cannot do without: the model; products of gradients, or stored rows of them,
-    under some views.
-    """  # noqa: D205
-
-    model: bool = False
-    products: tuple[View, ...] = ()
-    rows: tuple[View, ...] = ()
-
-    @property
-    def gradients(self) -> bool:
-        """Whether gradients have to be computed for it."""
-        return bool(self.products or self.rows)
-
-
-NeedsOf = Callable[[AttributionSettings], Needs]
-
-
-def needs_nothing(settings: AttributionSettings) -> Needs:
-    """Queries and examples are enough."""
-    return Needs()
-
-
-def needs_model(settings: AttributionSettings) -> Needs:
-    """The model has to be read, without gradients."""
-    return Needs(model=True)
-
-
-def needs_view(view: View = FINAL) -> NeedsOf:
-    """Inner products of gradients under one view are needed."""
-    return lambda settings: Needs(products=(view,))
-
-
-def needs_rows(view: View = FINAL) -> NeedsOf:
-    """Stored rows of gradients under one view are needed."""
-    return lambda settings: Needs(rows=(view,))
+S = TypeVar("S", bound=Settings)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Inputs:
+class MethodInputs:
     """Everything that methods may use.
 
-    `model` is None, and `products` and `rows` are empty, where there are none. Those of every view
-    have the same queries and examples, in the order of `queries` and `corpus`. `references` are the
-    ids of queries that others are compared with and that are in no result. With `last_step`, an
-    example that training saw after that step has no score. `open_view` loads the model of a view;
-    `progress` watches passes over the corpus.
+    `results` maps the requests that methods make to what was computed for them; all have the same
+    queries and examples, in the order of `queries` and `corpus`. `model` alone is enough for
+    methods that need one forward pass of it. `references` are the ids of queries that others are
+    compared with and that are in no result. With `last_step`, an example that training saw after
+    that step has no score.
     """
 
     queries: tuple[Query, ...]
     corpus: Corpus
     model: LoadedModel | None = None
-    products: Mapping[View, GradientProducts] = field(default_factory=dict)
+    results: Mapping[Request[Any], Any] = field(default_factory=dict)
     settings: AttributionSettings = field(default_factory=AttributionSettings)
     references: frozenset[str] = frozenset()
     last_step: int | None = None
-    rows: "Mapping[View, GradientRows]" = field(default_factory=dict)
-    open_view: Callable[[View], LoadedModel] | None = None
     progress: Progress = SILENT
 
-    @cached_property
-    def reading(self) -> "Reading":
-        """One pass of the model over the examples, shared by the methods that need one."""
-        from whence.methods.reading import read_examples
+    def has(self, request: Request[Any]) -> bool:
+        """Tells whether a request has a result."""
+        return request in self.results or (request == Readings() and self.model is not None)
 
-        assert self.model is not None, "a method that reads must say that it needs the model"
-        return read_examples(
-            self.model, self.corpus, settings=self.settings, progress=self.progress
+    def result(self, request: Request[T]) -> T:
+        """Gives what was computed for a request.
+
+        Raises:
+            SettingsError: Nothing was.
+        """
+        if request in self.results:
+            return self.results[request]
+        if request == Readings() and self.model is not None:
+            return cast(T, self._own_readings)
+        raise SettingsError(
+            f"There is no result of the request `{request.label}`.", "Compute it beforehand."
         )
 
     @cached_property
-    def query_reading(self) -> "Reading":
-        """One pass of the model over the queries' sequences, shared likewise."""
-        from whence.methods.reading import read_queries
-
-        assert self.model is not None, "a method that reads must say that it needs the model"
-        return read_queries(self.model, self.queries, settings=self.settings)
+    def _own_readings(self) -> ReadingPair:
+        assert self.model is not None
+        return read_both(
+            self.model,
+            self.corpus,
+            self.queries,
+            settings=self.settings,
+            progress=self.progress,
+        )
 
     @cached_property
     def is_empty(self) -> "NDArray[np.bool_]":
@@ -134,26 +113,33 @@ class Inputs:
         return steps.to_numpy() > self.last_step
 
 
-class Found(NamedTuple):
+class MethodResult(NamedTuple):
     """What one method computes, and the choices that determined it."""
 
     values: "Float[np.ndarray, 'queries examples']"
     settings: Mapping[str, Any]
 
 
-Compute = Callable[[Inputs], Found]
+Needs = Callable[[AttributionSettings], tuple[Request[Any], ...]]
+
+
+def needs_nothing(settings: AttributionSettings) -> tuple[Request[Any], ...]:
+    """Queries and examples are enough."""
+    return ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
+class Method(Generic[S]):
     """One way to tie examples to queries, with everything that is said of it anywhere.
 
     The page, the docs' table and `whence methods` are made from these fields.
 
     Attributes:
         name: What it is called everywhere.
-        compute: Computes the scores.
-        needs: What of the inputs must be there, by the settings.
+        compute: Computes the scores from the inputs and the method's own settings, no others.
+        needs: What has to be computed beforehand; refuses settings that make no sense.
+        settings: The class of the method's table in `[attribution]`. Its values, the version and
+            the keys of what the method reads determine the scores.
         family: What stands behind the scores; baselines and controls look at no gradient of a
             trained model.
         about: What a score means, for a reader of the page.
@@ -168,8 +154,9 @@ class Method:
     """
 
     name: str
-    compute: Compute
-    needs: NeedsOf
+    compute: Callable[[MethodInputs, S], MethodResult]
+    needs: Needs
+    settings: type[S]
     family: Family
     about: str
     reads: str
@@ -186,7 +173,7 @@ class Method:
         """Whether it ignores the query."""
         return self.family == "control"
 
-    def score(self, inputs: Inputs) -> Scores:
+    def score(self, inputs: MethodInputs) -> Scores:
         """Scores every example for every query.
 
         Returns:
@@ -199,7 +186,7 @@ class Method:
         kept = [row for row, q in enumerate(inputs.queries) if q.id not in inputs.references]
         self._check(inputs)
         started = time.perf_counter()
-        found = self.compute(inputs)
+        found = self.compute(inputs, inputs.settings.table(self.settings))
         values = np.array(found.values, dtype=np.float32)
         shape = (len(inputs.queries), len(inputs.corpus))
         assert values.shape == shape, f"{self.name}: {values.shape} instead of {shape}"
@@ -217,32 +204,27 @@ class Method:
             higher_means=self.higher_means,
         )
 
-    def _check(self, inputs: Inputs) -> None:
-        needs = self.needs(inputs.settings)
-        missing = ["a model"] if needs.model and inputs.model is None else []
-        missing += [
-            f"the inner products of gradients ({view.label})"
-            for view in needs.products
-            if view not in inputs.products
-        ]
-        missing += [
-            f"stored rows of gradients ({view.label})"
-            for view in needs.rows
-            if view not in inputs.rows
-        ]
-        if missing:
-            raise SettingsError(
-                f"The method `{self.name}` needs {missing[0]}, and there is none.",
-                "Provide it, or leave the method out.",
-            )
+    def _check(self, inputs: MethodInputs) -> None:
+        for request in self.needs(inputs.settings):
+            if not inputs.has(request):
+                raise SettingsError(
+                    f"The method `{self.name}` needs {request.kind} ({request.label}), and there "
+                    "are none.",
+                    "Provide them, or leave the method out.",
+                )
 
 
-def _filter(inputs: Inputs) -> dict[str, Any]:
+def _filter(inputs: MethodInputs) -> dict[str, Any]:
     if inputs.last_step is None:
         return {}
     return {"last_step": inputs.last_step, "num_unseen": int(inputs.is_unseen.sum())}
 
 
-def from_products(products: GradientProducts, values: "Float[np.ndarray, 'q n']") -> Found:
+def from_products(products: GradientProducts, values: "Float[np.ndarray, 'q n']") -> MethodResult:
     """Wraps what was computed from one view's products, with what determined them."""
-    return Found(values, {"path": products.path, **products.settings})
+    return MethodResult(values, {"path": products.path, **products.settings})
+
+
+def from_pass(scores: PairScores) -> MethodResult:
+    """Wraps what a method's own pass computed."""
+    return MethodResult(scores.values, scores.settings)

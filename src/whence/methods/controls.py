@@ -8,33 +8,35 @@ import hashlib
 
 import numpy as np
 
-from whence.methods.contract import Found, Inputs, Method, needs_model, needs_nothing
+from whence.methods.contract import Method, MethodInputs, MethodResult, needs_nothing
+from whence.methods.requests import Readings
+from whence.settings import NoSettings, RandomSettings
 
 
-def _document_loss(inputs: Inputs) -> Found:
-    losses = inputs.reading.mean_losses_nats
-    return Found(_same_for_all(inputs, losses), {"unit": "nats per token"})
+def _document_loss(inputs: MethodInputs, own: NoSettings) -> MethodResult:
+    losses = inputs.result(Readings()).examples.mean_losses_nats
+    return MethodResult(_same_for_all(inputs, losses), {"unit": "nats per token"})
 
 
-def _length(inputs: Inputs) -> Found:
+def _length(inputs: MethodInputs, own: NoSettings) -> MethodResult:
     lengths = inputs.corpus.lengths.astype(np.float32)
     known = np.where(lengths > 0, lengths, np.nan)
-    return Found(_same_for_all(inputs, known), {"unit": "tokens"})
+    return MethodResult(_same_for_all(inputs, known), {"unit": "tokens"})
 
 
-def _random(inputs: Inputs) -> Found:
+def _random(inputs: MethodInputs, own: RandomSettings) -> MethodResult:
     # In the order of ids and with one generator per query, so that a number depends neither on the
     # order of the corpus nor on the other queries.
     order = np.argsort(np.array(inputs.corpus.ids, dtype=object), kind="stable")
     values = np.empty((len(inputs.queries), len(inputs.corpus)), dtype=np.float32)
     for row, query in enumerate(inputs.queries):
         digest = hashlib.sha256(query.id.encode()).digest()
-        seed = [inputs.settings.random.seed, int.from_bytes(digest[:8], "little")]
+        seed = [own.seed, int.from_bytes(digest[:8], "little")]
         values[row, order] = np.random.default_rng(seed).random(len(order), dtype=np.float32)
-    return Found(values, {"seed": inputs.settings.random.seed})
+    return MethodResult(values, {"seed": own.seed})
 
 
-def _same_for_all(inputs: Inputs, values: np.ndarray) -> np.ndarray:
+def _same_for_all(inputs: MethodInputs, values: np.ndarray) -> np.ndarray:
     return np.repeat(values[None, :], len(inputs.queries), axis=0)
 
 
@@ -42,7 +44,8 @@ METHODS = (
     Method(
         name="document_loss",
         compute=_document_loss,
-        needs=needs_model,
+        needs=lambda settings: (Readings(),),
+        settings=NoSettings,
         family="control",
         about="Orders examples by the model's loss on them, the same for every query: what a "
         "method finds that looks at the example alone.",
@@ -58,6 +61,7 @@ METHODS = (
         name="length",
         compute=_length,
         needs=needs_nothing,
+        settings=NoSettings,
         family="control",
         about="Orders examples by their number of tokens, the same for every query: what a method "
         "finds that looks at the example alone.",
@@ -73,6 +77,7 @@ METHODS = (
         name="random",
         compute=_random,
         needs=needs_nothing,
+        settings=RandomSettings,
         family="control",
         about="A random order: what a method finds that knows nothing.",
         reads="nothing",

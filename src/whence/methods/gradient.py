@@ -9,13 +9,15 @@ output layer, or in both. A loss is the sum over tokens, in nats. An example wit
 (fewer than two tokens) has no score: NaN.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from whence.methods.contract import Compute, Found, Inputs, Method, Needs, from_products, needs_view
+from whence.methods.contract import Method, MethodInputs, MethodResult, Needs, from_products
+from whence.methods.products import Products
 from whence.methods.views import ADAM, FINAL, INITIAL, VOCABULARY, Part, View, cosines, dots
-from whence.settings import AttributionSettings
+from whence.settings import NoSettings
 
 _COSINES = "Cosines in [-1, 1], without unit; NaN for an example without a gradient."
 _CHARPIAT = (
@@ -32,19 +34,23 @@ _ADEBAYO = (
 )
 
 
-def _on(view: View, part: Part) -> Compute:
+def _on(view: View, part: Part) -> Callable[[MethodInputs, NoSettings], MethodResult]:
     """Computes one part of a view's products, such as their cosines."""
 
-    def compute(inputs: Inputs) -> Found:
-        products = inputs.products[view]
+    def compute(inputs: MethodInputs, own: NoSettings) -> MethodResult:
+        products = inputs.result(Products(view))
         return from_products(products, part(products))
 
     return compute
 
 
-def _all_matrices(inputs: Inputs) -> Found:
+def _needs(*views: View) -> Needs:
+    return lambda settings: tuple(Products(view) for view in views)
+
+
+def _all_matrices(inputs: MethodInputs, own: NoSettings) -> MethodResult:
     """Computes the cosine over the attributed modules, the embedding and the output layer."""
-    inner, words = inputs.products[FINAL], inputs.products[VOCABULARY]
+    inner, words = inputs.result(Products(FINAL)), inputs.result(Products(VOCABULARY))
     # Inner products add up over layers, and so do squared norms.
     total = replace(
         inner,
@@ -52,18 +58,15 @@ def _all_matrices(inputs: Inputs) -> Found:
         query_norms=np.hypot(inner.query_norms, words.query_norms),
         example_norms=np.hypot(inner.example_norms, words.example_norms),
     )
-    return Found(cosines(total), {**inner.settings, "modules": "all weight matrices"})
-
-
-def _needs_both(settings: AttributionSettings) -> Needs:
-    return Needs(products=(FINAL, VOCABULARY))
+    return MethodResult(cosines(total), {**inner.settings, "modules": "all weight matrices"})
 
 
 METHODS = (
     Method(
         name="gradient_cosine",
         compute=_on(FINAL, cosines),
-        needs=needs_view(FINAL),
+        needs=_needs(FINAL),
+        settings=NoSettings,
         family="gradient",
         about="The angle between an example's gradient and the query's. Positive: to first order, "
         "a small step of training on the example lowers the query's loss. Long gradients count no "
@@ -84,7 +87,8 @@ METHODS = (
     Method(
         name="gradient_dot",
         compute=_on(FINAL, dots),
-        needs=needs_view(FINAL),
+        needs=_needs(FINAL),
+        settings=NoSettings,
         family="gradient",
         about="The inner product of an example's gradient and the query's. Positive: to first "
         "order, a small step of training on the example lowers the query's loss. Examples with "
@@ -105,7 +109,8 @@ METHODS = (
     Method(
         name="gradient_cosine_adam",
         compute=_on(ADAM, cosines),
-        needs=needs_view(ADAM),
+        needs=_needs(ADAM),
+        settings=NoSettings,
         family="gradient",
         about="The angle between an example's gradient and the query's, after dividing both by "
         "what Adam divides by. Long gradients count no more than short ones.",
@@ -123,7 +128,8 @@ METHODS = (
     Method(
         name="gradient_dot_adam",
         compute=_on(ADAM, dots),
-        needs=needs_view(ADAM),
+        needs=_needs(ADAM),
+        settings=NoSettings,
         family="gradient",
         about="The inner product of an example's gradient and the query's, after dividing both by "
         "what Adam divides by. Examples with large gradients are favored.",
@@ -143,7 +149,8 @@ METHODS = (
     Method(
         name="gradient_cosine_vocabulary",
         compute=_on(VOCABULARY, cosines),
-        needs=needs_view(VOCABULARY),
+        needs=_needs(VOCABULARY),
+        settings=NoSettings,
         family="gradient",
         about="The angle between gradients in the embedding and the output layer, which have a row "
         "per word: much of it is likeness of words.",
@@ -164,7 +171,8 @@ METHODS = (
     Method(
         name="gradient_cosine_all",
         compute=_all_matrices,
-        needs=_needs_both,
+        needs=_needs(FINAL, VOCABULARY),
+        settings=NoSettings,
         family="gradient",
         about="The angle between gradients in all weight matrices, the embedding and the output "
         "layer among them.",
@@ -183,7 +191,8 @@ METHODS = (
     Method(
         name="gradient_cosine_initial",
         compute=_on(INITIAL, cosines),
-        needs=needs_view(INITIAL),
+        needs=_needs(INITIAL),
+        settings=NoSettings,
         family="untrained",
         about="The angle between gradients in the untrained model, which has learned nothing. An "
         "untrained baseline: what it finds too is found by likeness of texts.",
@@ -200,7 +209,8 @@ METHODS = (
     Method(
         name="gradient_dot_initial",
         compute=_on(INITIAL, dots),
-        needs=needs_view(INITIAL),
+        needs=_needs(INITIAL),
+        settings=NoSettings,
         family="untrained",
         about="The inner product of gradients in the untrained model, which has learned nothing: "
         "likeness of texts, times their length. An untrained baseline.",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whence.errors import SettingsError
-from whence.methods.contract import Found, Inputs, Method
+from whence.methods.contract import Method, MethodInputs, MethodResult, S
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -66,6 +66,7 @@ def zscored(
 
 
 CORRECTIONS: dict[str, Correct] = {"centered": centered, "zscored": zscored}
+VERSION = 1
 _FEWEST = {"centered": 1, "zscored": 2}
 _ABOUT = {
     "centered": "Here the example's mean score for other queries is subtracted, so that a "
@@ -80,10 +81,10 @@ _RETURNS = {
 }
 
 
-def derive(base: Method, correction: str) -> Method:
+def derive(base: Method[S], correction: str) -> Method[S]:
     """Makes the method that corrects another one's scores."""
 
-    def compute(inputs: Inputs) -> Found:
+    def compute(inputs: MethodInputs, own: S) -> MethodResult:
         is_reference = np.array([query.id in inputs.references for query in inputs.queries])
         num = int(is_reference.sum()) or len(inputs.queries) - 1
         if num < _FEWEST[correction]:
@@ -92,17 +93,19 @@ def derive(base: Method, correction: str) -> Method:
                 f"Ask about at least {_FEWEST[correction] + 1} behaviors, or name a file of others "
                 "in `reference_behaviors`.",
             )
-        found = base.compute(inputs)
+        found = base.compute(inputs, own)
         values = CORRECTIONS[correction](np.asarray(found.values, np.float64), is_reference)
         told = {
             "reference": "named behaviors" if is_reference.any() else "the study's other queries",
             "num_references": num,
         }
-        return Found(values, {**found.settings, **told})
+        return MethodResult(values, {**found.settings, **told})
 
     return replace(
         base,
         name=f"{base.name}_{correction}",
+        # Raised by either, and never the same for two pairs of them.
+        version=100 * VERSION + base.version,
         compute=compute,
         about=f"{base.about} {_ABOUT[correction]}",
         formula=f"{_FORMULAS[correction]} of s(q, i) = {base.formula}",

@@ -10,11 +10,19 @@ Gauss-Newton matrix, with labels drawn from the model by default, diagonal in th
 Kronecker product. An example without a gradient has no score: NaN.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
-from whence.methods.contract import Found, Inputs, Method, from_products, needs_rows, needs_view
+from whence.methods.contract import Method, MethodInputs, MethodResult, from_pass
+from whence.methods.products import Rows
+from whence.methods.requests import Context, Models, OwnPass
 from whence.methods.rows import damped_power, has_gradient, products, second_moments
-from whence.methods.views import EKFAC, FINAL, dots
+from whence.methods.views import FINAL, dots
+from whence.records import PairScores
+from whence.settings import EkfacSettings, InfluenceSettings
 
 _RETURNS = (
     "Nats times the number of examples: to first order the decrease of the query's loss per unit "
@@ -28,24 +36,84 @@ _OPTIMUM = (
 )
 
 
-def _influence(inputs: Inputs) -> Found:
-    rows = inputs.rows[FINAL]
-    damping = inputs.settings.influence.damping
-    inverse = damped_power(second_moments(rows), -1, damping=damping)
+def _influence(inputs: MethodInputs, own: InfluenceSettings) -> MethodResult:
+    rows = inputs.result(Rows(FINAL))
+    inverse = damped_power(second_moments(rows), -1, damping=own.damping)
     values = np.where(has_gradient(rows), products(rows, queries=inverse).dots, np.nan)
-    return Found(values, {**rows.settings, "damping": damping})
+    return MethodResult(values, {**rows.settings, "damping": own.damping})
 
 
-def _ekfac(inputs: Inputs) -> Found:
-    found = inputs.products[EKFAC]
-    return from_products(found, dots(found))
+@dataclass(frozen=True)
+class EkfacPass(OwnPass):
+    """Fits EK-FAC's factors, and multiplies with their damped inverse between two gradients."""
+
+    settings: EkfacSettings
+
+    @property
+    def label(self) -> str:
+        """The method's name."""
+        return "ekfac"
+
+    @property
+    def uses_engine(self) -> bool:
+        """The factors are Bergson's."""
+        return True
+
+    def num_passes(self, *, num_queries: int) -> int:
+        """Two to fit the factors, one to multiply."""
+        return 3
+
+    def check(self, models: Models) -> None:
+        """Any model will do."""
+
+    def inputs(self, context: Context) -> Mapping[str, Any]:
+        """Model, modules, and the curvature's settings."""
+        return {
+            "model": context.model.fingerprint,
+            "modules": list(context.modules),
+            **self.settings.model_dump(mode="json"),
+        }
+
+    def compute(self, context: Context) -> PairScores:
+        """Computes the influence function on whole gradients."""
+        from whence.gradients import streamed_products
+        from whence.gradients.ekfac import ekfac_preconditioner
+
+        preconditioner = ekfac_preconditioner(
+            context.model,
+            context.corpus,
+            modules=context.modules,
+            token_batch_size=context.settings.token_batch_size,
+            damping=self.settings.damping,
+            labels=self.settings.labels,
+            label_seed=self.settings.seed,
+            progress=context.progress,
+        )
+        found = streamed_products(
+            context.model,
+            context.corpus,
+            context.queries,
+            modules=context.modules,
+            token_batch_size=context.settings.token_batch_size,
+            preconditioner=preconditioner,
+            work=context.work,
+            progress=context.progress,
+        )
+        return PairScores(
+            found.query_ids, found.example_ids, dots(found), found.settings, found.seconds
+        )
+
+
+def _ekfac(inputs: MethodInputs, own: EkfacSettings) -> MethodResult:
+    return from_pass(inputs.result(EkfacPass(own)))
 
 
 METHODS = (
     Method(
         name="influence",
         compute=_influence,
-        needs=needs_rows(FINAL),
+        needs=lambda settings: (Rows(FINAL),),
+        settings=InfluenceSettings,
         family="gradient",
         about="How much the query's loss would fall if the example weighed more and training went "
         "on to a new optimum, to first order and with projected gradients. Examples with large "
@@ -67,7 +135,8 @@ METHODS = (
     Method(
         name="ekfac",
         compute=_ekfac,
-        needs=needs_view(EKFAC),
+        needs=lambda settings: (EkfacPass(settings.ekfac),),
+        settings=EkfacSettings,
         family="gradient",
         about="How much the query's loss would fall if the example weighed more and training went "
         "on to a new optimum, to first order and with an approximate curvature. Examples with "

@@ -32,13 +32,15 @@ class GradientRows:
     """Gradients of examples and queries in the same projected coordinates.
 
     `sizes` maps each module, in the order of the columns, to its number of columns. `examples` may
-    be mapped from a disk. An example without a gradient has a row of zeros.
+    be mapped from a disk. An example without a gradient has a row of zeros. `seconds` were spent on
+    the queries' rows.
     """
 
     examples: "Float[np.ndarray, 'examples numbers']"
     queries: "Float[np.ndarray, 'queries numbers']"
     sizes: Mapping[str, int]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
 
     @property
     def columns(self) -> dict[str, slice]:

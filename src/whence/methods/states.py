@@ -10,30 +10,37 @@ order means something.
 """
 
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
 from whence.errors import ModelError, SettingsError
-from whence.methods.contract import Found, Inputs, Method, needs_model
+from whence.methods.contract import Method, MethodInputs, MethodResult
 from whence.methods.reading import cosines, middle_layer
+from whence.methods.requests import Readings, Request
+from whence.settings import AttributionSettings, EmbeddingSettings, NoSettings
 
 
-def _embedding(inputs: Inputs) -> Found:
-    name = inputs.settings.embedding.model
+def _needs_states(settings: AttributionSettings) -> tuple[Request[Any], ...]:
+    return () if settings.embedding.model else (Readings(),)
+
+
+def _embedding(inputs: MethodInputs, own: EmbeddingSettings) -> MethodResult:
+    name = own.model
     if name is not None:
         examples, queries = _sentence_embeddings(name, inputs)
-        return Found(cosines(queries, examples), {"model": name})
+        return MethodResult(cosines(queries, examples), {"model": name})
     assert inputs.model is not None
     settings = {
         "model": inputs.model.fingerprint,
         "layer": middle_layer(inputs.model),
         "pooling": "mean over tokens",
     }
-    queries, examples = inputs.query_reading.middle_states, inputs.reading.middle_states
-    return Found(cosines(queries, examples), settings)
+    read = inputs.result(Readings())
+    return MethodResult(cosines(read.queries.middle_states, read.examples.middle_states), settings)
 
 
-def _sentence_embeddings(name: str, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+def _sentence_embeddings(name: str, inputs: MethodInputs) -> tuple[np.ndarray, np.ndarray]:
     try:
         package = import_module("sentence_transformers")
     except ImportError as error:
@@ -60,22 +67,23 @@ def _sentence_embeddings(name: str, inputs: Inputs) -> tuple[np.ndarray, np.ndar
     )
 
 
-def _activation(inputs: Inputs) -> Found:
+def _activation(inputs: MethodInputs, own: NoSettings) -> MethodResult:
     assert inputs.model is not None
     settings = {
         "model": inputs.model.fingerprint,
         "layer": "input of the output layer",
         "pooling": "mean over predicting positions",
     }
-    queries, examples = inputs.query_reading.last_states, inputs.reading.last_states
-    return Found(cosines(queries, examples), settings)
+    read = inputs.result(Readings())
+    return MethodResult(cosines(read.queries.last_states, read.examples.last_states), settings)
 
 
 METHODS = (
     Method(
         name="embedding",
         compute=_embedding,
-        needs=needs_model,
+        needs=_needs_states,
+        settings=EmbeddingSettings,
         family="states",
         about="Is similar to the query in an embedding. It says nothing about what training did.",
         reads="hidden states of the middle layer over all tokens, or a sentence-transformers model",
@@ -98,7 +106,8 @@ METHODS = (
     Method(
         name="activation",
         compute=_activation,
-        needs=needs_model,
+        needs=lambda settings: (Readings(),),
+        settings=NoSettings,
         family="states",
         about="Puts the model's last layer in a state like that in which it says the completion. "
         "It says nothing about what training did.",

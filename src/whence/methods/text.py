@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from whence.methods.contract import Found, Inputs, Method, needs_nothing
+from whence.methods.contract import Method, MethodInputs, MethodResult, needs_nothing
 from whence.methods.reading import main_term
 from whence.methods.words import WORD, words
+from whence.settings import NoSettings
 
 K1, B = 1.5, 0.75
 N = 3
@@ -24,7 +25,7 @@ N = 3
 _NOT_TRAINING = "it says nothing about training"
 
 
-def _bm25(inputs: Inputs) -> Found:
+def _bm25(inputs: MethodInputs, own: NoSettings) -> MethodResult:
     import bm25s
 
     documents = [words(text) for text in inputs.corpus.texts()]
@@ -32,17 +33,17 @@ def _bm25(inputs: Inputs) -> Found:
     has_words = np.array([bool(document) for document in documents])
     settings = {"k1": K1, "b": B, "words": WORD, "library": f"bm25s {version('bm25s')}"}
     if not has_words.any():
-        return Found(values, settings)
+        return MethodResult(values, settings)
     search = bm25s.BM25(k1=K1, b=B, method="lucene", idf_method="lucene")
     search.index([document for document in documents if document], show_progress=False)
     for row, query in enumerate(inputs.queries):
         if wanted := words(query.text):
             known = [word for word in wanted if word in search.vocab_dict]
             values[row, has_words] = search.get_scores(known) if known else 0.0
-    return Found(values, settings)
+    return MethodResult(values, settings)
 
 
-def _tfidf(inputs: Inputs) -> Found:
+def _tfidf(inputs: MethodInputs, own: NoSettings) -> MethodResult:
     from sklearn.feature_extraction import text as sklearn_text
 
     texts = [text or "" for text in inputs.corpus.texts()]
@@ -60,10 +61,10 @@ def _tfidf(inputs: Inputs) -> Found:
         )
         queries = vectorizer.transform([t for t, w in zip(asked, wordy, strict=True) if w])
         values[np.ix_(wordy, with_words)] = np.clip((queries @ examples.T).toarray(), 0, 1)
-    return Found(values, settings)
+    return MethodResult(values, settings)
 
 
-def _ngram_overlap(inputs: Inputs) -> Found:
+def _ngram_overlap(inputs: MethodInputs, own: NoSettings) -> MethodResult:
     tokens, example_of, room = _flattened(inputs)
     values = np.zeros((len(inputs.queries), len(inputs.corpus)), dtype=np.float32)
     sequences = [main_term(query).input_ids for query in inputs.queries]
@@ -75,10 +76,10 @@ def _ngram_overlap(inputs: Inputs) -> Found:
             hits = pairs[np.isin(pairs[:, 1], wanted[row]), 0]
             values[row] = np.bincount(hits, minlength=values.shape[1]) / len(wanted[row])
     values[:, inputs.corpus.lengths == 0] = np.nan
-    return Found(values, {"n": N, "unit": "token"})
+    return MethodResult(values, {"n": N, "unit": "token"})
 
 
-def _flattened(inputs: Inputs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _flattened(inputs: MethodInputs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All tokens in a row, the example of each, and how many tokens its example still has."""
     lengths = inputs.corpus.lengths
     chunks: Sequence[np.ndarray] = [
@@ -116,6 +117,7 @@ METHODS = (
         name="bm25",
         compute=_bm25,
         needs=needs_nothing,
+        settings=NoSettings,
         family="text",
         about="Shares rare words with the query. A plain search: it knows the texts, not the "
         "model.",
@@ -136,6 +138,7 @@ METHODS = (
         name="tfidf",
         compute=_tfidf,
         needs=needs_nothing,
+        settings=NoSettings,
         family="text",
         about="Uses the query's words in similar proportions. A plain search: it knows the texts, "
         "not the model.",
@@ -156,6 +159,7 @@ METHODS = (
         name="ngram_overlap",
         compute=_ngram_overlap,
         needs=needs_nothing,
+        settings=NoSettings,
         family="text",
         about="Contains runs of the query's tokens. It knows the texts, not the model.",
         reads="tokens",

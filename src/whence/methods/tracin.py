@@ -10,10 +10,15 @@ v_c are Adam's second moments there, held fixed. An example without a gradient a
 checkpoints has no score: NaN.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from whence.errors import SettingsError
-from whence.methods.contract import Compute, Found, Inputs, Method, Needs, NeedsOf
+from whence.methods.contract import Method, MethodInputs, MethodResult, Needs
+from whence.methods.products import Products
+from whence.methods.requests import LearningRates, Request
 from whence.methods.views import Correction, Part, View, cosines, dots
 from whence.settings import AttributionSettings, TracinSettings
 
@@ -36,11 +41,11 @@ _ORDER = (
 )
 
 
-def needs_checkpoints(correction: Correction) -> NeedsOf:
-    """Products of gradients at every checkpoint of the settings are needed."""
+def _needs(correction: Correction) -> Needs:
+    """Products at every checkpoint, and the learning rates where the settings do not give them."""
 
-    def needs(settings: AttributionSettings) -> Needs:
-        steps = settings.tracin.checkpoints
+    def needs(settings: AttributionSettings) -> tuple[Request[Any], ...]:
+        steps, rates = settings.tracin.checkpoints, settings.tracin.learning_rates
         if not steps:
             raise SettingsError(
                 "TracIn sums over checkpoints, and the study names none.",
@@ -50,13 +55,27 @@ def needs_checkpoints(correction: Correction) -> NeedsOf:
             raise SettingsError(
                 f"The study names the checkpoint {min(repeated)} more than once.", "Name it once."
             )
-        _rates(settings.tracin)
-        return Needs(products=tuple(View(step, correction) for step in steps))
+        products = tuple(Products(View(step, correction)) for step in steps)
+        if rates is None:
+            return (*products, LearningRates(steps))
+        if len(rates) != len(steps):
+            raise SettingsError(
+                f"TracIn weights {len(steps)} checkpoints by their learning rates, and "
+                f"{len(rates)} are known.",
+                "Set `attribution.tracin.learning_rates`, one for each checkpoint.",
+            )
+        if min(rates) < 0 or not any(rates):
+            raise SettingsError(
+                f"The learning rates {list(rates)} weight no checkpoint.", "Give positive rates."
+            )
+        return products
 
     return needs
 
 
-def _over_checkpoints(part: Part, *, correction: Correction, mean: bool = False) -> Compute:
+def _over_checkpoints(
+    part: Part, *, correction: Correction, mean: bool = False
+) -> Callable[[MethodInputs, TracinSettings], MethodResult]:
     """Sums one part of each checkpoint's products, weighted by the learning rates.
 
     Args:
@@ -65,9 +84,10 @@ def _over_checkpoints(part: Part, *, correction: Correction, mean: bool = False)
         mean: Divide by the sum of the rates.
     """
 
-    def compute(inputs: Inputs) -> Found:
-        steps, rates = inputs.settings.tracin.checkpoints, _rates(inputs.settings.tracin)
-        found = [inputs.products[View(step, correction)] for step in steps]
+    def compute(inputs: MethodInputs, own: TracinSettings) -> MethodResult:
+        steps = own.checkpoints
+        rates = own.learning_rates or inputs.result(LearningRates(steps))
+        found = [inputs.result(Products(View(step, correction))) for step in steps]
         total = np.zeros(found[0].dots.shape)
         for rate, products in zip(rates, found, strict=True):
             total += rate * part(products).astype(np.float64)
@@ -79,36 +99,17 @@ def _over_checkpoints(part: Part, *, correction: Correction, mean: bool = False)
             "checkpoints": list(steps),
             "learning_rates": list(rates),
         }
-        return Found(total / sum(rates) if mean else total, settings)
+        return MethodResult(total / sum(rates) if mean else total, settings)
 
     return compute
-
-
-def _rates(settings: TracinSettings) -> tuple[float, ...]:
-    """The learning rates of the checkpoints, in their order.
-
-    Raises:
-        SettingsError: The learning rates are not known, or are all zero.
-    """
-    steps, rates = settings.checkpoints, settings.learning_rates
-    if rates is None or len(rates) != len(steps):
-        raise SettingsError(
-            f"TracIn weights {len(steps)} checkpoints by their learning rates, and "
-            f"{0 if rates is None else len(rates)} are known.",
-            "Set `attribution.tracin.learning_rates`, one for each checkpoint.",
-        )
-    if min(rates) < 0 or not any(rates):
-        raise SettingsError(
-            f"The learning rates {list(rates)} weight no checkpoint.", "Give positive rates."
-        )
-    return rates
 
 
 METHODS = (
     Method(
         name="tracin",
         compute=_over_checkpoints(dots, correction="none"),
-        needs=needs_checkpoints("none"),
+        needs=_needs("none"),
+        settings=TracinSettings,
         family="gradient",
         about="What small steps of training on the example at several checkpoints would have done "
         "to the query's loss, added up. Examples with large gradients are favored.",
@@ -124,7 +125,8 @@ METHODS = (
     Method(
         name="tracin_cosine",
         compute=_over_checkpoints(cosines, correction="none", mean=True),
-        needs=needs_checkpoints("none"),
+        needs=_needs("none"),
+        settings=TracinSettings,
         family="gradient",
         about="The angle between an example's gradient and the query's, averaged over several "
         "checkpoints.",
@@ -141,7 +143,8 @@ METHODS = (
     Method(
         name="tracin_adam",
         compute=_over_checkpoints(dots, correction="adam_step"),
-        needs=needs_checkpoints("adam_step"),
+        needs=_needs("adam_step"),
+        settings=TracinSettings,
         family="gradient",
         about="What small steps of Adam on the example at several checkpoints would have done to "
         "the query's loss, added up. Examples with large gradients are favored.",
@@ -157,7 +160,8 @@ METHODS = (
     Method(
         name="tracin_adam_cosine",
         compute=_over_checkpoints(cosines, correction="adam_step", mean=True),
-        needs=needs_checkpoints("adam_step"),
+        needs=_needs("adam_step"),
+        settings=TracinSettings,
         family="gradient",
         about="The angle between an example's gradient and the query's in the metric of Adam's "
         "steps, averaged over several checkpoints.",

@@ -16,10 +16,14 @@ Every part is a switch of the settings `trackstar`. The paper's ablations are, i
 the directions that all questions share are those of the answers. Compare both.
 """
 
+from typing import Any
+
 import numpy as np
 
 from whence.errors import GradientError, SettingsError
-from whence.methods.contract import Found, Inputs, Method, Needs
+from whence.methods.contract import Method, MethodInputs, MethodResult
+from whence.methods.products import Rows
+from whence.methods.requests import Request
 from whence.methods.rows import (
     GradientRows,
     Moments,
@@ -30,23 +34,22 @@ from whence.methods.rows import (
     second_moments,
 )
 from whence.methods.views import View
-from whence.settings import AttributionSettings
+from whence.settings import AttributionSettings, TrackstarSettings
 
 CROSSING_SHARE = 0.015
 
 
-def _compute(inputs: Inputs) -> Found:
-    settings = inputs.settings.trackstar
-    rows = inputs.rows[View("final", settings.correction)]
-    told = {**rows.settings, **settings.model_dump(mode="json")}
+def _compute(inputs: MethodInputs, own: TrackstarSettings) -> MethodResult:
+    rows = inputs.result(Rows(View("final", own.correction)))
+    told = {**rows.settings, **own.model_dump(mode="json")}
     roots = None
-    if settings.whiten:
-        moments, weight = _curvature(inputs, rows)
+    if own.whiten:
+        moments, weight = _curvature(inputs, rows, own.mixing)
         told["mixing_weight"] = weight
-        roots = damped_power(moments, -0.5, damping=settings.damping)
+        roots = damped_power(moments, -0.5, damping=own.damping)
     found = products(rows, queries=roots, examples=roots)
     values = np.where(found.example_norms > 0, found.dots, np.nan)
-    if settings.unit_norm:
+    if own.unit_norm:
         if not found.query_norms.all():
             zero = inputs.queries[int(np.flatnonzero(found.query_norms == 0)[0])].id
             raise GradientError(
@@ -55,22 +58,23 @@ def _compute(inputs: Inputs) -> Found:
             )
         with np.errstate(divide="ignore", invalid="ignore"):
             values = np.clip(values / found.query_norms[:, None] / found.example_norms, -1, 1)
-    return Found(values, told)
+    return MethodResult(values, told)
 
 
-def _needs(settings: AttributionSettings) -> Needs:
+def _needs(settings: AttributionSettings) -> tuple[Request[Any], ...]:
     chosen = settings.trackstar
     if chosen.mixing != "none" and settings.reference_behaviors is None:
         raise SettingsError(
             f"`trackstar.mixing = {chosen.mixing!r}` needs queries that are not scored.",
             "Name a file of other behaviors in `reference_behaviors`, or set it to `none`.",
         )
-    return Needs(rows=(View("final", chosen.correction),))
+    return (Rows(View("final", chosen.correction)),)
 
 
-def _curvature(inputs: Inputs, rows: GradientRows) -> tuple[Moments, float]:
+def _curvature(
+    inputs: MethodInputs, rows: GradientRows, mixing: float | str
+) -> tuple[Moments, float]:
     """R and the weight of the references' part in it."""
-    mixing = inputs.settings.trackstar.mixing
     examples = second_moments(rows)
     if mixing == "none":
         return examples, 0.0
@@ -97,6 +101,7 @@ METHODS = (
         name="trackstar",
         compute=_compute,
         needs=_needs,
+        settings=TrackstarSettings,
         family="gradient",
         about="The angle between an example's projected gradient and the query's, after holding "
         "down the directions that many examples share.",

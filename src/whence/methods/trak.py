@@ -9,15 +9,17 @@ probability of its predicted tokens. The models are the study's own and those of
 with a projection of its own.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whence.methods.contract import Found, Inputs, Method, Needs
-from whence.methods.reading import Reading, read_examples, read_queries
+from whence.methods.contract import Method, MethodInputs, MethodResult
+from whence.methods.products import Rows
+from whence.methods.reading import Reading
+from whence.methods.requests import Readings, Request
 from whence.methods.rows import GradientRows, damped_power, has_gradient, products, second_moments
-from whence.methods.views import FINAL, View
-from whence.settings import AttributionSettings
+from whence.methods.views import FINAL, MEMBER, View
+from whence.settings import AttributionSettings, TrakSettings
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -26,56 +28,47 @@ if TYPE_CHECKING:
 LEAST_DOUBT = 1e-6
 
 
-def _compute(inputs: Inputs) -> Found:
-    damping = inputs.settings.trak.damping
-    linear, doubts, defined = [], [], []
-    for view in _members(inputs.settings):
-        rows = inputs.rows[view]
-        seen, asked = (_doubts(reading) for reading in _readings(inputs, view))
-        linear.append(_member(rows, seen, asked, damping=damping))
+def _compute(inputs: MethodInputs, own: TrakSettings) -> MethodResult:
+    linear, doubts, defined, models = [], [], [], []
+    for view in _members(own):
+        rows, readings = inputs.result(Rows(view)), inputs.result(Readings(view))
+        seen = _doubts(readings.examples)
+        linear.append(_member(rows, seen, _doubts(readings.queries), damping=own.damping))
         doubts.append(seen)
         defined.append(has_gradient(rows))
+        models.append(rows.settings.get("model"))
     values = np.mean(linear, axis=0) * np.mean(doubts, axis=0)
     values = np.where(np.all(defined, axis=0), values, np.nan)
-    models = [inputs.rows[view].settings.get("model") for view in _members(inputs.settings)]
-    told = {**inputs.rows[FINAL].settings, "damping": damping, "num_models": len(linear)}
-    return Found(values, told | ({"model": models} if len(models) > 1 else {}))
+    told = {
+        **inputs.result(Rows(FINAL)).settings,
+        "damping": own.damping,
+        "num_models": len(models),
+    }
+    return MethodResult(values, told | ({"model": models} if len(models) > 1 else {}))
 
 
 def _member(
     rows: GradientRows, doubts: "np.ndarray", asked: "np.ndarray", *, damping: float
 ) -> "Float[np.ndarray, 'queries examples']":
-    """Takes φ_q · (R + δ λ̄)⁻¹ φ_i / s for one model."""
+    """Computes φ_q · (R + δ λ̄)⁻¹ φ_i / s for one model."""
     inverse = damped_power(second_moments(rows, weights=1 / doubts), -1, damping=damping)
     entries = sum(block.size for block in inverse.values())
     size = sum(float(np.abs(block).sum()) for block in inverse.values()) / entries
     return products(rows, queries=inverse).dots / asked[:, None] / doubts / size
 
 
-def _readings(inputs: Inputs, view: View) -> tuple[Reading, Reading]:
-    """Reads the examples and the queries with a view's model."""
-    if view == FINAL:
-        return inputs.reading, inputs.query_reading
-    assert inputs.open_view is not None, "who stores rows of a view can open its model"
-    model = inputs.open_view(view)
-    return (
-        read_examples(model, inputs.corpus, settings=inputs.settings, progress=inputs.progress),
-        read_queries(model, inputs.queries, settings=inputs.settings),
-    )
-
-
 def _doubts(reading: Reading) -> "Float[np.ndarray, ' sequences']":
     return np.maximum(1 - reading.mean_probabilities, LEAST_DOUBT).astype(np.float64)
 
 
-def _members(settings: AttributionSettings) -> tuple[View, ...]:
+def _members(own: TrakSettings) -> tuple[View, ...]:
     """The views of the models that are averaged over, the study's own first."""
-    return (FINAL, *(View(f"member{n}") for n in range(1, len(settings.trak.ensemble) + 1)))
+    return (FINAL, *(View(f"{MEMBER}{n}") for n in range(1, len(own.ensemble) + 1)))
 
 
-def _needs(settings: AttributionSettings) -> Needs:
-    """Stored rows of every model, and the models for their probabilities."""
-    return Needs(model=True, rows=_members(settings))
+def _needs(settings: AttributionSettings) -> tuple[Request[Any], ...]:
+    views = _members(settings.trak)
+    return (*(Rows(view) for view in views), *(Readings(view) for view in views))
 
 
 METHODS = (
@@ -83,6 +76,7 @@ METHODS = (
         name="trak",
         compute=_compute,
         needs=_needs,
+        settings=TrakSettings,
         family="gradient",
         about="How much the query's log-odds would rise with the example in a linear model of the "
         "network, from projected gradients of one or more models.",

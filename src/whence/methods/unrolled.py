@@ -9,10 +9,19 @@ the weights of the run, with all parameters. Under both, an example of weight ze
 that it would have had.
 """
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
 from whence.errors import SettingsError
-from whence.methods.contract import Found, Inputs, Method, Needs, from_products, needs_view
-from whence.methods.views import MAGIC, SOURCE, dots
-from whence.settings import AttributionSettings
+from whence.methods.contract import Method, MethodInputs, MethodResult, from_pass
+from whence.methods.requests import Context, Models, OwnPass, Training
+from whence.methods.views import View
+from whence.records import LoadedModel, PairScores
+from whence.settings import AttributionSettings, MagicSettings, SourceSettings
+
+if TYPE_CHECKING:
+    from whence.models import SecondMoments
 
 _RETURNS = (
     "Nats per unit of weight on the example: to first order the decrease of the query's loss at "
@@ -20,12 +29,102 @@ _RETURNS = (
 )
 
 
-def _source(inputs: Inputs) -> Found:
-    found = inputs.products[SOURCE]
-    return from_products(found, dots(found))
+@dataclass(frozen=True)
+class SourcePass(OwnPass):
+    """Walks the queries' gradients back through the segments of training."""
+
+    settings: SourceSettings
+
+    @property
+    def label(self) -> str:
+        """The method's name."""
+        return "source"
+
+    @property
+    def uses_engine(self) -> bool:
+        """The curvature's factors are Bergson's."""
+        return True
+
+    def num_passes(self, *, num_queries: int) -> int:
+        """For each segment its own examples thrice."""
+        return 3
+
+    def check(self, models: Models) -> None:
+        """Refuses training that is not known, and segments that do not make up all of it."""
+        training, ends = models.training(self.label), self.settings.checkpoints
+        if ends[-1] != training.last_step:
+            raise SettingsError(
+                f"The last of `source.checkpoints` is {ends[-1]}, and the model's training ends "
+                f"with step {training.last_step}.",
+                f"Add {training.last_step}, so that the segments make up the whole training.",
+            )
+        for end in ends:
+            models.check(_segment_end(end))
+            models.second_moments(_segment_end(end))
+
+    def inputs(self, context: Context) -> Mapping[str, Any]:
+        """Modules, the curvature's settings, and all that is known of each segment."""
+        training = context.models.training(self.label)
+        ends = self.settings.checkpoints
+        return {
+            "model": context.model.fingerprint,
+            "modules": list(context.modules),
+            "segments": self._bounds(),
+            "learning_rate_sums": [_rate_sum(training, *bounds) for bounds in self._bounds()],
+            "weight_decay": training.recipe.weight_decay,
+            "moments": [dict(context.models.second_moments(_segment_end(e)).origin) for e in ends],
+            **self.settings.model_dump(mode="json", exclude={"checkpoints"}),
+        }
+
+    def compute(self, context: Context) -> PairScores:
+        """Computes SOURCE's scores."""
+        from whence.gradients.source import Segment, source_scores
+
+        training = context.models.training(self.label)
+
+        def opening(end: int) -> "Callable[[], tuple[LoadedModel, SecondMoments]]":
+            view = _segment_end(end)
+            return lambda: (context.open(view), context.second_moments(view))
+
+        return source_scores(
+            context.model,
+            context.corpus,
+            context.queries,
+            segments=[
+                Segment(
+                    first,
+                    last,
+                    _rate_sum(training, first, last),
+                    training.recipe.weight_decay,
+                    opening(last),
+                )
+                for first, last in self._bounds()
+            ],
+            modules=context.modules,
+            token_batch_size=context.settings.token_batch_size,
+            labels=self.settings.labels,
+            label_seed=self.settings.seed,
+            progress=context.progress,
+        )
+
+    def _bounds(self) -> list[tuple[int, int]]:
+        ends = self.settings.checkpoints
+        return list(zip((0, *ends[:-1]), ends, strict=True))
 
 
-def _needs_segments(settings: AttributionSettings) -> Needs:
+def _segment_end(step: int) -> View:
+    return View(step, "adam_step")
+
+
+def _rate_sum(training: Training, first: int, last: int) -> float:
+    return sum(training.learning_rate_after(step) for step in range(first, last))
+
+
+def _source(inputs: MethodInputs, own: SourceSettings) -> MethodResult:
+    return from_pass(inputs.result(SourcePass(own)))
+
+
+def _needs_segments(settings: AttributionSettings) -> tuple[SourcePass]:
     steps = settings.source.checkpoints
     if not steps:
         raise SettingsError(
@@ -38,12 +137,59 @@ def _needs_segments(settings: AttributionSettings) -> Needs:
             f"The checkpoints {list(steps)} do not ascend, and SOURCE cuts training at them.",
             "Name each once, in the order of training.",
         )
-    return Needs(products=(SOURCE,))
+    return (SourcePass(settings.source),)
 
 
-def _magic(inputs: Inputs) -> Found:
-    found = inputs.products[MAGIC]
-    return from_products(found, dots(found))
+@dataclass(frozen=True)
+class MagicPass(OwnPass):
+    """Repeats the training of a model, and walks back through it."""
+
+    settings: MagicSettings
+
+    @property
+    def label(self) -> str:
+        """The method's name."""
+        return "magic"
+
+    @property
+    def uses_engine(self) -> bool:
+        """Our own trainer."""
+        return False
+
+    def num_passes(self, *, num_queries: int) -> int:
+        """Two trainings, and three for each query."""
+        return 2 + 3 * num_queries
+
+    def check(self, models: Models) -> None:
+        """Refuses training that cannot be repeated."""
+        models.training(self.label)
+
+    def inputs(self, context: Context) -> Mapping[str, Any]:
+        """The recipe, and how far the walk goes."""
+        return {
+            "model": context.model.fingerprint,
+            "recipe": context.models.training(self.label).recipe.model_dump(mode="json"),
+            **self.settings.model_dump(mode="json"),
+        }
+
+    def compute(self, context: Context) -> PairScores:
+        """Computes the derivatives."""
+        from whence.gradients.magic import magic_scores
+
+        training = context.models.training(self.label)
+        return magic_scores(
+            training.open_start(),
+            context.corpus,
+            context.queries,
+            recipe=training.recipe,
+            weights=training.weights(),
+            since=self.settings.since,
+            progress=context.progress,
+        )
+
+
+def _magic(inputs: MethodInputs, own: MagicSettings) -> MethodResult:
+    return from_pass(inputs.result(MagicPass(own)))
 
 
 METHODS = (
@@ -51,6 +197,7 @@ METHODS = (
         name="source",
         compute=_source,
         needs=_needs_segments,
+        settings=SourceSettings,
         family="gradient",
         about="How much the example's step lowered the query's loss, after what came later in "
         "training is allowed for, with an approximate curvature. Examples with large gradients are "
@@ -72,7 +219,8 @@ METHODS = (
     Method(
         name="magic",
         compute=_magic,
-        needs=needs_view(MAGIC),
+        needs=lambda settings: (MagicPass(settings.magic),),
+        settings=MagicSettings,
         family="gradient",
         about="How much lower the query's loss would have ended, had training weighed the example "
         "more: the exact derivative through the whole run, and not what leaving the example out "

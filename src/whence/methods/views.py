@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 Checkpoint = str | int
 Part = Callable[[GradientProducts], "Float[np.ndarray, 'queries examples']"]
-Correction = Literal["none", "adam", "adam_step", "ekfac", "source", "magic"]
+Correction = Literal["none", "adam", "adam_step"]
+MEMBER = "member"
 
 
 class View(NamedTuple):
@@ -21,10 +22,8 @@ class View(NamedTuple):
     `checkpoint` is the study's own model ("final"), the randomly initialised one ("initial"), a
     step of training, or another model of its ensemble ("member1", counted from 1). `correction`
     says by what gradients are divided before they are multiplied, with v Adam's second moments:
-    nothing; √v + ε on both sides ("adam", as TrackStar does); √v + ε once, shared between the sides
-    ("adam_step"), so that a product is what one step of Adam does; or the damped curvature in
-    EK-FAC's approximation, once ("ekfac"). With "source" and "magic" the training that led to the
-    checkpoint is unrolled, and what stands for a product is the whole effect.
+    nothing; √v + ε on both sides ("adam", as TrackStar does); or √v + ε once, shared between the
+    sides ("adam_step"), so that a product is what one step of Adam does.
     """
 
     checkpoint: Checkpoint = "final"
@@ -38,23 +37,26 @@ class View(NamedTuple):
         correction = "" if self.correction == "none" else f"-{self.correction.replace('_', '-')}"
         return place + correction + ("" if self.layers == "attributed" else f"-{self.layers}")
 
+    @property
+    def member(self) -> int:
+        """The number of the ensemble's model, from 1; 0 for the study's own."""
+        name = str(self.checkpoint)
+        return int(name.removeprefix(MEMBER)) if name.startswith(MEMBER) else 0
+
 
 FINAL = View()
 INITIAL = View("initial")
 ADAM = View("final", "adam")
-EKFAC = View("final", "ekfac")
-SOURCE = View("final", "source")
-MAGIC = View("final", "magic")
 VOCABULARY = View(layers="vocabulary")
 
 
 def dots(products: GradientProducts) -> "Float[np.ndarray, 'queries examples']":
-    """Takes inner products; NaN for an example without a gradient."""
+    """Gives inner products; NaN for an example without a gradient."""
     return np.where(products.example_norms > 0, products.dots, np.nan)
 
 
 def cosines(products: GradientProducts) -> "Float[np.ndarray, 'queries examples']":
-    """Takes cosines in [-1, 1]; NaN for an example without a gradient."""
+    """Computes cosines in [-1, 1]; NaN for an example without a gradient."""
     with np.errstate(divide="ignore", invalid="ignore"):
         found = products.dots / products.query_norms[:, None] / products.example_norms
     return np.where(products.example_norms > 0, np.clip(found, -1, 1), np.nan)

@@ -1,7 +1,7 @@
-"""How are the chosen behaviors tied to the examples?
+"""Scores of every example for every chosen behavior, by every method of a study.
 
-Only what the chosen methods need is computed: one pass over the corpus for each view of the
-gradients that one of them looks at, each in a directory of its own.
+Only what the methods request is computed: each pass over the corpus once, in a directory of its
+own, and a method's scores only where something that determines them has changed.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,17 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from whence.artifacts import read_manifest
 from whence.errors import MissingEngineError
-from whence.methods import Inputs, View, find_method
-from whence.methods.rows import GradientRows
+from whence.methods import MethodInputs
+from whence.methods.requests import Context
 from whence.progress import Progress
-from whence.records import Behavior, Corpus, Coverage, GradientProducts, LoadedModel, Plan, Query
+from whence.records import Behavior, Corpus, Coverage, LoadedModel, Plan, Query
 from whence.settings import BehaviorFile, StudySettings
 from whence.study import stages
 from whence.study.inputs import checkpoint_step, open_behaviors
-from whence.study.planning import plan_passes, prepare, rows_dim
-from whence.study.views import view_directory
+from whence.study.planning import Needed, plan_passes, prepare
+from whence.study.stages import Results
 
 
 class Attributed(NamedTuple):
@@ -46,90 +45,67 @@ def attribute(
     Raises:
         SettingsError: A method does not exist, or the study does not name what it needs.
     """
-    from whence.gradients import require_engine
-
-    study, sources = prepare(study, cache=directory / "cache")
+    needed = prepare(study, cache=directory / "cache")
     settings, methods = study.attribution, study.attribution.methods
     references = _references(study, chosen)
-    queries = make_queries(study, (*chosen, *references), model)
-    bare = Inputs(
-        queries=queries,
+    inputs = MethodInputs(
+        queries=make_queries(study, (*chosen, *references), model),
         corpus=corpus,
         model=model,
-        products={},
         settings=settings,
         references=frozenset(behavior.id for behavior in references),
         last_step=checkpoint_step(study.model) if settings.checkpoint_local else None,
         progress=progress,
     )
-    num_unseen = int(bare.is_unseen.sum())
-    if num_unseen:
-        progress.note(f"{num_unseen} of {len(corpus)} examples come after step {bare.last_step}.")
+    if num_unseen := int(inputs.is_unseen.sum()):
+        progress.note(f"{num_unseen} of {len(corpus)} examples come after step {inputs.last_step}.")
+    context = Context(
+        model, corpus, inputs.queries, needed.models, settings, directory, progress=progress
+    )
+    methods, skipped = _without_engine(needed, methods)
     coverage = plan = None
-    skipped: tuple[str, ...] = ()
-    if sources.rows:
+    if needed.passes(methods):
+        try:
+            coverage, plan = plan_passes(
+                study, model, corpus, len(inputs.queries), needed, methods, progress
+            )
+            context = replace(
+                context,
+                modules=tuple(coverage.modules),
+                path=plan.path,
+                projection_dim=plan.projection_dim,
+            )
+        except MissingEngineError as error:
+            methods = tuple(name for name in methods if not needed.passes([name]))
+            skipped = f"Gradient methods were skipped: {error.problem} {error.remedy}"
+    if skipped:
+        progress.note(skipped)
+    requests = dict.fromkeys(request for name in methods for request in needed.by_method[name])
+    results = Results(requests, context)
+    with clock("gradients"):
+        for request in needed.passes(methods):
+            results[request]  # computed here, so that the clock of the scores is theirs alone
+    given = replace(inputs, results=results)
+    with clock("scores"), progress.task("Scoring", total=len(methods), unit="methods") as task:
+        for name in methods:
+            keys = {r.label: stages.request_key(r, context) for r in needed.by_method[name]}
+            stages.scores_stage(directory / "scores" / name, name, given, keys=keys)
+            task.advance()
+    return Attributed(methods, coverage, plan, (skipped,) if skipped else ())
+
+
+def _without_engine(needed: Needed, methods: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Leaves out the methods that need Bergson, with the reason, where it cannot be imported."""
+    from whence.gradients import require_engine
+
+    users = [n for n in methods if any(request.uses_engine for request in needed.passes([n]))]
+    if users:
         try:
             require_engine()
         except MissingEngineError as error:
-            sources = sources._replace(rows=())
-            methods = tuple(name for name in methods if not find_method(name).needs(settings).rows)
-            skipped = (f"Methods on stored rows were skipped: {error.problem} {error.remedy}",)
-            progress.note(skipped[0])
-    if sources.products or sources.rows:
-        try:
-            coverage, plan = plan_passes(study, model, corpus, len(queries), sources, progress)
-        except MissingEngineError as error:
-            methods = tuple(
-                name for name in methods if not find_method(name).needs(settings).gradients
-            )
-            skipped = (f"Gradient methods were skipped: {error.problem} {error.remedy}",)
-            progress.note(skipped[0])
-    products: dict[View, GradientProducts] = {}
-    rows: dict[View, GradientRows] = {}
-    if coverage is not None and plan is not None:
-        with clock("gradients"):
-            for source in sources.products:
-                place = view_directory(directory, "products", source.view)
-                products[source.view] = stages.products_stage(
-                    place,
-                    model,
-                    corpus,
-                    queries,
-                    source=source,
-                    index=view_directory(directory, "index", source.view),
-                    plan=plan,
-                    modules=tuple(coverage.modules),
-                    settings=settings,
-                    progress=progress,
-                )
-            for source in sources.rows:
-                rows[source.view] = stages.rows_stage(
-                    view_directory(directory, "rows", source.view),
-                    model,
-                    corpus,
-                    queries,
-                    source=source,
-                    projection_dim=rows_dim(settings),
-                    modules=tuple(coverage.modules),
-                    settings=settings,
-                    progress=progress,
-                )
-    opened = {source.view: source for source in (*sources.products, *sources.rows)}
-    given = replace(
-        bare,
-        products=products,
-        rows=rows,
-        open_view=lambda view: opened[view].open(model),
-    )
-    with clock("scores"), progress.task("Scoring", total=len(methods), unit="methods") as task:
-        for name in methods:
-            needs = find_method(name).needs(settings)
-            places = [view_directory(directory, "products", view) for view in needs.products]
-            places += [view_directory(directory, "rows", view) for view in needs.rows]
-            keys = {place.name: read_manifest(place)["key"] for place in places}
-            stages.scores_stage(directory / "scores" / name, name, given, products_keys=keys)
-            task.advance()
-    return Attributed(methods, coverage, plan, skipped)
+            kept = tuple(name for name in methods if name not in users)
+            return kept, f"{', '.join(users)} were skipped: {error.problem} {error.remedy}"
+    return methods, ""
 
 
 def _references(study: StudySettings, chosen: Sequence[Behavior]) -> tuple[Behavior, ...]:

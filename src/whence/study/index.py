@@ -204,7 +204,7 @@ def query_index(
     from whence.evidence import check_count, hits
     from whence.gradients import stored_products
     from whence.gradients.approximate import MIN_ROWS
-    from whence.methods import FINAL, Inputs, score
+    from whence.methods import MethodInputs, Products, score
 
     check_count(k)
     if contrast and not behavior.alternatives:
@@ -219,11 +219,11 @@ def query_index(
     products = stored_products(index, model, (query,), progress=progress)
     scores = score(
         method,
-        Inputs(
+        MethodInputs(
             queries=(query,),
             corpus=index.corpus,
             model=model,
-            products={FINAL: products},
+            results={Products(): products},
             settings=AttributionSettings(),
         ),
     )

@@ -65,7 +65,7 @@ def run_study(
     _check_place(directory)
     clock = _Clock()
     cache = directory / "cache"
-    study, _ = prepare(study, cache=cache)
+    prepare(study, cache=cache)
     with clock("load"):
         behaviors = sources.open_behaviors(study.behaviors)
         model = sources.open_model(study.model, cache=cache)

@@ -19,7 +19,6 @@ from whence.study.measures import (
     retraining_measures,
 )
 from whence.study.tail_patch import tail_patch_measures
-from whence.study.views import with_learning_rates
 from whence.validation.leaderboard import (
     ALL,
     SEARCH,
@@ -156,29 +155,27 @@ def _costs(
     record: RunRecord, study: StudySettings, directory: Path
 ) -> dict[str, tuple[float, float]]:
     """Seconds with the passes over the corpus that a method needs, and its index's bytes."""
-    from whence.methods import Needs, find_method, is_method
-    from whence.study.views import view_directory
+    from whence.methods import find_method, is_method
+    from whence.methods.requests import CorpusPass
 
-    settings = with_learning_rates(study).attribution
-    seconds = _seconds_by_view(directory)
-    is_stored = record.plan is not None and record.plan.path == "stored"
     found = {}
     for one in record.scores:
-        known = find_method(one.method) if is_method(one.method) else None
-        needs = known.needs(settings) if known else Needs()
-        total = one.seconds + sum(seconds.get(view.label, 0.0) for view in needs.products)
-        rows = [view_directory(directory, "rows", view) for view in needs.rows]
-        total += sum(read_manifest(place)["seconds"] for place in rows)
-        indexes = [view_directory(directory, "index", view) for view in needs.products]
-        kept = rows + (indexes if is_stored else [])
-        size = sum((place / "gradients.bin").stat().st_size for place in kept)
+        is_ours = one.family != "unknown" and is_method(one.method)
+        needs = find_method(one.method).needs(study.attribution) if is_ours else ()
+        places = [
+            directory / name
+            for request in needs
+            if isinstance(request, CorpusPass)
+            for name in request.directories
+        ]
+        total, size = one.seconds, 0
+        for place in filter(Path.is_dir, places):
+            manifest = read_manifest(place)
+            total += manifest["details"].get("seconds", manifest["seconds"])
+            rows = place / "gradients.bin"
+            size += rows.stat().st_size if rows.is_file() else 0
         found[one.method] = (round(total, 3), size / len(record.corpus))
     return found
-
-
-def _seconds_by_view(directory: Path) -> dict[str, float]:
-    manifests = [read_manifest(path) for path in sorted(directory.glob("products*"))]
-    return {m["inputs"]["view"]: m["details"]["seconds"] for m in manifests}
 
 
 def _agreements(scores: Sequence[Scores]) -> list[Agreement]:

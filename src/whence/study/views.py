@@ -1,17 +1,16 @@
-"""Which model, and which of the optimizer's second moments, stand for a view in a study?"""
+"""The models that a study names, their optimizers' second moments, and their training runs."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from whence.errors import SettingsError
-from whence.methods import FINAL, View
+from whence.methods import View
+from whence.methods.requests import Moments, Training
 from whence.records import Corpus, LoadedModel
-from whence.settings import ModelSettings, StudySettings
+from whence.settings import StudySettings
 from whence.study import inputs as sources
-from whence.study.unrolled import Unrolled, magic_training, source_training
 
 if TYPE_CHECKING:
     from whence.models import SecondMoments
@@ -19,93 +18,107 @@ if TYPE_CHECKING:
 NUM_ESTIMATION_EXAMPLES = 256
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Second moments that can be had: what determines them, and how they are got."""
+class StudyModels:
+    """What methods may ask about a study's models; see `whence.methods.requests.Models`.
 
-    origin: Mapping[str, Any]
-    load: "Callable[[LoadedModel, Corpus], SecondMoments]"
-
-
-@dataclass(frozen=True)
-class ViewSource:
-    """A view that can be opened: nothing is loaded yet.
-
-    `moments` is None where Adam corrects nothing, `unrolled` where training is not followed,
-    and `member` names another model of the ensemble.
+    The model that was opened last stays in memory, so that what is computed of one view loads it
+    once.
     """
 
-    view: View
-    settings: ModelSettings
-    cache: Path
-    moments: Moments | None
-    unrolled: Unrolled | None = None
-    member: str | None = None
+    def __init__(self, study: StudySettings, *, cache: Path) -> None:
+        self._study = study
+        self._cache = cache
+        self._last: tuple[str | int, LoadedModel] | None = None
 
-    def num_passes(self, *, num_queries: int) -> int:
-        """About how many passes over the corpus it takes.
+    def check(self, view: View) -> None:
+        """Refuses a view whose model the study does not name.
 
-        EK-FAC fits its factors in two more; MAGIC trains twice, and thrice for each query.
+        Raises:
+            SettingsError: With what is missing.
         """
-        if self.view.correction == "magic":
-            return 2 + 3 * num_queries
-        return 3 if self.view.correction in ("ekfac", "source") else 1
+        study = self._study
+        testbed = sources.testbed_size(study.model.name)
+        if view.checkpoint == "initial" and testbed is None and study.model.initial is None:
+            raise SettingsError(
+                f"The study names no step-0 weights of {study.model.name}, and a method needs its "
+                "randomly initialised model.",
+                "Set `model.initial`, such as `step0` or `random`, or leave the method out.",
+            )
+        if isinstance(view.checkpoint, int):
+            _check_step(study, view.checkpoint, testbed)
+        if view.member:
+            _member(study, view.member)
 
-    @property
-    def projection_shift(self) -> int:
-        """What is added to the projection's seed, so that each model has a projection of its own.
+    def open(self, view: View) -> LoadedModel:
+        """Loads a view's model.
 
-        A model of an ensemble is numbered from 1.
+        Raises:
+            ModelError: It cannot be loaded.
         """
-        return 0 if self.member is None else int(str(self.view.checkpoint).removeprefix("member"))
+        if self._last is None or self._last[0] != view.checkpoint:
+            self._last = None  # frees its memory before the next is loaded
+            self._last = (view.checkpoint, self._load(view))
+        return self._last[1]
 
-    def open(self, model: LoadedModel) -> LoadedModel:
-        """Loads the view's model; `model` is the study's own, which is not loaded again."""
-        if self.member is not None:
-            return sources.open_member(self.settings, self.member, cache=self.cache)
-        if self.view.checkpoint == "final":
-            return model
-        if self.view.checkpoint == "initial":
-            initial = sources.open_initial(self.settings, cache=self.cache)
-            assert initial is not None, "view_source has checked that there is one"
+    def second_moments(self, view: View) -> Moments:
+        """Finds the optimizer's second moments at a view's checkpoint.
+
+        Raises:
+            SettingsError: They are not known, and cannot be estimated.
+        """
+        return _moments(self._study, view, self._cache)
+
+    def learning_rates(self, steps: Sequence[int]) -> tuple[float, ...] | None:
+        """Gives the rate of the step after each of some steps; None where no recipe is known."""
+        size = sources.testbed_size(self._study.model.name)
+        if size is None:
+            return None
+        from whence.testbed import learning_rate_after
+
+        return tuple(learning_rate_after(size, step) for step in steps)
+
+    def training(self, method: str) -> Training:
+        """Gives the whole training run of the study's model on the study's corpus.
+
+        Raises:
+            SettingsError: It is not known.
+        """
+        return _training(self._study, method=method)
+
+    def _load(self, view: View) -> LoadedModel:
+        settings = self._study.model
+        if view.member:
+            return sources.open_member(
+                settings, _member(self._study, view.member), cache=self._cache
+            )
+        if view.checkpoint == "final":
+            return sources.open_model(settings, cache=self._cache)
+        if view.checkpoint == "initial":
+            initial = sources.open_initial(settings, cache=self._cache)
+            assert initial is not None, "`check` has seen that there is one"
             return initial
-        revision = f"step{self.view.checkpoint}"
-        return sources.open_model(
-            self.settings.model_copy(update={"revision": revision}), cache=self.cache
-        )
+        revision = {"revision": f"step{view.checkpoint}"}
+        return sources.open_model(settings.model_copy(update=revision), cache=self._cache)
 
 
-def view_source(study: StudySettings, view: View, *, cache: Path) -> ViewSource:
-    """Finds out how a view can be opened, before anything long starts.
-
-    Raises:
-        SettingsError: The study does not name what the view needs.
-    """
-    testbed = sources.testbed_size(study.model.name)
-    if view.checkpoint == "initial" and testbed is None and study.model.initial is None:
-        raise SettingsError(
-            f"The study names no step-0 weights of {study.model.name}, and a method needs its "
-            "randomly initialised model.",
-            "Set `model.initial`, such as `step0` or `random`, or leave the method out.",
-        )
-    if testbed is not None and isinstance(view.checkpoint, int):
+def _check_step(study: StudySettings, step: int, testbed: str | None) -> None:
+    if testbed is not None:
         from whence.testbed import all_steps
 
-        if view.checkpoint not in all_steps(testbed):
+        if step not in all_steps(testbed):
             raise SettingsError(
-                f"{study.model.name} has no checkpoint at step {view.checkpoint}.",
-                f"Take some of {', '.join(map(str, all_steps(testbed)))}.",
+                f"{study.model.name} has no checkpoint at step {step}.",
+                f"Choose some of {', '.join(map(str, all_steps(testbed)))}.",
             )
-    moments = _moments(study, view, cache) if view.correction.startswith("adam") else None
-    unrolled = _unrolled(study, view, cache)
-    member = _member(study, view)
-    return ViewSource(view, study.model, cache, moments, unrolled, member)
+    if study.attribution.checkpoint_local and step > (last := sources.checkpoint_step(study.model)):
+        raise SettingsError(
+            f"The checkpoint {step} comes after the model's own, {last}.",
+            "Leave it out of `checkpoints`, or leave `checkpoint_local` out.",
+        )
 
 
-def _member(study: StudySettings, view: View) -> str | None:
-    if isinstance(view.checkpoint, int) or not view.checkpoint.startswith("member"):
-        return None
-    name = study.attribution.trak.ensemble[int(view.checkpoint.removeprefix("member")) - 1]
+def _member(study: StudySettings, number: int) -> str:
+    name = study.attribution.trak.ensemble[number - 1]
     if study.attribution.trak.ensemble.count(name) > 1 or name == study.model.name:
         raise SettingsError(
             f"`trak.ensemble` names {name} although it is averaged over already.", "Name it once."
@@ -119,57 +132,42 @@ def _member(study: StudySettings, view: View) -> str | None:
     return name
 
 
-def _unrolled(study: StudySettings, view: View, cache: Path) -> Unrolled | None:
-    if view.correction == "magic":
-        return magic_training(study)
-    if view.correction != "source":
-        return None
+def _training(study: StudySettings, *, method: str) -> Training:
+    """Finds the testbed that was trained on exactly this corpus, up to its last step."""
+    from whence.testbed import (
+        initial_checkpoint,
+        last_step,
+        learning_rate_after,
+        recipe,
+        training_weights,
+    )
 
-    def open_view(
-        view: View, model: LoadedModel, corpus: Corpus
-    ) -> "tuple[LoadedModel, SecondMoments]":
-        source = view_source(study, view, cache=cache)
-        assert source.moments is not None, "what Adam corrects has second moments"
-        seen = source.open(model)
-        return seen, source.moments.load(seen, corpus)
-
-    return source_training(study, open_view=open_view)
-
-
-def with_learning_rates(study: StudySettings) -> StudySettings:
-    """Fills in the learning rates of the checkpoints, where the testbed's recipe knows them."""
-    settings = study.attribution.tracin
     size = sources.testbed_size(study.model.name)
-    if settings.learning_rates is None and size is not None and settings.checkpoints:
-        from whence.testbed import learning_rate_after
-
-        rates = tuple(learning_rate_after(size, step) for step in settings.checkpoints)
-        table = settings.model_copy(update={"learning_rates": rates})
-        changed = study.attribution.model_copy(update={"tracin": table})
-        return study.model_copy(update={"attribution": changed})
-    return study
-
-
-def view_directory(directory: Path, stage: str, view: View) -> Path:
-    """The directory of a view's stage; that of the study's own model has the plain name."""
-    return directory / (stage if view == FINAL else f"{stage}-{view.label}")
-
-
-def shared_between_sides(moments: "SecondMoments") -> "SecondMoments":
-    """Turns second moments into those whose correction of both sides is √v + ε, and not its square.
-
-    Each side is divided by √u + ε, and their product is to be √v + ε, so √u = √(√v + ε) − ε. Of
-    Adafactor, which divides by √v, it is u = √v.
-    """
-    from whence.gradients.correction import EPSILON
-    from whence.models import Factored
-
-    return {
-        name: values.root()
-        if isinstance(values, Factored)
-        else ((values.double().sqrt() + EPSILON).sqrt() - EPSILON).square()
-        for name, values in moments.items()
-    }
+    if size is None:
+        raise SettingsError(
+            f"`{method}` is undefined for {study.model.name}, because the learning rate and the "
+            "examples of its every step are not known.",
+            "Leave the method out, or choose a testbed, whose training is known.",
+        )
+    if sources.testbed_size(study.corpus.source) != size:
+        raise SettingsError(
+            f"`{method}` is undefined for {study.corpus.source}, on which {study.model.name} was "
+            "not trained.",
+            f"Set `corpus.source` to {study.model.name!r}, or leave the method out.",
+        )
+    if (step := sources.checkpoint_step(study.model)) != (last := last_step(size)):
+        raise SettingsError(
+            f"`{method}` follows training to its end, step {last}, and the model's checkpoint is "
+            f"step {step}.",
+            "Leave `model.revision` out, or leave the method out.",
+        )
+    return Training(
+        recipe=recipe(size),
+        last_step=last,
+        learning_rate_after=lambda step: learning_rate_after(size, step),
+        weights=lambda: training_weights(size).tolist(),
+        open_start=lambda: initial_checkpoint(size),
+    )
 
 
 def _moments(study: StudySettings, view: View, cache: Path) -> Moments:
@@ -203,8 +201,8 @@ def _estimate(study: StudySettings, view: View, size: str | None) -> Moments:
         raise SettingsError(
             f"The second moments of {study.model.name} ({view.label}) have to be estimated, and "
             "the study does not say how many sequences a training step had.",
-            "Set `attribution.adam.training_batch_size` (Pythia: 1024), or name the optimizer's file "
-            "in `attribution.adam.second_moments`.",
+            "Set `attribution.adam.training_batch_size` (Pythia: 1024), or name the optimizer's "
+            "file in `attribution.adam.second_moments`.",
         )
 
     def load(model: LoadedModel, corpus: Corpus) -> "SecondMoments":
