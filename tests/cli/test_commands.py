@@ -142,3 +142,20 @@ def test_progress_goes_to_stderr_alone(tiny: Path) -> None:
     done = _whence("run", "study.toml", "--json", cwd=tiny)
     assert len(done.stdout.splitlines()) == 1
     assert "Gradients" in done.stderr
+
+
+def test_every_method_says_what_it_needs_and_what_higher_means(tmp_path: Path) -> None:
+    from whence.methods import METHODS
+
+    found = _answer(_whence("methods", "--json", cwd=tmp_path))["methods"]
+    assert [record["name"] for record in found] == list(METHODS)
+    for record in found:
+        for field in ("family", "reads", "higher_means", "cost", "source", "avoid"):
+            assert record[field], (record["name"], field)
+    tables = {record["name"]: record["table"] for record in found}
+    assert (tables["tracin"], tables["ekfac"], tables["bm25"]) == ("tracin", "ekfac", None)
+    text = _whence("methods", cwd=tmp_path).stdout
+    assert METHODS["trak"].higher_means in text
+    one = _answer(_whence("methods", "bm25_zscored", "--json", cwd=tmp_path))["methods"]
+    assert [record["name"] for record in one] == ["bm25_zscored"]
+    assert "Did you mean `bm25`" in _whence("methods", "bm52", cwd=tmp_path).stderr

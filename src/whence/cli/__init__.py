@@ -47,6 +47,10 @@ COMMANDS = {
         "Print what a run found.",
         "whence show runs/demo --behavior fact/capital-france",
     ),
+    "methods": (
+        "List the methods, what they need, and what their scores mean.",
+        "whence methods",
+    ),
     "import": (
         "Take another tool's scores into a run, as one more method.",
         "whence import runs/demo scores.parquet --method theirs --orientation higher",
