@@ -75,7 +75,7 @@ class Products(CorpusPass[GradientProducts]):
         """Model, moments, modules, and where rows are stored their projection."""
         is_stored = self._path(context) == "stored"
         return {
-            "model": context.open(self.view).fingerprint,
+            "model": context.fingerprint(self.view),
             "view": self.view.label,
             "moments": _origin(self.view, context),
             "modules": self._modules(context),
@@ -225,7 +225,7 @@ class Rows(CorpusPass[GradientRows]):
     def inputs(self, context: Context) -> Mapping[str, Any]:
         """Model, moments, modules and the projection."""
         return {
-            "model": context.open(self.view).fingerprint,
+            "model": context.fingerprint(self.view),
             "view": self.view.label,
             "moments": _origin(self.view, context),
             "modules": list(context.modules),

@@ -53,8 +53,8 @@ class Training:
 class Models(Protocol):
     """The models that a study names, and what is known of their training.
 
-    Every call but `open` is cheap and loads nothing, and raises a SettingsError where the study
-    does not name what is needed.
+    Every call but `open` and `fingerprint` is cheap and loads nothing, and raises a SettingsError
+    where the study does not name what is needed.
     """
 
     def check(self, view: View) -> None:
@@ -63,6 +63,10 @@ class Models(Protocol):
 
     def open(self, view: View) -> LoadedModel:
         """Loads a view's model."""
+        ...
+
+    def fingerprint(self, view: View) -> str:
+        """Gives the fingerprint of a view's model, which may be known without loading it."""
         ...
 
     def second_moments(self, view: View) -> Moments:
@@ -102,6 +106,11 @@ class Context:
     def open(self, view: View) -> LoadedModel:
         """Loads a view's model; the study's own is not loaded again."""
         return self.model if view.checkpoint == FINAL.checkpoint else self.models.open(view)
+
+    def fingerprint(self, view: View) -> str:
+        """Gives the fingerprint of a view's model."""
+        is_own = view.checkpoint == FINAL.checkpoint
+        return self.model.fingerprint if is_own else self.models.fingerprint(view)
 
     def second_moments(self, view: View) -> "SecondMoments":
         """Loads or estimates the second moments at a view's checkpoint."""
@@ -272,7 +281,7 @@ class Readings(Request[ReadingPair]):
 
     def inputs(self, context: Context) -> Mapping[str, Any]:
         """The model determines them."""
-        return {"model": context.open(self.view).fingerprint}
+        return {"model": context.fingerprint(self.view)}
 
     def compute(self, context: Context) -> ReadingPair:
         """Runs the model once over everything."""

@@ -68,6 +68,7 @@ class Block(NamedTuple):
         Raises:
             GradientError: The block is zero, so that it has no inverse at any damping.
         """
+        # Rounding gives a positive semidefinite matrix eigenvalues slightly below zero.
         shifted = np.maximum(self.values, 0) + damping * max(self.values.mean(), 0)
         if exponent < 0 and not (shifted > 0).all():
             raise GradientError(
@@ -102,6 +103,7 @@ def second_moments(
         kept = piece.any(axis=1)
         factors = np.ones(len(piece)) if weights is None else weights[part]
         kept &= ~np.isnan(factors)
+        # The factor scales a row, not its square: TRAK's φ_i is a gradient divided by (1 − p_i).
         scaled = piece[kept] * factors[kept, None].astype(np.float32)
         count += len(scaled)
         for name, columns in rows.columns.items():

@@ -54,6 +54,8 @@ def _member(
     inverse = damped_power(second_moments(rows, weights=1 / doubts), -1, damping=damping)
     entries = sum(block.size for block in inverse.values())
     size = sum(float(np.abs(block).sum()) for block in inverse.values()) / entries
+    # Rows hold ∇L = −(1 − p) φ of both sides, so each is divided by its own doubt; the two signs
+    # cancel. `size` makes models of different scales count alike in the mean.
     return products(rows, queries=inverse).dots / asked[:, None] / doubts / size
 
 

@@ -81,15 +81,24 @@ def attribute(
     if skipped:
         progress.note(skipped)
     requests = dict.fromkeys(request for name in methods for request in needed.by_method[name])
-    results = Results(requests, context)
+    given = replace(inputs, results=Results(requests, context))
+
+    def keys(name: str) -> dict[str, str]:
+        return {r.label: stages.request_key(r, context) for r in needed.by_method[name]}
+
     with clock("gradients"):
-        for request in needed.passes(methods):
-            results[request]  # computed here, so that the clock of the scores is theirs alone
-    given = replace(inputs, results=results)
+        # A pass whose methods all have their scores is not even read back.
+        stale = [
+            name
+            for name in methods
+            if not stages.has_scores(directory / "scores" / name, name, given, keys)
+        ]
+        for request in needed.passes(stale):
+            given.result(request)
     with clock("scores"), progress.task("Scoring", total=len(methods), unit="methods") as task:
         for name in methods:
-            keys = {r.label: stages.request_key(r, context) for r in needed.by_method[name]}
-            stages.scores_stage(directory / "scores" / name, name, given, keys=keys)
+            place = directory / "scores" / name
+            stages.scores_stage(place, name, given, keys=keys(name))
             task.advance()
     return Attributed(methods, coverage, plan, (skipped,) if skipped else ())
 

@@ -4,12 +4,13 @@ Each stage is one directory in the run. A stage whose inputs have not changed is
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from whence.artifacts import (
+    MANIFEST,
     building,
     fingerprint,
     is_current,
@@ -138,6 +139,18 @@ def scores_inputs(method: str, inputs: MethodInputs, keys: Mapping[str, str]) ->
         "references": sorted(inputs.references),
         "last_step": inputs.last_step,
     }
+
+
+def has_scores(
+    directory: Path, method: str, inputs: MethodInputs, keys: Callable[[str], Mapping[str, str]]
+) -> bool:
+    """Tells whether a method's scores stand there that were made from the same inputs.
+
+    `keys` is called only where there are scores at all: a key may take loading a model.
+    """
+    return (directory / MANIFEST).is_file() and is_current(
+        directory, kind="scores", inputs=scores_inputs(method, inputs, keys(method))
+    )
 
 
 def scores_stage(

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from whence.errors import SettingsError
 from whence.methods import View
@@ -11,6 +11,7 @@ from whence.methods.requests import Moments, Training
 from whence.records import Corpus, LoadedModel
 from whence.settings import StudySettings
 from whence.study import inputs as sources
+from whence.study.fingerprints import Fingerprints, initial_identity, model_identity
 
 if TYPE_CHECKING:
     from whence.models import SecondMoments
@@ -29,6 +30,7 @@ class StudyModels:
         self._study = study
         self._cache = cache
         self._last: tuple[str | int, LoadedModel] | None = None
+        self._fingerprints = Fingerprints(cache)
 
     def check(self, view: View) -> None:
         """Refuses a view whose model the study does not name.
@@ -60,6 +62,10 @@ class StudyModels:
             self._last = (view.checkpoint, self._load(view))
         return self._last[1]
 
+    def fingerprint(self, view: View) -> str:
+        """Gives the fingerprint of a view's model, which is loaded only where it is not known."""
+        return self._fingerprints.of(self._identity(view), lambda: self.open(view).fingerprint)
+
     def second_moments(self, view: View) -> Moments:
         """Finds the optimizer's second moments at a view's checkpoint.
 
@@ -84,6 +90,26 @@ class StudyModels:
             SettingsError: It is not known.
         """
         return _training(self._study, method=method)
+
+    def _identity(self, view: View) -> dict[str, Any]:
+        """Lists what determines a view's model, without loading it; as `_load` does."""
+        settings = self._study.model
+        size = sources.testbed_size(settings.name)
+        name = _member(self._study, view.member) if view.member else None
+        if size is not None and (name is None or sources.member_seed(name) is not None):
+            from whence.testbed import RetrainingSettings, retraining_inputs
+
+            inputs = dict(retraining_inputs(RetrainingSettings(size=size)))
+            place = {"checkpoint": view.checkpoint, "member": name, "dtype": settings.dtype}
+            return {"testbed": inputs, **place}
+        if name is not None:
+            return model_identity(settings.model_copy(update={"name": name, "revision": None}))
+        if view.checkpoint == "initial":
+            # Weights that are drawn anew have the configuration of the trained model.
+            return {"initial": True, **initial_identity(settings)}
+        if view.checkpoint != "final":
+            settings = settings.model_copy(update={"revision": f"step{view.checkpoint}"})
+        return model_identity(settings)
 
     def _load(self, view: View) -> LoadedModel:
         settings = self._study.model
