@@ -245,20 +245,23 @@ def our_build(
     from whence.corpus import read_corpus
     from whence.gradients import build_index
     from whence.gradients.probe import measure
-    from whence.models import coverage, load_model
-    from whence.settings import ModelSettings
+    from whence.models import load_model
+    from whence.settings import IndexSettings, ModelSettings, parse
 
     loaded = load_model(ModelSettings(name=str(model), dtype=dtype))
     examples = read_corpus(corpus)
-    common: dict[str, Any] = {
-        "modules": tuple(coverage(loaded, modules="*").modules),
-        "projection_dim": PROJECTION_DIM,
-        "projection_seed": 0,
-        "token_batch_size": token_batch_size,
-    }
+    settings = parse(
+        IndexSettings,
+        {
+            "projection_dim": PROJECTION_DIM,
+            "precision": precision,
+            "token_batch_size": token_batch_size,
+        },
+        where="The benchmark",
+    )
     return Ours(
-        lambda: build_index(loaded, examples, index, precision=precision, **common),
-        lambda: measure(loaded, examples, path="stored", num_queries=1, **common),
+        lambda: build_index(loaded, examples, index, settings),
+        lambda: measure(loaded, examples, settings, path="stored", num_queries=1),
     )
 
 

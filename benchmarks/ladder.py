@@ -100,6 +100,7 @@ def _reported() -> tuple[str, ...]:
     study = study.model_copy(
         update={
             "behaviors": study.behaviors.model_copy(update={"kinds": ("fact",)}),
+            "index": study.index.model_copy(update={"projection_dim": projection_dim}),
             "attribution": study.attribution.model_copy(update={"methods": ("bm25",)}),
         }
     )
@@ -113,12 +114,12 @@ def _run(reported: tuple[str, ...], settings: TrackstarSettings, projection_dim:
     study = study.model_copy(
         update={
             "behaviors": study.behaviors.model_copy(update={"ids": reported}),
+            "index": study.index.model_copy(update={"projection_dim": projection_dim}),
             "attribution": study.attribution.model_copy(
                 update={
                     "methods": ("trackstar",),
                     "trackstar": settings,
                     "path": "stored",
-                    "projection_dim": projection_dim,
                     "reference_behaviors": "testbed:mini",
                 }
             ),

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from measure import commit, hardware, keep, peak_bytes
 
-from whence.gradients.index import GRADIENTS, Index
+from whence.gradients.index import Index
+from whence.gradients.manifest import GRADIENTS
 from whence.gradients.search import NORMS, multiply_rows
 
 NUM_QUERIES = 20

@@ -162,10 +162,10 @@ def score_whence(
     """Our stages: an index with the queries in its coordinates, then the method."""
     from whence.corpus import read_corpus
     from whence.methods import FINAL, Inputs, score
-    from whence.models import coverage, load_model
+    from whence.models import load_model
     from whence.progress import SILENT
     from whence.records import Query, Term
-    from whence.settings import AttributionSettings, ModelSettings
+    from whence.settings import AttributionSettings, IndexSettings, ModelSettings
     from whence.study.stages import rows_stage
     from whence.study.views import ViewSource
 
@@ -183,9 +183,7 @@ def score_whence(
         corpus,
         asked,
         source=ViewSource(FINAL, settings, out, None),
-        projection_dim=PROJECTION_DIM,
-        modules=tuple(coverage(loaded, modules="*").modules),
-        settings=chosen,
+        settings=IndexSettings(projection_dim=PROJECTION_DIM),
         progress=SILENT,
     )
     built = time.perf_counter()

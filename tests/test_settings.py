@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from whence.errors import SettingsError
-from whence.settings import MOVED, AttributionSettings, NoSettings, Settings, load_study
+from whence.settings import (
+    MOVED,
+    AttributionSettings,
+    IndexSettings,
+    NoSettings,
+    Settings,
+    load_study,
+    parse,
+)
 
 STUDY = """
 title = "t"
@@ -34,14 +42,19 @@ def test_a_small_study_takes_every_default(tmp_path: Path) -> None:
     ("text", "said"),
     [
         (
-            STUDY + "[attribution]\nprojecton_dim = 16",
-            "`attribution.projecton_dim`. Did you mean `pro",
+            STUDY + "[index]\nprojecton_dim = 16",
+            "`index.projecton_dim`. Did you mean `pro",
         ),
         (STUDY + "[verify]\ntemprature = 1", "Did you mean `temperature`"),
         ("titel = 't'\n" + STUDY, "unknown setting `titel`"),
         (STUDY.replace('name = "m"', ""), "lacks the setting `model.name`"),
         (STUDY + "[attribution]\npath = 'fast'", r"attribution.path = 'fast'"),
-        (STUDY + "[attribution]\ndisk_budget_gb = -1", "disk_budget_gb = -1"),
+        (STUDY + "[index]\ndisk_budget_gb = -1", "disk_budget_gb = -1"),
+        (STUDY + "[index]\ndisk_budget_gb = inf", "disk_budget_gb = inf"),
+        (STUDY + "[index]\nprojection_seed = 1180591620717411303424", "projection_seed = 118"),
+        (STUDY + "[index]\nfsdp = true", "in `index`: the collector `whence` has no `fsdp`"),
+        (STUDY + "[attribution]\ndisk_budget_gb = 1", "Set `index.disk_budget_gb` instead"),
+        (STUDY + "[attribution]\nmodules = '*'", "Set `index.modules` instead"),
         (STUDY + "[verify]\nseed = 'x'", r"verify.seed = 'x'"),
         ("title = ", "not valid TOML"),
     ],
@@ -57,9 +70,12 @@ def test_a_key_that_has_a_table_of_its_own_now_is_named_with_it(tmp_path: Path, 
         load_study(_study(tmp_path, STUDY + f"[attribution]\n{key} = 1"))
     assert f"has `{key}` in `[attribution]`" in caught.value.problem
     for place in MOVED[key]:
-        assert f"`attribution.{place}`" in caught.value.remedy
-        table, name = place.split(".")
-        assert name in type(getattr(AttributionSettings(), table)).model_fields
+        assert f"`{place}`" in caught.value.remedy
+        *tables, name = place.removeprefix("attribution.").split(".")
+        holder = IndexSettings() if tables == ["index"] else AttributionSettings()
+        for table in tables if tables != ["index"] else []:
+            holder = getattr(holder, table)
+        assert name in type(holder).model_fields
     assert key not in AttributionSettings.model_fields
 
 
@@ -81,6 +97,28 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingsError, match="cannot be read"):
         load_study(tmp_path / "study.toml")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "int4"}, "no `precision int4`"),
+        ({"fsdp": True}, "no `fsdp`"),
+        ({"collector": "bergson", "precision": "mixed"}, "no `precision mixed`"),
+        ({"collector": "bergson", "precision": "int8", "storage": "float16"}, "`storage float16`"),
+    ],
+)
+def test_options_of_an_index_that_do_not_go_together_are_refused(options, message) -> None:
+    with pytest.raises(SettingsError, match=message):
+        parse(IndexSettings, options, where="The command line")
+
+
+def test_the_key_of_an_index_holds_what_determines_its_rows_alone() -> None:
+    usual = IndexSettings()
+    for change in ({"disk_budget_gb": 9.0}, {"token_batch_size": 64}):
+        assert IndexSettings(**change).key() == usual.key()
+    for change in ({"projection_dim": 4}, {"projection_seed": 1}, {"storage": "float16"}):
+        assert IndexSettings(**change).key() != usual.key()
 
 
 def test_settings_are_frozen() -> None:

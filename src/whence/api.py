@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from whence.progress import SILENT, Progress
 from whence.records import Behavior, Corpus, Hits, LoadedModel, Verification
-from whence.settings import AttributionSettings, CorpusSettings, ModelSettings, VerifySettings
+from whence.settings import (
+    AttributionSettings,
+    CorpusSettings,
+    IndexSettings,
+    ModelSettings,
+    VerifySettings,
+)
 from whence.study import inputs as sources
 from whence.study.index import query_index
 from whence.study.run import RunResult, run_study
@@ -22,6 +28,7 @@ __all__ = [
     "Behavior",
     "CorpusSettings",
     "Hits",
+    "IndexSettings",
     "ModelSettings",
     "build_index",
     "load_behaviors",
@@ -123,25 +130,25 @@ def build_index(
     model: LoadedModel,
     corpus: Corpus,
     directory: str | Path,
+    settings: IndexSettings | None = None,
     *,
-    settings: AttributionSettings | None = None,
     progress: Progress = SILENT,
 ) -> "Index":
     """Builds a gradient index in Bergson's format; an interrupted build goes on where it stopped.
 
     Args:
-        model: The model whose gradients are taken.
+        model: The model whose gradients are stored.
         corpus: The examples.
         directory: The index's place.
-        settings: Modules, projection, disk budget.
-        progress: Is told how far the work is.
+        settings: Modules, projection, types, disk budget.
+        progress: Shows how far the work is.
 
     Raises:
         WhenceError: The disk budget is too small, a gradient is not finite, or Bergson is missing.
     """
     from whence.study.index import index_corpus
 
-    chosen = settings or AttributionSettings(path="stored")
+    chosen = settings or IndexSettings()
     index = index_corpus(Path(directory), model, corpus, chosen, progress=progress)
     assert index is not None, "only a share of an index can leave it unfinished"
     return index

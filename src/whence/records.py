@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from whence.settings import Kind, Settings
+from whence.settings import Kind, ModelSettings, Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -259,13 +259,17 @@ class Corpus:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory, with the tokenizer that belongs to it."""
+    """A model in memory, with the tokenizer that belongs to it.
+
+    `settings` load the same model again; None where it was not loaded from a name.
+    """
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     name: str
     fingerprint: str
     context_length: int
+    settings: ModelSettings | None = None
 
     @property
     def label(self) -> str:

@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from whence.errors import SettingsError
 
@@ -152,6 +159,81 @@ class VerifySettings(Settings):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
 
 
+class IndexSettings(Settings):
+    """Which gradients are stored, and how they are computed.
+
+    Modules, batch size and disk budget also hold for products that are computed without an index.
+
+    Example:
+        >>> IndexSettings(storage="bfloat16").precision
+        'float32'
+    """
+
+    modules: str = Field(default="*", description="Globs of modules to attribute, comma-separated.")
+    projection_dim: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_536,
+        description="Rows and columns per module; by default the largest that fits the budget.",
+    )
+    projection_seed: Seed = 0
+    include_bias: bool = Field(default=False, description="Attribute the modules' biases too.")
+    loss_reduction: Literal["sum", "mean"] = Field(
+        default="sum", description="An example's loss is the sum over its tokens, or their mean."
+    )
+    collector: Literal["whence", "bergson"] = Field(
+        default="whence",
+        description="Whose code computes the gradients; `bergson` is the reference, and slower.",
+    )
+    precision: Literal["float32", "mixed", "int8", "int4"] = Field(
+        default="float32",
+        description="`mixed` multiplies the output layer in bfloat16, where the device does; "
+        "`int8` and `int4` are of Bergson's own build, on a GPU.",
+    )
+    storage: Literal["float32", "float16", "bfloat16"] = Field(
+        default="float32", description="The type of the rows on disk."
+    )
+    fsdp: bool = Field(
+        default=False, description="Bergson's own build spreads the weights over all GPUs."
+    )
+    disk_budget_gb: float = Field(default=2.0, gt=0, le=1e9, allow_inf_nan=False)
+    token_batch_size: int = Field(
+        default=4096, ge=2, lt=2**31, description="Tokens in a batch, padding included."
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "IndexSettings":
+        option = "fsdp" if self.fsdp else f"precision {self.precision}"
+        if self.by_engine and self.collector != "bergson":
+            raise ValueError(f"the collector `whence` has no `{option}`; `bergson` has")
+        if self.by_engine and self.storage != "float32":
+            raise ValueError(f"Bergson's `{option}` has no `storage {self.storage}`")
+        if self.collector == "bergson" and self.precision == "mixed":
+            raise ValueError("the collector `bergson` has no `precision mixed`; `whence` has")
+        return self
+
+    @property
+    def by_engine(self) -> bool:
+        """Whether Bergson's own build does all of it: with `fsdp`, int8 or int4."""
+        return self.fsdp or self.precision in ("int8", "int4")
+
+    @property
+    def row_options(self) -> dict[str, Any]:
+        """The options, other than the defaults, that only stored rows have."""
+        defaults = self.without_row_options()
+        return {n: value for n, value in self if n in defaults and value != defaults[n]}
+
+    @classmethod
+    def without_row_options(cls) -> dict[str, Any]:
+        """The defaults of the options that only stored rows have."""
+        names = ("include_bias", "loss_reduction", "collector", "precision", "storage", "fsdp")
+        return {name: cls.model_fields[name].default for name in names}
+
+    def key(self) -> dict[str, Any]:
+        """What determines the rows beside the model, its modules and the examples."""
+        return self.model_dump(exclude={"modules", "disk_budget_gb", "token_batch_size"})
+
+
 class TrackstarSettings(Settings):
     """Which parts of TrackStar are on.
 
@@ -208,7 +290,7 @@ class EkfacSettings(Settings):
         default="sampled",
         description="Whose labels the curvature has: drawn from the model, or the texts' own.",
     )
-    seed: int = Field(default=0, description="Of drawn labels.")
+    seed: Seed = Field(default=0, description="Of drawn labels.")
 
 
 class SourceSettings(Settings):
@@ -218,7 +300,7 @@ class SourceSettings(Settings):
         default=(), description="The last step of each segment, ascending; the last ends training."
     )
     labels: Literal["sampled", "given"] = "sampled"
-    seed: int = Field(default=0, description="Of drawn labels.")
+    seed: Seed = Field(default=0, description="Of drawn labels.")
 
 
 class MagicSettings(Settings):
@@ -259,7 +341,7 @@ class AdamSettings(Settings):
         description="Sequences per optimizer step, to estimate second moments; by default the "
         "testbed's own.",
     )
-    seed: int = Field(default=0, description="Of the examples that an estimate is made from.")
+    seed: Seed = Field(default=0, description="Of the examples that an estimate is made from.")
 
 
 class EmbeddingSettings(Settings):
@@ -275,7 +357,7 @@ class EmbeddingSettings(Settings):
 class RandomSettings(Settings):
     """Which random order the control has."""
 
-    seed: int = 0
+    seed: Seed = 0
 
 
 class NoSettings(Settings):
@@ -306,17 +388,8 @@ class AttributionSettings(Settings):
         "length",
         "random",
     )
-    modules: str = Field(default="*", description="Globs of modules to attribute, comma-separated.")
     contrast: bool = Field(
         default=False, description="Attribute completion minus alternative where there is one."
-    )
-    projection_dim: int | None = Field(
-        default=None, ge=1, description="By default it fits the budget."
-    )
-    projection_seed: int = 0
-    disk_budget_gb: float = Field(default=2.0, gt=0)
-    token_batch_size: int = Field(
-        default=4096, ge=2, description="Tokens in a batch, padding included."
     )
     reference_behaviors: str | None = Field(
         default=None,
@@ -346,18 +419,32 @@ class AttributionSettings(Settings):
         return found
 
 
-# Settings that once stood in `[attribution]` itself, and the tables that have them now.
+# Settings that once stood in `[attribution]` itself, and where they stand now.
 MOVED: Mapping[str, tuple[str, ...]] = {
-    "checkpoints": ("tracin.checkpoints", "source.checkpoints"),
-    "learning_rates": ("tracin.learning_rates",),
-    "damping": ("influence.damping", "ekfac.damping", "trak.damping"),
-    "fisher_labels": ("ekfac.labels", "source.labels"),
-    "magic_since": ("magic.since",),
-    "ensemble": ("trak.ensemble",),
-    "second_moments": ("adam.second_moments",),
-    "training_batch_size": ("adam.training_batch_size",),
-    "embedding_model": ("embedding.model",),
-    "seed": ("random.seed", "ekfac.seed", "source.seed", "adam.seed"),
+    "checkpoints": ("attribution.tracin.checkpoints", "attribution.source.checkpoints"),
+    "learning_rates": ("attribution.tracin.learning_rates",),
+    "damping": (
+        "attribution.influence.damping",
+        "attribution.ekfac.damping",
+        "attribution.trak.damping",
+    ),
+    "fisher_labels": ("attribution.ekfac.labels", "attribution.source.labels"),
+    "magic_since": ("attribution.magic.since",),
+    "ensemble": ("attribution.trak.ensemble",),
+    "second_moments": ("attribution.adam.second_moments",),
+    "training_batch_size": ("attribution.adam.training_batch_size",),
+    "embedding_model": ("attribution.embedding.model",),
+    "seed": (
+        "attribution.random.seed",
+        "attribution.ekfac.seed",
+        "attribution.source.seed",
+        "attribution.adam.seed",
+    ),
+    "modules": ("index.modules",),
+    "projection_dim": ("index.projection_dim",),
+    "projection_seed": ("index.projection_seed",),
+    "disk_budget_gb": ("index.disk_budget_gb",),
+    "token_batch_size": ("index.token_batch_size",),
 }
 
 
@@ -390,6 +477,7 @@ class StudySettings(Settings):
         default=False, description="Attribute behaviors that the model does not show."
     )
     verify: VerifySettings = VerifySettings()
+    index: IndexSettings = IndexSettings()
     attribution: AttributionSettings = AttributionSettings()
     top_k: int = Field(
         default=10, ge=1, le=MOST, description="Proponents and opponents shown per behavior."
@@ -443,11 +531,23 @@ def parse(model: type[S], values: dict[str, Any], *, where: str) -> S:
             raise _unknown_key(model, first["loc"], where) from None
         if first["type"] == "missing":
             raise SettingsError(f"{where} lacks the setting `{place}`.", "Add it.") from None
-        given = repr(first["input"])
-        shown = given if len(given) <= 120 else given[:100] + "…" + given[-15:]
+        message = first["msg"].removeprefix("Value error, ")
+        if isinstance(first["input"], dict | BaseModel):
+            within = f" in `{place}`" if place else ""
+            raise SettingsError(
+                f"{where} cannot be used as it is{within}: {message}.", "Change that."
+            ) from None
         raise SettingsError(
-            f"{where} has `{place} = {shown}`: {first['msg']}.", "Change that value."
+            f"{where} has `{place} = {_brief(first['input'])}`: {message}.", "Change that value."
         ) from None
+
+
+def _brief(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits.
+        return "a number of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:99]}…"
 
 
 def load_study(path: Path) -> StudySettings:
@@ -461,10 +561,9 @@ def load_study(path: Path) -> StudySettings:
 
 def _unknown_key(model: type[BaseModel], loc: tuple[Any, ...], where: str) -> SettingsError:
     if loc[-2:-1] == ("attribution",) and (places := MOVED.get(str(loc[-1]))):
-        named = [f"`attribution.{place}`" for place in places]
-        listed = " or ".join([", ".join(named[:-1]), named[-1]] if named[1:] else named)
+        listed = " or ".join(f"`{place}`" for place in places)
         return SettingsError(
-            f"{where} has `{loc[-1]}` in `[attribution]`, and each method has a table of its own.",
+            f"{where} has `{loc[-1]}` in `[attribution]`, where it no longer belongs.",
             f"Set {listed} instead.",
         )
     known = _fields_at(model, loc[:-1])

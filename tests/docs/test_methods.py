@@ -25,7 +25,7 @@ def test_every_setting_that_is_named_exists() -> None:
     assert len(set(named)) >= 10
     for table, name in named:
         assert name in type(tables[table]).model_fields, (table, name)
-    for name in ("reference_behaviors", "checkpoint_local", "projection_dim"):
+    for name in ("reference_behaviors", "checkpoint_local"):
         assert f"`{name}" in PAGE
         assert name in AttributionSettings.model_fields
 

@@ -83,9 +83,9 @@ def _tiny():
 def build_index(root: Path, *, seed: int = 0, shard: tuple[int, int] | None = None) -> None:
     """Builds a small index of several blocks."""
     import torch
-    from tests.gradients.conftest import modules_of
 
     from whence.gradients import build
+    from whence.settings import IndexSettings
 
     torch.set_num_threads(1)
     build.BLOCK_TOKENS = 40
@@ -94,10 +94,7 @@ def build_index(root: Path, *, seed: int = 0, shard: tuple[int, int] | None = No
         model,
         corpus,
         root / "index",
-        modules=modules_of(model),
-        projection_dim=4,
-        projection_seed=seed,
-        token_batch_size=48,
+        IndexSettings(projection_dim=4, projection_seed=seed, token_batch_size=48),
         shard=shard,
     )
 

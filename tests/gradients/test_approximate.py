@@ -8,7 +8,9 @@ import pytest
 from whence.errors import SettingsError
 from whence.gradients import approximate, build_index, stored_products
 from whence.gradients.approximate import open_cells, search_cells
-from whence.gradients.index import GRADIENTS, Index
+from whence.gradients.index import Index
+from whence.gradients.manifest import GRADIENTS
+from whence.settings import IndexSettings
 
 WIDTH = 24
 
@@ -107,10 +109,7 @@ def test_proponents_and_opponents_are_those_of_exact_search(lab, tmp_path, unit_
         model,
         corpus,
         tmp_path / "index",
-        modules=lab.modules_of(model),
-        projection_dim=4,
-        projection_seed=0,
-        token_batch_size=96,
+        IndexSettings(projection_dim=4, token_batch_size=96),
     )
     query = lab.query_of("q", (lab.random_sequences([12], seed=7)[0], 9, 1.0))
     best, worst, recall, _ = search_cells(index, model, (query,), k=3, unit_norm=unit_norm)

@@ -5,22 +5,20 @@ import pytest
 
 from whence.errors import GradientError
 from whence.gradients import build_index
+from whence.settings import IndexSettings
 
 LENGTHS = (9, 2, 40, 1, 17, 0, 30, 5, 12, 23, 7, 35)
 
 
 @pytest.fixture
 def build(lab, tmp_path):
-    def build(model, name, lengths=LENGTHS, **how):
+    def build(model, name, lengths=LENGTHS, reference=None, **how):
         return build_index(
             model,
             lab.corpus_of(lab.random_sequences(lengths)),
             tmp_path / name,
-            modules=lab.modules_of(model),
-            projection_dim=4,
-            projection_seed=0,
-            token_batch_size=96,
-            **how,
+            IndexSettings(projection_dim=4, token_batch_size=96, **how),
+            reference=reference,
         )
 
     return build

@@ -24,6 +24,7 @@ from whence.errors import (
 from whence.gradients import build_index, open_index, require_engine, stored_products
 from whence.gradients.stored import query_rows
 from whence.progress import SILENT
+from whence.settings import IndexSettings
 
 # Bergson and what it imports warn about their own future; none of it is ours to mend.
 pytestmark = [
@@ -36,17 +37,27 @@ pytestmark = [
 LENGTHS = [9, 2, 40, 1, 17, 0, 30, 5, 5, 48, 3, 22]
 
 
-def build(lab, model, corpus, directory, *, dim=4, seed=0, tokens=96, progress=SILENT, **how):
+def build(
+    model,
+    corpus,
+    directory,
+    *,
+    dim=4,
+    seed=0,
+    tokens=96,
+    shard=None,
+    second_moments=None,
+    progress=SILENT,
+    **how,
+):
     return build_index(
         model,
         corpus,
         directory,
-        modules=lab.modules_of(model),
-        projection_dim=dim,
-        projection_seed=seed,
-        token_batch_size=tokens,
+        IndexSettings(projection_dim=dim, projection_seed=seed, token_batch_size=tokens, **how),
+        shard=shard,
+        second_moments=second_moments,
         progress=progress,
-        **how,
     )
 
 
@@ -93,7 +104,7 @@ def bergson_index(lab, model, corpus, directory, *, dim, seed, **how):
 @pytest.mark.parametrize("dim", [4, 0])
 def test_rows_are_those_of_bergsons_own_build(lab, family, corpus, queries, tmp_path, dim):
     model = lab.tiny(family)
-    ours = build(lab, model, corpus, tmp_path / "ours", dim=dim or None, seed=3)
+    ours = build(model, corpus, tmp_path / "ours", dim=dim or None, seed=3)
     theirs = open_index(bergson_index(lab, model, corpus, tmp_path, dim=dim, seed=3))
     assert list(ours.grad_sizes.items()) == list(theirs.grad_sizes.items())
     assert theirs.ids == tuple(str(row) for row in range(len(corpus)))
@@ -149,7 +160,6 @@ def test_corrections_biases_and_means_are_bergsons(
     model = lab.tiny(family)
     state = optimizer_file(model, tmp_path / "optimizer.pt", kind) if kind else None
     ours = build(
-        lab,
         model,
         corpus,
         tmp_path / "ours",
@@ -177,8 +187,8 @@ def test_corrections_biases_and_means_are_bergsons(
 
 def test_an_index_with_biases_is_asked_with_biases(lab, corpus, queries, tmp_path):
     model = lab.tiny("neox")
-    index = build(lab, model, corpus, tmp_path / "index", dim=None, include_bias=True)
-    plain = build(lab, model, corpus, tmp_path / "plain", dim=None)
+    index = build(model, corpus, tmp_path / "index", dim=None, include_bias=True)
+    plain = build(model, corpus, tmp_path / "plain", dim=None)
     more, fewer = (stored_products(i, model, queries).dots for i in (index, plain))
     biases = sum(model.model.base_model.get_submodule(n).bias.numel() for n in index.modules)
     assert sum(index.grad_sizes.values()) == sum(plain.grad_sizes.values()) + biases
@@ -193,7 +203,7 @@ def test_bergsons_attributor_agrees_with_us(lab, family, queries, tmp_path, unit
     # Every example has a gradient here: to others Bergson gives a score of 0 and we give none.
     corpus = lab.corpus_of(lab.random_sequences([n for n in LENGTHS if n > 1]))
     model = lab.tiny(family)
-    index = build(lab, model, corpus, tmp_path / "index")
+    index = build(model, corpus, tmp_path / "index")
     attributor = require_engine().Attributor(index.path, unit_norm=unit_norm)
     theirs = attributor.search(query_rows(index, model, queries), k=5)
     products = stored_products(index, model, queries)
@@ -210,7 +220,7 @@ def test_bergsons_attributor_agrees_with_us(lab, family, queries, tmp_path, unit
 
 def test_bergsons_trace_of_a_text_gives_the_same_scores(lab, family, corpus, tmp_path):
     model = lab.tiny(family)
-    index = build(lab, model, corpus, tmp_path / "index")
+    index = build(model, corpus, tmp_path / "index")
     tokens = lab.random_sequences([12], seed=3)[0]
     attributor = require_engine().Attributor(index.path)
     with attributor.trace(model.model.base_model, 5) as result:
@@ -228,7 +238,7 @@ def test_bergsons_trace_of_a_text_gives_the_same_scores(lab, family, corpus, tmp
 
 def test_bergsons_readers_find_rows_losses_and_ids(lab, corpus, tmp_path):
     model = lab.tiny("neox")
-    index = build(lab, model, corpus, tmp_path / "index")
+    index = build(model, corpus, tmp_path / "index")
     bergson = require_engine()
     np.testing.assert_array_equal(bergson.load_gradients(index.path), index.gradients)
     data = bergson.load_gradient_dataset(index.path)
@@ -242,7 +252,7 @@ def test_without_projection_both_paths_agree(lab, family, corpus, queries, tmp_p
     from whence.gradients import streamed_products
 
     model = lab.tiny(family)
-    index = build(lab, model, corpus, tmp_path / "index", dim=None)
+    index = build(model, corpus, tmp_path / "index", dim=None)
     stored = stored_products(index, model, queries)
     streamed = streamed_products(
         model, corpus, queries, modules=lab.modules_of(model), token_batch_size=96
@@ -257,11 +267,11 @@ def test_without_projection_both_paths_agree(lab, family, corpus, queries, tmp_p
 def test_projected_products_estimate_the_exact_ones(lab, corpus, queries, tmp_path):
     """Over many seeds the mean of the estimates approaches the truth (unbiased)."""
     model = lab.tiny("neox")
-    exact = stored_products(build(lab, model, corpus, tmp_path / "x", dim=None), model, queries)
+    exact = stored_products(build(model, corpus, tmp_path / "x", dim=None), model, queries)
     estimates = np.stack(
         [
             stored_products(
-                build(lab, model, corpus, tmp_path / f"s{seed}", dim=6, seed=seed), model, queries
+                build(model, corpus, tmp_path / f"s{seed}", dim=6, seed=seed), model, queries
             ).dots
             for seed in range(30)
         ]
@@ -275,14 +285,14 @@ def test_projected_products_estimate_the_exact_ones(lab, corpus, queries, tmp_pa
 def test_an_interrupted_build_loses_at_most_a_block(lab, corpus, tmp_path, monkeypatch):
     monkeypatch.setattr("whence.gradients.build.BLOCK_TOKENS", 40)
     model = lab.tiny("neox")
-    whole = np.array(build(lab, model, corpus, tmp_path / "whole", tokens=50).gradients)
+    whole = np.array(build(model, corpus, tmp_path / "whole", tokens=50).gradients)
     with pytest.raises(KeyboardInterrupt):
-        build(lab, model, corpus, tmp_path / "cut", tokens=50, progress=lab.Interrupting(4))
+        build(model, corpus, tmp_path / "cut", tokens=50, progress=lab.Interrupting(4))
     assert not (tmp_path / "cut").exists()
     with pytest.raises(IndexFormatError, match="is unfinished"):
         open_index(tmp_path / "cut")
     watch = lab.Interrupting(1000)
-    resumed = build(lab, model, corpus, tmp_path / "cut", tokens=50, progress=watch)
+    resumed = build(model, corpus, tmp_path / "cut", tokens=50, progress=watch)
     assert watch.totals[0] < sum(n for n in LENGTHS if n > 1)
     assert (resumed.gradients == whole).all()
     assert not (resumed.path / "blocks").exists()
@@ -290,29 +300,30 @@ def test_an_interrupted_build_loses_at_most_a_block(lab, corpus, tmp_path, monke
 
 def test_a_finished_build_is_not_repeated_but_other_inputs_are(lab, corpus, tmp_path):
     model = lab.tiny("neox")
-    build(lab, model, corpus, tmp_path / "index")
+    build(model, corpus, tmp_path / "index")
     watch = lab.Interrupting(0)
-    build(lab, model, corpus, tmp_path / "index", progress=watch)
+    build(model, corpus, tmp_path / "index", progress=watch)
     assert watch.totals == []
     with pytest.raises(KeyboardInterrupt):
-        build(lab, model, corpus, tmp_path / "index", seed=1, progress=watch)
+        build(model, corpus, tmp_path / "index", seed=1, progress=watch)
 
 
 def test_copies_share_a_row_and_the_examples_travel_along(lab, tmp_path):
     a, b = lab.random_sequences([10, 20])
     corpus = lab.corpus_of([a, b, a, []], ids=["x", "y", "z", "nothing"])
-    index = build(lab, lab.tiny("neox"), corpus, tmp_path / "index")
+    index = build(lab.tiny("neox"), corpus, tmp_path / "index")
     assert (index.gradients[0] == index.gradients[2]).all()
     assert (index.gradients[3] == 0).all()
     assert index.ids == corpus.ids
     assert index.corpus.fingerprint == corpus.fingerprint
-    assert index.model_settings == {"name": "tiny-neox", "dtype": "float32"}
-    assert index.manifest["versions"]["bergson"] == "2.5.1"
-    assert index.manifest["inputs"]["loss_reduction"] == "sum"
+    assert index.model_settings is None, "it was not loaded from anywhere"
+    assert index.manifest.details.model_name == "tiny-neox"
+    assert index.manifest.versions["bergson"] == "2.5.1"
+    assert index.manifest.inputs.loss_reduction == "sum"
 
 
 def test_another_models_queries_are_refused(lab, corpus, queries, tmp_path):
-    index = build(lab, lab.tiny("neox"), corpus, tmp_path / "index")
+    index = build(lab.tiny("neox"), corpus, tmp_path / "index")
     other = lab.tiny("neox", seed=1)
     with pytest.raises(IndexFormatError, match="was made with tiny-neox"):
         stored_products(index, other, queries)
@@ -326,7 +337,7 @@ def test_a_gradient_that_is_not_finite_stops_the_build_by_name(lab, tmp_path):
         model.model.gpt_neox.embed_in.weight[7] = float("inf")
     corpus = lab.corpus_of([[1, 2, 3], [4, 7, 5]], ids=["good", "bad"])
     with pytest.raises(GradientError, match="example `bad`"):
-        build(lab, model, corpus, tmp_path / "index")
+        build(model, corpus, tmp_path / "index")
     assert not (tmp_path / "index").exists()
 
 
@@ -340,12 +351,10 @@ def edit(path, change):
     ("damage", "message"),
     [
         (lambda d: (d / "gradients.bin").write_bytes(b"\0" * 100), "has 100 bytes instead of"),
-        (lambda d: (d / "gradients.bin").unlink(), r"has no gradients\.bin"),
-        (lambda d: (d / "info.json").unlink(), r"has no info\.json"),
-        (lambda d: (d / "info.json").write_text("{"), r"info\.json cannot be read"),
-        (lambda d: (d / "info.json").write_text("{}"), r"info\.json cannot be read"),
-        (lambda d: (d / "processor_config.yaml").unlink(), r"has no processor_config\.yaml"),
-        (lambda d: (d / "processor_config.yaml").write_text("a: ["), "cannot be read"),
+        (lambda d: (d / "gradients.bin").unlink(), r"gradients\.bin is missing"),
+        (lambda d: (d / "info.json").unlink(), r"info\.json is missing"),
+        (lambda d: (d / "info.json").write_text("{"), r"info\.json has 1 bytes instead of"),
+        (lambda d: (d / "processor_config.yaml").unlink(), r"processor_config\.yaml is missing"),
         (lambda d: (d / "manifest.json").unlink(), r"has lost its manifest\.json"),
         (lambda d: (d / "manifest.json").write_text("{"), "cannot be read"),
         (shutil.rmtree, "There is no index"),
@@ -357,18 +366,71 @@ def edit(path, change):
             lambda d: edit(d / "manifest.json", lambda m: m.update(kind="scores")),
             "holds 'scores', not an index",
         ),
+    ],
+)
+def test_a_damaged_index_is_refused_in_one_sentence(lab, corpus, tmp_path, damage, message):
+    index = build(lab.tiny("neox"), corpus, tmp_path / "index")
+    damage(index.path)
+    with pytest.raises(IndexFormatError, match=message) as caught:
+        open_index(index.path)
+    assert caught.value.problem.count(". ") == 0
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda d: (d / "gradients.bin").write_bytes(b"\0" * 100), "has 100 bytes instead of"),
+        (lambda d: (d / "gradients.bin").unlink(), r"has no gradients\.bin"),
+        (lambda d: (d / "info.json").unlink(), r"has no info\.json"),
+        (lambda d: (d / "info.json").write_text("{"), r"info\.json cannot be read"),
+        (lambda d: (d / "info.json").write_text("{}"), r"info\.json cannot be read"),
+        (lambda d: (d / "info.json").write_text("[" * 100_000), r"info\.json cannot be read"),
+        (
+            lambda d: edit(d / "info.json", lambda i: i.update(base_dtype="int32")),
+            "names the type 'int32'",
+        ),
+        (
+            lambda d: edit(d / "info.json", lambda i: i.update(grad_sizes={"x": -4})),
+            "-4 is no count",
+        ),
+        (
+            lambda d: edit(d / "info.json", lambda i: i.update(num_grads="12")),
+            "'12' is no count",
+        ),
         (
             lambda d: edit(d / "info.json", lambda i: i.update(attribute_tokens=True)),
             "a row per token",
+        ),
+        (lambda d: (d / "processor_config.yaml").unlink(), r"has no processor_config\.yaml"),
+        (lambda d: (d / "processor_config.yaml").write_text("a: ["), "cannot be read"),
+        (lambda d: (d / "processor_config.yaml").write_text("[4]"), "cannot be read"),
+        (
+            lambda d: (d / "processor_config.yaml").write_text("projection_dim: many\n"),
+            "'many' is no count",
         ),
         (
             lambda d: (d / "processor_config.yaml").write_text("projection_dim: 4\n"),
             "version 1 of Bergson's matrices",
         ),
+        (
+            lambda d: (d / "processor_config.yaml").write_text(
+                "projection_dim: 8\nprojection_version: 2\n"
+            ),
+            "projected to 8 x 8",
+        ),
+        (lambda d: (d / "config.yaml").write_text("steps: [[]]"), "cannot be read"),
+        (lambda d: (d / "config.yaml").write_text("steps: [3]"), "cannot be read"),
     ],
 )
-def test_a_damaged_index_is_refused_in_one_sentence(lab, corpus, tmp_path, damage, message):
-    index = build(lab, lab.tiny("neox"), corpus, tmp_path / "index")
+def test_a_damaged_index_of_bergsons_is_refused_in_one_sentence(
+    lab, corpus, tmp_path, damage, message
+):
+    """Without a manifest there are no digests: what the files say is checked."""
+    index = build(lab.tiny("neox"), corpus, tmp_path / "index")
+    for name in ("manifest.json", "examples.parquet", "corpus.json", "norms.npy"):
+        (index.path / name).unlink()
+    assert open_index(index.path).manifest is None
     damage(index.path)
     with pytest.raises(IndexFormatError, match=message) as caught:
         open_index(index.path)
@@ -378,28 +440,28 @@ def test_a_damaged_index_is_refused_in_one_sentence(lab, corpus, tmp_path, damag
 
 def test_a_row_that_is_not_finite_is_found_when_asked(lab, corpus, queries, tmp_path):
     model = lab.tiny("neox")
-    index = build(lab, model, corpus, tmp_path / "index")
+    index = build(model, corpus, tmp_path / "index")
     rows = np.memmap(index.path / "gradients.bin", np.float32, "r+", shape=index.gradients.shape)
     rows[6, 3] = np.nan
     rows.flush()
     with pytest.raises(IndexFormatError, match="Row 6 of"):
-        stored_products(open_index(index.path), model, queries)
+        stored_products(index, model, queries)
 
 
 def test_a_directory_that_we_did_not_make_is_not_overwritten(lab, corpus, tmp_path):
     (tmp_path / "index").mkdir()
     (tmp_path / "index" / "thesis.txt").write_text("dear")
     with pytest.raises(ArtifactError, match="was not made by whence"):
-        build(lab, lab.tiny("neox"), corpus, tmp_path / "index")
+        build(lab.tiny("neox"), corpus, tmp_path / "index")
 
 
 def test_no_room_is_an_error_and_not_a_crash(lab, corpus, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("whence.gradients.build.os.posix_fallocate", full)
+    monkeypatch.setattr("whence.gradients.row_file.os.posix_fallocate", full)
     with pytest.raises(ArtifactError, match="No space left"):
-        build(lab, lab.tiny("neox"), corpus, tmp_path / "index")
+        build(lab.tiny("neox"), corpus, tmp_path / "index")
 
 
 HOST = """
@@ -449,6 +511,7 @@ spec = importlib.util.spec_from_file_location("helpers", {here!r})
 lab = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(lab)
 import whence.gradients.build as build
+from whence.settings import IndexSettings
 build.BLOCK_TOKENS = 40
 
 class Killing(lab.Interrupting):
@@ -459,8 +522,7 @@ class Killing(lab.Interrupting):
 
 model = lab.tiny("neox")
 build.build_index(model, lab.corpus_of(lab.random_sequences({LENGTHS})), Path(sys.argv[1]),
-    modules=lab.modules_of(model), projection_dim=4, projection_seed=0, token_batch_size=50,
-    progress=Killing(int(sys.argv[2])))
+    IndexSettings(projection_dim=4, token_batch_size=50), progress=Killing(int(sys.argv[2])))
 """
 
     def run(name, after):
@@ -505,14 +567,14 @@ def small_blocks(monkeypatch):
 def test_shares_fill_one_index_and_who_ends_last_finishes_it(lab, corpus, tmp_path, monkeypatch):
     small_blocks(monkeypatch)
     model = lab.tiny("neox")
-    whole = build(lab, model, corpus, tmp_path / "whole", tokens=48)
+    whole = build(model, corpus, tmp_path / "whole", tokens=48)
     for share in (2, 0):
-        assert build(lab, model, corpus, tmp_path / "shared", tokens=48, shard=(share, 3)) is None
+        assert build(model, corpus, tmp_path / "shared", tokens=48, shard=(share, 3)) is None
         with pytest.raises(IndexFormatError, match="unfinished"):
             open_index(tmp_path / "shared")
-    shared = build(lab, model, corpus, tmp_path / "shared", tokens=48, shard=(1, 3))
+    shared = build(model, corpus, tmp_path / "shared", tokens=48, shard=(1, 3))
     assert np.array_equal(shared.gradients, whole.gradients)
-    again = build(lab, model, corpus, tmp_path / "shared", tokens=48, shard=(0, 3))
+    again = build(model, corpus, tmp_path / "shared", tokens=48, shard=(0, 3))
     assert again.path == shared.path
 
 
@@ -525,25 +587,25 @@ def test_a_build_without_a_share_takes_what_the_shares_left(lab, corpus, tmp_pat
         def note(self, text):
             notes.append(text)
 
-    assert build(lab, model, corpus, tmp_path / "x", tokens=48, shard=(0, 2)) is None
-    built = build(lab, model, corpus, tmp_path / "x", tokens=48, progress=Listening())
+    assert build(model, corpus, tmp_path / "x", tokens=48, shard=(0, 2)) is None
+    built = build(model, corpus, tmp_path / "x", tokens=48, progress=Listening())
     assert any("blocks of rows were written before" in note for note in notes)
-    whole = build(lab, model, corpus, tmp_path / "whole", tokens=48)
+    whole = build(model, corpus, tmp_path / "whole", tokens=48)
     assert np.array_equal(built.gradients, whole.gradients)
 
 
 def test_a_share_that_does_not_exist_is_refused(lab, corpus, tmp_path):
     with pytest.raises(SettingsError, match="no share 3 of 3"):
-        build(lab, lab.tiny("neox"), corpus, tmp_path / "x", shard=(3, 3))
+        build(lab.tiny("neox"), corpus, tmp_path / "x", shard=(3, 3))
     assert not list(tmp_path.iterdir())
 
 
 def test_going_on_with_other_batches_takes_no_block_for_another(lab, tmp_path, monkeypatch):
     small_blocks(monkeypatch)
     model, corpus = lab.tiny("neox"), lab.corpus_of(lab.random_sequences(LENGTHS))
-    assert build(lab, model, corpus, tmp_path / "x", tokens=48, shard=(0, 2)) is None
-    built = build(lab, model, corpus, tmp_path / "x", tokens=200)
-    whole = build(lab, model, corpus, tmp_path / "whole", tokens=200)
+    assert build(model, corpus, tmp_path / "x", tokens=48, shard=(0, 2)) is None
+    built = build(model, corpus, tmp_path / "x", tokens=200)
+    whole = build(model, corpus, tmp_path / "whole", tokens=200)
     scale = np.abs(whole.gradients).max()
     np.testing.assert_allclose(built.gradients, whole.gradients, rtol=1e-4, atol=1e-5 * scale)
     from datasets import Dataset
@@ -557,8 +619,8 @@ def test_rows_are_stored_in_the_type_that_was_asked_for(
     lab, corpus, queries, tmp_path, storage, size
 ):
     model = lab.tiny("neox")
-    whole = build(lab, model, corpus, tmp_path / "whole")
-    built = build(lab, model, corpus, tmp_path / "x", storage=storage)
+    whole = build(model, corpus, tmp_path / "whole")
+    built = build(model, corpus, tmp_path / "x", storage=storage)
     assert (tmp_path / "x" / "gradients.bin").stat().st_size == size * whole.gradients.size
     a, b = (np.asarray(index.gradients, dtype=np.float32) for index in (whole, built))
     has = np.linalg.norm(a, axis=1) > 0
@@ -574,8 +636,8 @@ def test_a_row_too_large_for_its_type_names_the_example(lab, tmp_path):
         model.model.base_model.final_layer_norm.weight.mul_(3000)
     corpus = lab.corpus_of(lab.random_sequences([40, 30]))
     with pytest.raises(GradientError, match=r"example `e\d` is too large for float16"):
-        build(lab, model, corpus, tmp_path / "x", storage="float16")
-    assert build(lab, model, corpus, tmp_path / "x", storage="bfloat16").num_examples == 2
+        build(model, corpus, tmp_path / "x", storage="float16")
+    assert build(model, corpus, tmp_path / "x", storage="bfloat16").num_examples == 2
 
 
 @pytest.mark.parametrize("how", [{"collector": "bergson"}, {"precision": "mixed"}])
@@ -584,8 +646,8 @@ def test_every_collector_and_precision_gives_about_the_same_rows(
 ):
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
     model = lab.tiny(family)
-    usual = np.asarray(build(lab, model, corpus, tmp_path / "usual").gradients, np.float64)
-    other = np.asarray(build(lab, model, corpus, tmp_path / "other", **how).gradients, np.float64)
+    usual = np.asarray(build(model, corpus, tmp_path / "usual").gradients, np.float64)
+    other = np.asarray(build(model, corpus, tmp_path / "other", **how).gradients, np.float64)
     norms = np.linalg.norm(usual, axis=1) * np.linalg.norm(other, axis=1)
     cosines = (usual * other).sum(1)[norms > 0] / norms[norms > 0]
     assert (cosines > (0.9999999 if "collector" in how else 0.999)).all()
@@ -604,7 +666,7 @@ def test_corrected_rows_give_the_corrected_products(lab, family, corpus, queries
 
     model = lab.tiny(family)
     moments = made_up_moments(model)
-    index = build(lab, model, corpus, tmp_path / "idx", dim=None, second_moments=moments)
+    index = build(model, corpus, tmp_path / "idx", dim=None, second_moments=moments)
     rows = query_rows(index, model, queries, second_moments=moments)
     asked = np.concatenate([rows[name].numpy() for name in index.modules], axis=1)
     exact = streamed_products(
@@ -624,13 +686,11 @@ def test_corrected_rows_give_the_corrected_products(lab, family, corpus, queries
 def test_gradients_are_corrected_before_they_are_projected(lab, family, corpus, tmp_path):
     """Equal second moments divide every row; unequal ones cannot be had by dividing rows."""
     model = lab.tiny(family)
-    plain = np.asarray(build(lab, model, corpus, tmp_path / "plain").gradients)
+    plain = np.asarray(build(model, corpus, tmp_path / "plain").gradients)
     equal = {n: torch.full(p.shape, 0.25) for n, p in model.model.named_parameters()}
-    halved = np.asarray(
-        build(lab, model, corpus, tmp_path / "equal", second_moments=equal).gradients
-    )
+    halved = np.asarray(build(model, corpus, tmp_path / "equal", second_moments=equal).gradients)
     np.testing.assert_allclose(halved, 2 * plain, rtol=1e-4, atol=1e-5 * np.abs(plain).max())
-    other = build(lab, model, corpus, tmp_path / "other", second_moments=made_up_moments(model))
+    other = build(model, corpus, tmp_path / "other", second_moments=made_up_moments(model))
     ratios = np.asarray(other.gradients)[0] / plain[0]
     assert ratios.std() > 0.1 * np.abs(ratios).mean()
 
@@ -638,8 +698,8 @@ def test_gradients_are_corrected_before_they_are_projected(lab, family, corpus, 
 def test_sides_that_were_corrected_otherwise_are_not_compared(lab, corpus, queries, tmp_path):
     model = lab.tiny("neox")
     moments = made_up_moments(model)
-    plain = build(lab, model, corpus, tmp_path / "plain")
-    corrected = build(lab, model, corpus, tmp_path / "corrected", second_moments=moments)
+    plain = build(model, corpus, tmp_path / "plain")
+    corrected = build(model, corpus, tmp_path / "corrected", second_moments=moments)
     with pytest.raises(IndexFormatError, match="were corrected"):
         stored_products(corrected, model, queries)
     with pytest.raises(IndexFormatError, match="were not corrected"):
@@ -647,16 +707,16 @@ def test_sides_that_were_corrected_otherwise_are_not_compared(lab, corpus, queri
     other = {name: 2 * values for name, values in moments.items()}
     with pytest.raises(IndexFormatError, match="were corrected"):
         query_rows(corrected, model, queries, second_moments=other)
-    again = build(lab, model, corpus, tmp_path / "corrected", second_moments=other)
+    again = build(model, corpus, tmp_path / "corrected", second_moments=other)
     assert again.correction != corrected.correction
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what of a map is in memory")
 def test_written_rows_do_not_stay_in_memory(lab, tmp_path):
-    from whence.gradients.build import _allocate
+    from whence.gradients.row_file import allocate
     from whence.gradients.search import let_go
 
-    rows = _allocate(tmp_path, 4096, {"rows": 4096}, "float32")
+    rows = allocate(tmp_path, 4096, {"rows": 4096}, "float32")
     rows[:] = 1
     rows.flush()
     full = lab.resident()
@@ -678,19 +738,19 @@ def test_a_disk_that_stays_full_is_the_same_sentence_again_and_no_crash(
         patched.setattr(os, "posix_fallocate", full_disk)
         for _ in range(2):
             with pytest.raises(ArtifactError, match="No space left on device"):
-                build(lab, model, corpus, tmp_path / "index")
+                build(model, corpus, tmp_path / "index")
             assert list(tmp_path.iterdir()) == []
-    assert build(lab, model, corpus, tmp_path / "index").num_examples == len(corpus)
+    assert build(model, corpus, tmp_path / "index").num_examples == len(corpus)
 
 
 def test_blocks_outlive_a_kill_in_the_last_phase(lab, corpus, tmp_path, monkeypatch):
     model = lab.tiny("neox")
     monkeypatch.setattr("whence.gradients.build.BLOCK_TOKENS", 40)
     with monkeypatch.context() as patched:
-        patched.setattr("whence.gradients.build.save_norms", None)
+        patched.setattr("whence.gradients.finish.save_norms", None)
         with pytest.raises(TypeError):
-            build(lab, model, corpus, tmp_path / "index")
+            build(model, corpus, tmp_path / "index")
     counting = lab.Interrupting(after=10**6)
-    build(lab, model, corpus, tmp_path / "index", progress=counting)
+    build(model, corpus, tmp_path / "index", progress=counting)
     assert counting.totals == [0], "a block was computed again"
     assert [path.name for path in tmp_path.iterdir()] == ["index"]

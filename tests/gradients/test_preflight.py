@@ -7,7 +7,7 @@ from whence.errors import ArtifactError, SettingsError
 from whence.gradients import plan, streamed_products
 from whence.gradients.probe import Measured
 from whence.records import Coverage
-from whence.settings import AttributionSettings
+from whence.settings import IndexSettings
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -18,24 +18,26 @@ SMALL = Coverage(modules={f"m{i}": 50_000 for i in range(24)}, left_out={})
 LARGE = Coverage(modules={f"m{i}": 4_000_000 for i in range(48)}, left_out={})
 
 
-def planned(lab, coverage, *, num_examples=1000, num_queries=10, **settings):
-    asked = {}
+def planned(lab, coverage, *, num_examples=1000, num_queries=10, path="auto", **settings):
+    measured = []
 
-    def fake(model, corpus, **kwargs):
-        asked.update(kwargs)
+    def fake(model, corpus, settings, *, path, num_queries):
+        measured.append((path, settings.projection_dim))
         return Measured(12.0, 34)
 
     corpus = lab.corpus_of([[1, 2]] * num_examples)
-    found = plan(
-        None,
-        corpus,
-        coverage,
-        AttributionSettings(**settings),
-        num_queries=num_queries,
-        measure=fake,
-    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("whence.gradients.preflight.measure", fake)
+        found = plan(
+            None,
+            corpus,
+            coverage,
+            IndexSettings(**settings),
+            num_queries=num_queries,
+            path=path,
+        )
     assert (found.seconds, found.memory_bytes) == (12.0, 34)
-    assert (asked["path"], asked["projection_dim"]) == (found.path, found.projection_dim)
+    assert measured == [(found.path, found.projection_dim)]
     return found
 
 
@@ -72,6 +74,14 @@ def test_what_was_asked_for_is_done(lab):
     assert (found.path, found.projection_dim) == ("stored", 5)
 
 
+@pytest.mark.parametrize("option", [{"storage": "bfloat16"}, {"loss_reduction": "mean"}])
+def test_an_option_of_stored_rows_means_the_stored_path(lab, option):
+    found = planned(lab, SMALL, **option)
+    assert (found.path, found.projection_dim) == ("stored", 64)
+    with pytest.raises(SettingsError, match="is about stored rows"):
+        planned(lab, SMALL, path="streamed", **option)
+
+
 def test_a_budget_that_is_too_small_is_refused_with_the_least_that_works(lab):
     with pytest.raises(SettingsError, match=r"8 x 8 .* takes 0\.012 GB.*at least 0\.012"):
         planned(lab, LARGE, disk_budget_gb=0.01)
@@ -95,12 +105,13 @@ def test_the_probe_runs_on_this_machine_and_leaves_the_model_alone(lab, path):
     sizes = {n: model.model.base_model.get_submodule(n).weight.numel() for n in modules}
     lengths = np.random.default_rng(0).integers(2, 48, size=200).tolist()
     corpus = lab.corpus_of(lab.random_sequences(lengths))
-    settings = AttributionSettings(path=path, token_batch_size=200)
-    found = plan(model, corpus, Coverage(sizes, {}), settings, num_queries=3)
+    settings = IndexSettings(token_batch_size=200)
+    found = plan(model, corpus, Coverage(sizes, {}), settings, path=path, num_queries=3)
     assert found.seconds > 0
     assert found.memory_bytes > 50 * 2**20
     assert not any(m._forward_hooks for m in model.model.modules())
-    empty = plan(model, lab.corpus_of([[1], []]), Coverage(sizes, {}), settings, num_queries=3)
+    none = lab.corpus_of([[1], []])
+    empty = plan(model, none, Coverage(sizes, {}), settings, path=path, num_queries=3)
     assert empty.seconds == 0
 
 
@@ -112,7 +123,7 @@ def test_the_prediction_is_of_the_right_size(lab):
     sizes = {n: model.model.base_model.get_submodule(n).weight.numel() for n in modules}
     lengths = np.random.default_rng(0).integers(2, 48, size=20_000).tolist()
     corpus = lab.corpus_of(lab.random_sequences(lengths))
-    settings = AttributionSettings(token_batch_size=400)
+    settings = IndexSettings(token_batch_size=400)
     found = plan(model, corpus, Coverage(sizes, {}), settings, num_queries=1)
     query = lab.query_of("q", (lab.random_sequences([9])[0], 4, 1.0))
     took = streamed_products(model, corpus, (query,), modules=modules, token_batch_size=400).seconds

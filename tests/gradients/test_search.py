@@ -8,7 +8,9 @@ import pytest
 
 from whence.errors import IndexFormatError
 from whence.gradients import build_index, open_index
-from whence.gradients.search import GRADIENTS, NORMS, multiply_rows, row_blocks
+from whence.gradients.manifest import GRADIENTS, NORMS
+from whence.gradients.search import multiply_rows, row_blocks
+from whence.settings import IndexSettings
 
 
 @pytest.fixture
@@ -19,11 +21,7 @@ def built(lab, tmp_path):
             model,
             lab.corpus_of(lab.random_sequences(lengths)),
             tmp_path / storage,
-            modules=lab.modules_of(model),
-            projection_dim=4,
-            projection_seed=0,
-            token_batch_size=96,
-            storage=storage,
+            IndexSettings(projection_dim=4, token_batch_size=96, storage=storage),
         )
 
     return build

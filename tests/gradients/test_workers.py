@@ -10,6 +10,7 @@ import torch
 from whence.errors import GradientError
 from whence.gradients import build, build_index, workers
 from whence.gradients.workers import working
+from whence.settings import IndexSettings
 
 
 def _weights(network):
@@ -84,10 +85,8 @@ def test_rows_do_not_depend_on_the_number_of_workers(lab, tmp_path, monkeypatch,
 
     def rows(count, name):
         monkeypatch.setattr(build, "worker_count", lambda _model: count)
-        settings = {"modules": lab.modules_of(model), "projection_dim": 4, "projection_seed": 0}
-        return build_index(
-            model, corpus, tmp_path / name, token_batch_size=24, **settings
-        ).gradients
+        settings = IndexSettings(projection_dim=4, token_batch_size=24)
+        return build_index(model, corpus, tmp_path / name, settings).gradients
 
     alone, together = np.array(rows(1, "alone")), np.array(rows(num_workers, "together"))
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)

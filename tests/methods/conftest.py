@@ -12,7 +12,13 @@ import pytest
 from whence.methods.requests import Context
 from whence.methods.rows import GradientRows
 from whence.records import Corpus, LoadedModel, Query, Term
-from whence.settings import AttributionSettings, RandomSettings, SourceSettings, TracinSettings
+from whence.settings import (
+    AttributionSettings,
+    IndexSettings,
+    RandomSettings,
+    SourceSettings,
+    TracinSettings,
+)
 
 VOCABULARY = 80
 
@@ -124,7 +130,8 @@ def context_of(
         corpus,
         tuple(queries),
         models=None,  # pyright: ignore[reportArgumentType]
-        settings=AttributionSettings(token_batch_size=256),
+        settings=AttributionSettings(),
+        index=IndexSettings(token_batch_size=256),
         directory=Path("unused"),
         modules=tuple(modules),
     )

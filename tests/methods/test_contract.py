@@ -142,10 +142,8 @@ def test_no_other_methods_settings_change_a_score(name, planted):
         "magic": MagicSettings(since=9),
         "trackstar": TrackstarSettings(whiten=False, damping=9),
         "adam": AdamSettings(second_moments="none"),
-        "disk_budget_gb": 1.0,
         "methods": ("bm25",),
         "path": "stored",
-        "projection_dim": 3,
     }
     for key, value in others.items():
         if type(value) is not own:

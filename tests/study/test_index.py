@@ -6,7 +6,7 @@ import pytest
 
 from whence.gradients import approximate
 from whence.records import Behavior
-from whence.settings import AttributionSettings, CorpusSettings, ModelSettings
+from whence.settings import CorpusSettings, IndexSettings, ModelSettings
 from whence.study.index import index_corpus, query_index
 from whence.study.inputs import open_corpus, open_model
 
@@ -19,7 +19,7 @@ def test_an_approximate_answer_is_the_exact_one_and_states_its_recall(
 ) -> None:
     model = open_model(ModelSettings(name=str(tiny / "model")))
     corpus = open_corpus(CorpusSettings(source=str(tiny / "corpus.jsonl")), model)
-    index = index_corpus(tmp_path / "idx", model, corpus, AttributionSettings(path="stored"))
+    index = index_corpus(tmp_path / "idx", model, corpus, IndexSettings())
     assert index is not None
     paris = Behavior(id="q", kind="fact", prompt="the capital of france is", completion=" paris")
     exact = query_index(index, model, paris, method=method, k=3)

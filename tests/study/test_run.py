@@ -100,7 +100,12 @@ def test_the_stored_path_ranks_like_the_streamed_one(tiny: Path) -> None:
     attribution = {"methods": ("gradient_cosine",)}
     streamed = load_run(_run(tiny, name="a", attribution=attribution), manifest={})
     stored = load_run(
-        _run(tiny, name="b", attribution={**attribution, "path": "stored", "projection_dim": 16}),
+        _run(
+            tiny,
+            name="b",
+            attribution={**attribution, "path": "stored"},
+            index={"projection_dim": 16},
+        ),
         manifest={},
     )
     assert stored.plan is not None
@@ -224,7 +229,7 @@ def test_a_contrast_that_is_none_is_said(tiny: Path) -> None:
             "no behavior of the kinds",
         ),
         ({"attribution": {"methods": ("bm52",)}}, "bm25"),
-        ({"attribution": {"modules": "nothing.*"}}, "nothing"),
+        ({"index": {"modules": "nothing.*"}}, "nothing"),
         ({"model": {"name": "testbed:huge"}}, "no testbed `huge`"),
         ({"corpus": {"source": "testbed:nano", "max_documents": 5}}, "`max_documents = 5`"),
     ],

@@ -57,7 +57,9 @@ def test_the_layers_that_no_index_holds_have_their_own_products(
     folder = tmp_path / "tiny"
     shutil.copytree(tiny_files, folder)
     methods = ("gradient_cosine", "gradient_cosine_vocabulary", "gradient_cosine_all")
-    made = _run(folder, attribution={"methods": methods, "path": "stored", "projection_dim": 4})
+    made = _run(
+        folder, attribution={"methods": methods, "path": "stored"}, index={"projection_dim": 4}
+    )
     found = [
         np.load(made / name / "products.npz") for name in ("products", "products-final-vocabulary")
     ]
@@ -120,7 +122,9 @@ def test_one_more_checkpoint_leaves_the_others_as_they_are(tiny: Path) -> None:
 
 def test_every_view_is_stored_where_the_path_is_stored(tiny: Path) -> None:
     run = _run(
-        _with_checkpoints(tiny), attribution={**LADDER, "path": "stored", "projection_dim": 8}
+        _with_checkpoints(tiny),
+        attribution={**LADDER, "path": "stored"},
+        index={"projection_dim": 8},
     )
     assert {p.parent.name for p in run.glob("*/gradients.bin")} == {
         "index",
@@ -385,8 +389,8 @@ def test_the_testbed_knows_its_learning_rates(tmp_path: Path) -> None:
 
 def test_rows_are_stored_once_and_asked_by_every_method_that_needs_them(tiny: Path) -> None:
     methods = ("gradient_cosine", "trackstar", "influence", "trak")
-    attribution = {"methods": methods, "projection_dim": 8}
-    run = _run(tiny, attribution=attribution)
+    attribution = {"methods": methods}
+    run = _run(tiny, attribution=attribution, index={"projection_dim": 8})
     record = load_run(run, manifest={})
     assert [scores.method for scores in record.scores] == list(methods)
     assert record.plan is not None
@@ -411,15 +415,16 @@ def test_without_bergson_only_what_stores_rows_is_skipped(
     import sys
 
     monkeypatch.setitem(sys.modules, "bergson", None)
-    attribution = {"methods": ("gradient_cosine", "influence", "bm25"), "projection_dim": 8}
+    attribution = {"methods": ("gradient_cosine", "influence", "bm25")}
     record = load_run(_run(tiny, attribution=attribution), manifest={})
     assert [scores.method for scores in record.scores] == ["gradient_cosine", "bm25"]
     assert "influence were skipped" in record.skipped[0]
 
 
 def test_an_ensemble_has_rows_and_a_projection_for_each_model(tiny: Path) -> None:
-    attribution = {"methods": ("trak",), "projection_dim": 8, "trak": {"ensemble": ("initial",)}}
-    run = _run(tiny, attribution=attribution)
+    attribution = {"methods": ("trak",), "trak": {"ensemble": ("initial",)}}
+    index = {"projection_dim": 8}
+    run = _run(tiny, attribution=attribution, index=index)
     record = load_run(run, manifest={})
     told = record.scores[0].settings
     assert told["num_models"] == len(set(told["model"])) == 2
@@ -428,7 +433,8 @@ def test_an_ensemble_has_rows_and_a_projection_for_each_model(tiny: Path) -> Non
     assert record.plan.disk_bytes == sum(path.stat().st_size for path in rows)
     seeds = [read_manifest(path.parent)["inputs"]["projection_seed"] for path in rows]
     assert seeds == [0, 1]
-    one = load_run(_run(tiny, name="one", attribution={**attribution, "trak": {}}), manifest={})
+    alone = {**attribution, "trak": {}}
+    one = load_run(_run(tiny, name="one", attribution=alone, index=index), manifest={})
     assert not np.allclose(one.scores[0].values, record.scores[0].values, rtol=0.1)
 
 
@@ -444,7 +450,7 @@ def test_an_ensemble_of_what_is_no_other_model_is_refused(
 ) -> None:
     with pytest.raises(SettingsError, match=said):
         table = {"ensemble": ensemble}
-        _run(tiny, attribution={"methods": ("trak",), "projection_dim": 8, "trak": table})
+        _run(tiny, attribution={"methods": ("trak",), "trak": table})
 
 
 @pytest.mark.slow
@@ -461,11 +467,10 @@ def test_a_testbed_of_another_seed_is_trained_once(tmp_path: Path) -> None:
 def test_two_indexes_take_the_disk_of_two(tiny: Path) -> None:
     attribution = {
         "methods": ("trackstar", "influence"),
-        "projection_dim": 8,
         "adam": {"training_batch_size": 23},
         "trackstar": {"correction": "adam"},
     }
-    run = _run(tiny, attribution=attribution)
+    run = _run(tiny, attribution=attribution, index={"projection_dim": 8})
     plan = load_run(run, manifest={}).plan
     assert plan is not None
     assert plan.path == "stored"
@@ -475,9 +480,9 @@ def test_two_indexes_take_the_disk_of_two(tiny: Path) -> None:
 
 
 def test_rows_that_do_not_fit_the_budget_are_refused(tiny: Path) -> None:
-    attribution = {"methods": ("influence",), "disk_budget_gb": 1e-6}
+    attribution = {"methods": ("influence",)}
     with pytest.raises(SettingsError, match=r"rows of 1 views take .* 32 x 32 numbers"):
-        _run(tiny, attribution=attribution)
+        _run(tiny, attribution=attribution, index={"disk_budget_gb": 1e-6})
 
 
 def test_trackstars_ladder_is_one_setting_each(tiny: Path) -> None:
@@ -493,11 +498,11 @@ def test_trackstars_ladder_is_one_setting_each(tiny: Path) -> None:
     for switches in ladder:
         attribution = {
             "methods": ("trackstar",),
-            "projection_dim": 8,
             "adam": {"training_batch_size": 23},
             "trackstar": switches,
         }
-        record = load_run(_run(tiny, attribution=attribution), manifest={})
+        made = _run(tiny, attribution=attribution, index={"projection_dim": 8})
+        record = load_run(made, manifest={})
         found.append(record.scores[0])
         query = record.scores[0].query_ids.index("memorized/herons")
         assert record.scores[0].ranking(query)[0] == len(record.corpus) - 1

@@ -19,7 +19,7 @@ from whence.gradients import streamed_products
 from whence.methods import MethodInputs, Products, score
 from whence.models import coverage
 from whence.records import Corpus, LoadedModel, Query, Scores
-from whence.settings import AttributionSettings
+from whence.settings import AttributionSettings, IndexSettings
 from whence.validation.proponent_steps import RANDOM, step_on_proponents
 from whence.validation.retrieval import retrieval
 from whence.validation.tail_patch import Request, StepSettings, tail_patch
@@ -61,7 +61,7 @@ def scored(model: LoadedModel, queries: list[Query], corpus: Corpus) -> dict[str
         corpus,
         queries,
         modules=tuple(coverage(model, modules="*").modules),
-        token_batch_size=settings.token_batch_size,
+        token_batch_size=IndexSettings().token_batch_size,
     )
     given = MethodInputs(tuple(queries), corpus, model, {Products(): products}, settings)
     return {name: score(name, given) for name in METHODS}

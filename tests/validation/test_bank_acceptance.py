@@ -15,7 +15,7 @@ from whence.gradients import streamed_products
 from whence.methods import MethodInputs, Products, score
 from whence.models import coverage
 from whence.records import Scores
-from whence.settings import AttributionSettings
+from whence.settings import AttributionSettings, IndexSettings
 from whence.testbed import RetrainingSettings
 from whence.validation.bank import Bank, BankSettings, load_bank, own_groups
 from whence.validation.effects import group_effects, phantom_effects, significant_share
@@ -50,7 +50,7 @@ def scored(step: int | None, cache: Path) -> dict[str, Scores]:
         corpus,
         queries,
         modules=tuple(coverage(model, modules="*").modules),
-        token_batch_size=settings.token_batch_size,
+        token_batch_size=IndexSettings().token_batch_size,
     )
     given = MethodInputs(queries, corpus, model, {Products(): products}, settings)
     return {name: score(name, given) for name in ("gradient_cosine", "bm25", "random")}

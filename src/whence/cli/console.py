@@ -5,13 +5,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
 from whence.cli.terminal import is_safe, visible
 from whence.progress import Progress, Task
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+S = TypeVar("S", bound="BaseModel")
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer in one line of JSON.")]
 
 
@@ -23,6 +27,17 @@ def answer(value: dict[str, Any], text: str, *, json_line: bool) -> None:
     # In JSON, what would move a cursor stands as the escape that JSON has for it.
     line = json.dumps(value, allow_nan=False, ensure_ascii=False)
     print("".join(c if is_safe(c) else json.dumps(c)[1:-1] for c in line))
+
+
+def flags(settings: type[S], **values: Any) -> S:
+    """Makes settings of a command's flags, within the same bounds as those of a file.
+
+    Raises:
+        SettingsError: A value is out of bounds.
+    """
+    from whence.settings import parse
+
+    return parse(settings, values, where="The command line")
 
 
 def progress() -> Progress:

@@ -1,11 +1,11 @@
-"""`whence index`: what does each example ask of the weights?"""
+"""`whence index`: builds an index of per-example gradients."""
 
 import os
 import re
 from pathlib import Path
 from typing import Literal
 
-from whence.cli.console import Json, answer, progress
+from whence.cli.console import Json, answer, flags, progress
 from whence.cli.corpus_flags import DEFAULT, ReadAs
 from whence.errors import SettingsError
 
@@ -74,13 +74,28 @@ def index(
         Take only this share of the work, such as 0/4.
     """
     from whence.artifacts import check_place
-    from whence.settings import AttributionSettings, ModelSettings
-    from whence.study.index import Building, index_corpus
+    from whence.settings import IndexSettings, ModelSettings
+    from whence.study.index import index_corpus
     from whence.study.inputs import open_corpus, open_model
 
+    settings = flags(
+        IndexSettings,
+        modules=modules,
+        projection_dim=projection_dim,
+        projection_seed=projection_seed,
+        include_bias=include_bias,
+        loss_reduction=loss_reduction,
+        collector=collector,
+        precision=precision,
+        storage=storage,
+        fsdp=fsdp,
+        disk_budget_gb=disk_budget_gb,
+        token_batch_size=token_batch_size,
+    )
+    share = _share(shard)
     check_place(out, kind="index")
     told = progress()
-    chosen = ModelSettings(name=model, revision=revision, tokenizer=tokenizer, dtype=dtype)
+    chosen = flags(ModelSettings, name=model, revision=revision, tokenizer=tokenizer, dtype=dtype)
     reading = read_as.settings(corpus)
     loaded = open_model(chosen)
     examples = open_corpus(reading, loaded, progress=told)
@@ -88,17 +103,8 @@ def index(
         out,
         loaded,
         examples,
-        AttributionSettings(
-            path="stored",
-            modules=modules,
-            projection_dim=projection_dim,
-            projection_seed=projection_seed,
-            disk_budget_gb=disk_budget_gb,
-            token_batch_size=token_batch_size,
-        ),
-        building=Building(
-            collector, precision, storage, _share(shard), include_bias, loss_reduction, fsdp
-        ),
+        settings,
+        shard=share,
         reference=lambda: open_model(chosen.model_copy(update={"dtype": "float32"})),
         progress=told,
     )
@@ -125,8 +131,13 @@ def _share(shard: str | None) -> tuple[int, int] | None:
     """Reads `k/n`; without it, the place among the processes that `torchrun` started."""
     if shard is None:
         rank, size = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
-        return (int(rank), int(size)) if rank and size else None
-    found = re.fullmatch(r"(\d+)/(\d+)", shard)
-    if not found:
-        raise SettingsError(f"{shard!r} is no share of the work.", "Write it like 0/4.")
+        if not rank or not size:
+            return None
+        shard = f"{rank}/{size}"
+    found = re.fullmatch(r"([0-9]{1,7})/([0-9]{1,7})", shard)
+    if not found or int(found[1]) >= int(found[2]):
+        raise SettingsError(
+            f"There is no share {shard[:40]} of the work.",
+            "Write it like 0/4, counting from 0, with at most a million shares.",
+        )
     return int(found[1]), int(found[2])

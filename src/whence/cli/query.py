@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from whence.cli.console import Json, answer, progress
+from whence.cli.console import Json, answer, flags, progress
 from whence.cli.hits import hits_json, hits_text
 from whence.errors import SettingsError
 
@@ -58,15 +58,19 @@ def query(
             f"`--{flag}` belongs to a model, and no `--model` is named.",
             "Name the model, or leave it out for the one that the index was made with.",
         )
-    opened = open_index(index)
-    named = ModelSettings(name=model, revision=revision, tokenizer=tokenizer) if model else None
-    loaded = open_model(named) if named else index_model(opened)
-    behavior = Behavior(
+    behavior = flags(
+        Behavior,
         id="query",
         kind="fact",
         prompt=prompt,
         completion=completion,
         alternatives=(alternative,) if alternative else (),
+    )
+    opened = open_index(index)
+    loaded = (
+        open_model(flags(ModelSettings, name=model, revision=revision, tokenizer=tokenizer))
+        if model
+        else index_model(opened)
     )
     found = query_index(
         opened,

@@ -16,7 +16,8 @@ import numpy as np
 
 from whence.artifacts import building, is_current, read_manifest, write_json
 from whence.errors import SettingsError
-from whence.gradients.index import GRADIENTS, Index
+from whence.gradients.index import Index
+from whence.gradients.manifest import GRADIENTS
 from whence.gradients.search import multiply_rows, row_blocks, row_norms
 from whence.gradients.stored import asked_rows
 from whence.progress import SILENT, Progress

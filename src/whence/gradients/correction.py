@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from whence.models.second_moments import SecondMoments
 
+    Scales = Mapping[str, Float[Tensor, " weights"]]
+
 EPSILON, FACTORED_EPSILON = 1e-8, 1e-30
 
 

@@ -1,10 +1,11 @@
-"""How is an index left to Bergson's own build, in precisions and on hardware that only it handles?
+"""Builds an index by Bergson's own build, in precisions and on hardware that only it handles.
 
 Bergson loads the model anew from its name, with weights of 8 or 4 bits or spread over all GPUs, and
 writes an index of the tokens that it is given. The examples are put beside the rows, so that what
 comes out is an index like any other. Queries are then taken with the model as `whence` loads it.
 """
 
+import os
 import shutil
 import sys
 import tempfile
@@ -13,16 +14,17 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from whence.artifacts import building, is_current, write_json
-from whence.corpus.store import save_corpus
+from whence.artifacts import building
 from whence.errors import SettingsError
 from whence.gradients.batches import check_fits
-from whence.gradients.build import save_dataset
-from whence.gradients.capture import LOSS_REDUCTION, Reduction
-from whence.gradients.engine import engine_version, require_engine
-from whence.gradients.index import GRADIENTS, INFO, PROCESSOR, Index, open_index
-from whence.gradients.search import save_norms
+from whence.gradients.engine import require_engine
+from whence.gradients.finish import finish_index, index_inputs, open_current
+from whence.gradients.index import Index, open_index
+from whence.gradients.index_files import read_info
+from whence.gradients.manifest import GRADIENTS, INFO, KIND, PROCESSOR
+from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel
+from whence.settings import IndexSettings
 
 if TYPE_CHECKING:
     from bergson import IndexConfig
@@ -35,15 +37,10 @@ def build_by_engine(
     model: LoadedModel,
     corpus: Corpus,
     directory: Path,
-    *,
+    settings: IndexSettings,
     modules: Sequence[str],
-    projection_dim: int | None,
-    projection_seed: int,
-    token_batch_size: int,
-    precision: EnginePrecision,
-    fsdp: bool = False,
-    include_bias: bool = False,
-    loss_reduction: Reduction = LOSS_REDUCTION,
+    *,
+    progress: Progress = SILENT,
 ) -> Index:
     """Builds an index by Bergson's own command, and puts the examples beside the rows.
 
@@ -54,15 +51,9 @@ def build_by_engine(
         model: The model, which Bergson loads again by its name.
         corpus: The examples.
         directory: The index's place.
+        settings: Projection, precision, `fsdp`. A batch has no more tokens than the context.
         modules: Names of the attributed layers in the base model.
-        projection_dim: Rows and columns that each module's gradient is projected to; None stores
-            gradients whole.
-        projection_seed: The projection's seed.
-        token_batch_size: The most tokens in a batch; Bergson takes no more than the context.
-        precision: Of the weights, in Bergson's words.
-        fsdp: Spread the weights over all GPUs.
-        include_bias: Attribute the biases of the layers too.
-        loss_reduction: An example's loss is the sum over its tokens, or their mean.
+        progress: Shows what is found.
 
     Raises:
         SettingsError: The precision needs a GPU, and there is none, or Bergson cannot load the
@@ -74,78 +65,53 @@ def build_by_engine(
     Cost:
         What Bergson's build takes; the rows' type is the one that it chooses.
     """
-    inputs = {
-        "model": model.fingerprint,
-        "corpus": corpus.fingerprint,
-        "modules": sorted(modules),
-        "projection_dim": projection_dim,
-        "projection_seed": projection_seed,
-        "loss_reduction": loss_reduction,
-        "include_bias": include_bias,
-        "collector": "bergson build",
-        "precision": precision,
-        "fsdp": fsdp,
-        "bergson": engine_version(),
-    }
-    if is_current(directory, kind="index", inputs=inputs):
-        return open_index(directory, model=model)
-    _check_hardware(precision, fsdp)
+    inputs = index_inputs(model, corpus, settings, modules)
+    inputs |= {"collector": "bergson build", "precision": engine_precision(model, settings)}
+    finished = open_current(directory, model, corpus, inputs, progress)
+    if finished is not None:
+        return finished
+    _check_hardware(settings)
     check_fits(model, corpus, spare_target=False)
     _name_and_revision(model)
-    with building(directory, kind="index", inputs=inputs) as partial:
+    with building(directory, kind=KIND, inputs=inputs) as partial:
         with tempfile.TemporaryDirectory(dir=partial) as work:
             config = engine_config(
                 model,
+                settings,
+                modules,
                 tokens=Path(work) / "tokens",
                 run=Path(work) / "index",
-                modules=modules,
-                projection_dim=projection_dim,
-                projection_seed=projection_seed,
-                token_batch_size=token_batch_size,
-                precision=precision,
-                fsdp=fsdp,
-                include_bias=include_bias,
-                loss_reduction=loss_reduction,
             )
             _save_tokens(corpus, Path(config.data.dataset))
             losses = _run(config)
             for name in _KEPT:
                 shutil.move(Path(config.run_path) / name, partial / name)
-        built = open_index(partial)
-        save_corpus(corpus, partial)
-        save_dataset(corpus, losses, partial)
-        save_norms(
+        info = read_info(partial)
+        finish_index(
             partial,
-            num_rows=built.num_examples,
-            width=sum(built.grad_sizes.values()),
-            dtype=built.dtype,
-        )
-        write_json(
-            partial / "details.json",
-            {
-                "model_name": model.name,
-                "model_dtype": model.dtype,
-                "gradient_dtype": built.dtype,
-            },
+            Path(os.path.realpath(directory)),
+            model,
+            corpus,
+            losses=losses,
+            grad_sizes=info["grad_sizes"],
+            dtype=info["base_dtype"],
+            details={"model_dtype": model.dtype, "gradient_dtype": info["base_dtype"]},
         )
     return open_index(directory, model=model)
 
 
+def engine_precision(model: LoadedModel, settings: IndexSettings) -> EnginePrecision:
+    """Names, in Bergson's words, the precision in which the weights are held."""
+    if settings.precision in ("int8", "int4"):
+        return settings.precision
+    words: dict[str, EnginePrecision] = {"bfloat16": "bf16", "float16": "fp16"}
+    return words.get(model.dtype, "fp32")
+
+
 def engine_config(
-    model: LoadedModel,
-    *,
-    tokens: Path,
-    run: Path,
-    modules: Sequence[str],
-    projection_dim: int | None,
-    projection_seed: int,
-    token_batch_size: int,
-    precision: EnginePrecision,
-    fsdp: bool,
-    include_bias: bool,
-    loss_reduction: Reduction,
+    model: LoadedModel, settings: IndexSettings, modules: Sequence[str], *, tokens: Path, run: Path
 ) -> "IndexConfig":
-    """Says in Bergson's words what is to be built.
+    """Translates settings to Bergson's own.
 
     Raises:
         SettingsError: Bergson cannot load the model by its name.
@@ -160,34 +126,34 @@ def engine_config(
         model=name,
         revision=revision,
         data=bergson.DataConfig(dataset=str(tokens)),
-        precision=precision,
-        fsdp=fsdp,
-        projection_dim=projection_dim or 0,
-        projection_seed=projection_seed,
-        token_batch_size=min(token_batch_size, model.context_length),
-        include_bias=include_bias,
-        loss_reduction=loss_reduction,
+        precision=engine_precision(model, settings),
+        fsdp=settings.fsdp,
+        projection_dim=settings.projection_dim or 0,
+        projection_seed=settings.projection_seed,
+        token_batch_size=min(settings.token_batch_size, model.context_length),
+        include_bias=settings.include_bias,
+        loss_reduction=settings.loss_reduction,
         filter_modules=",".join(left_out) or None,
     )
 
 
 def _name_and_revision(model: LoadedModel) -> tuple[str, str | None]:
-    name, _, revision = model.name.partition("@")
-    if name.startswith("testbed:"):
+    """Finds what Bergson loads the model by."""
+    if model.settings is None or model.settings.name.startswith("testbed:"):
         raise SettingsError(
             f"Bergson's build loads models from the Hub or a folder, and not {model.name}.",
-            "Leave `fsdp` and quantized precisions out, or take another model.",
+            "Leave `fsdp` and quantized precisions out, or choose another model.",
         )
-    return name, revision or None
+    return model.settings.name, model.settings.revision
 
 
-def _check_hardware(precision: EnginePrecision, fsdp: bool) -> None:
+def _check_hardware(settings: IndexSettings) -> None:
     import torch
 
-    wanted = "fsdp" if fsdp else f"precision {precision}"
-    if (fsdp or precision in ("int8", "int4")) and not torch.cuda.is_available():
+    option = "fsdp" if settings.fsdp else f"precision {settings.precision}"
+    if settings.by_engine and not torch.cuda.is_available():
         raise SettingsError(
-            f"Bergson's `{wanted}` needs a GPU, and torch sees none.",
+            f"Bergson's `{option}` needs a GPU, and torch sees none.",
             "Build it on a machine with one, or in float32 without `fsdp`.",
         )
 

@@ -8,13 +8,16 @@ import numpy as np
 
 from whence.gradients.batches import model_device, pad
 from whence.gradients.capture import gradient_dtype, not_finite
-from whence.gradients.collector import collecting
-from whence.gradients.index import number_type
-from whence.gradients.loss import multiplies_bfloat16
+from whence.gradients.collector import Collect, collecting
+from whence.gradients.index_files import number_type
+from whence.gradients.loss import Precision, multiplies_bfloat16
 from whence.records import Corpus, LoadedModel
+from whence.settings import IndexSettings
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+    from whence.gradients.correction import Scales
 
 NUM_EXAMPLES, NUM_TOKENS = 8, 128
 
@@ -43,23 +46,23 @@ class Deviation(NamedTuple):
 def deviation(
     model: LoadedModel,
     corpus: Corpus,
+    settings: IndexSettings,
     *,
-    reference: Callable[[], LoadedModel] | None,
     modules: Sequence[str],
     processor: Any,
-    storage: str,
-    **how: Any,
+    scales: "Scales | None",
+    reference: Callable[[], LoadedModel] | None,
 ) -> Deviation | None:
-    """Takes some examples' rows twice: as they were asked for, and in float32.
+    """Computes some examples' rows twice: as the settings say, and in float32.
 
     Args:
-        model: The model in the precision that was asked for.
-        corpus: The examples; of a few with evenly spread lengths the first tokens are taken.
-        reference: Loads the model in float32, where its weights are of a smaller type.
+        model: The model in the index's precision.
+        corpus: The examples; of a few with evenly spread lengths the first tokens are used.
+        settings: Precision, storage and collector.
         modules: Names of the attributed layers.
         processor: Bergson's record of how gradients are projected.
-        storage: The type that rows are rounded to when they are stored.
-        how: What else `collecting` takes; in float32 its precision is left out.
+        scales: What gradients are multiplied with before they are projected.
+        reference: Loads the model in float32, where its weights are of a smaller type.
 
     Returns:
         What was found; None where all is float32 already, or there is nothing to compare with.
@@ -71,8 +74,8 @@ def deviation(
         Two forward and backward passes of at most `NUM_EXAMPLES` times `NUM_TOKENS` tokens.
     """
     if gradient_dtype(model) == next(model.model.parameters()).dtype:
-        smaller = how["precision"] == "mixed" and multiplies_bfloat16(model_device(model))
-        if not smaller and storage == "float32":
+        smaller = settings.precision == "mixed" and multiplies_bfloat16(model_device(model))
+        if not smaller and settings.storage == "float32":
             return None
         in_float32 = model
     elif reference is None:
@@ -83,10 +86,32 @@ def deviation(
     order = order[corpus.lengths[order] >= 2]
     places = np.linspace(0, len(order) - 1, min(NUM_EXAMPLES, len(order))).round().astype(int)
     chosen = [int(row) for row in order[places]]
-    rows = _rows(model, corpus, chosen, modules, processor, how)
+    examples = [corpus.input_ids(row)[:NUM_TOKENS] for row in chosen]
+
+    def rows_of(
+        network: LoadedModel, precision: Precision
+    ) -> "Float[np.ndarray, 'examples numbers']":
+        # Bergson keeps matrices in the type that they were first made in: each model needs its own.
+        opened = collecting(
+            network,
+            modules,
+            replace(processor),
+            collector=settings.collector,
+            precision=precision,
+            scales=scales,
+            reduction=settings.loss_reduction,
+        )
+        with opened as collect:
+            found = [_row(collect, example) for example in examples]
+        for row, values in zip(chosen, found, strict=True):
+            if not np.isfinite(values).all():
+                raise not_finite(corpus.ids[row])
+        return np.concatenate(found) if found else np.zeros((0, 1))
+
+    rows = rows_of(model, "mixed" if settings.precision == "mixed" else "float32")
     with np.errstate(over="ignore"):
-        rows = rows.astype(number_type(storage)).astype(np.float64)
-    exact = _rows(in_float32, corpus, chosen, modules, processor, how | {"precision": "float32"})
+        rows = rows.astype(number_type(settings.storage)).astype(np.float64)
+    exact = rows_of(in_float32, "float32")
     lengths, exact_lengths = (np.linalg.norm(x, axis=1) for x in (rows, exact))
     # A row too large for its type stops the build, which names the example.
     whole = np.isfinite(lengths) & (lengths > 0) & (exact_lengths > 0)
@@ -97,24 +122,9 @@ def deviation(
     return Deviation(int(whole.sum()), float(cosines.min()), float(apart.max()))
 
 
-def _rows(
-    model: LoadedModel,
-    corpus: Corpus,
-    chosen: Sequence[int],
-    modules: Sequence[str],
-    processor: Any,
-    how: dict[str, Any],
-) -> "Float[np.ndarray, 'examples numbers']":
-    """Takes the rows of the beginnings of examples, one by one."""
+def _row(collect: Collect, example: Sequence[int]) -> "Float[np.ndarray, '1 numbers']":
+    """Computes the row of one example."""
     import torch
 
-    found = []
-    # Bergson keeps matrices in the type that they were first asked for: each model needs its own.
-    with collecting(model, modules, replace(processor), **how) as collect:
-        for row in chosen:
-            parts = collect(pad([corpus.input_ids(row)[:NUM_TOKENS]])).rows.values()
-            values = torch.cat(list(parts), dim=1).double().cpu().numpy()
-            if not np.isfinite(values).all():
-                raise not_finite(corpus.ids[row])
-            found.append(values)
-    return np.concatenate(found) if found else np.zeros((0, 1))
+    parts = collect(pad([example])).rows.values()
+    return torch.cat(list(parts), dim=1).double().cpu().numpy()

@@ -1,11 +1,12 @@
-"""What is in an index, and can it be trusted?
+"""An index of gradients, opened only if its files agree with each other and with its manifest.
 
 An index is a directory in Bergson's format: `gradients.bin` (examples × numbers, row-major),
 `info.json` (its shape and modules) and `processor_config.yaml` (how gradients were projected).
-Ours adds a manifest and the examples themselves; an index that `bergson build` made has neither.
+Ours adds a manifest with the digest of every file, and the examples themselves; an index that
+`bergson build` made has neither.
 """
 
-import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,21 +15,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whence.artifacts import MANIFEST, partial_directory, read_manifest
-from whence.corpus.examples import schema
-from whence.corpus.store import TABLE, read_corpus
-from whence.errors import ArtifactError, IndexFormatError
+from whence.artifacts import damage, partial_directory, read_manifest
+from whence.artifacts.places import key_of
+from whence.corpus.store import read_corpus
+from whence.errors import IndexFormatError
 from whence.gradients.engine import SUPPORTED_VERSION
+from whence.gradients.index_files import (
+    foreign_corpus,
+    number_type,
+    read_bergson_config,
+    read_info,
+    read_processor,
+)
+from whence.gradients.manifest import (
+    GRADIENTS,
+    INFO,
+    KIND,
+    NORMS,
+    PROCESSOR,
+    REBUILD,
+    IndexManifest,
+    modules_of,
+    read_index_manifest,
+)
 from whence.records import Corpus, LoadedModel
+from whence.settings import ModelSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PROJECTION_VERSION = 2
-CORRECTION = "correction"
-DEVIATION = "deviation"
-GRADIENTS, INFO, PROCESSOR = "gradients.bin", "info.json", "processor_config.yaml"
-_REBUILD = "Build the index again."
+NUM_SAMPLED, SAMPLED_BYTES = 16, 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -41,7 +58,7 @@ class Index:
     dtype: str
     projection: Mapping[str, Any]
     loss_reduction: str
-    manifest: Mapping[str, Any] | None
+    manifest: IndexManifest | None
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -66,28 +83,27 @@ class Index:
     @property
     def fingerprint(self) -> str | None:
         """The fingerprint of the model it was made with; None where that is not known."""
-        return self.manifest["inputs"]["model"] if self.manifest else None
+        return self.manifest.inputs.model if self.manifest else None
 
     @property
     def correction(self) -> str | None:
         """A hash of what gradients were multiplied with; None where they were left as they are."""
-        return self.manifest["inputs"].get(CORRECTION) if self.manifest else None
+        return self.manifest.inputs.correction if self.manifest else None
 
     @property
     def deviation(self) -> dict[str, Any] | None:
-        """How far rows are from those in float32 (`Deviation`); None where that was not asked."""
-        return self.manifest["details"].get(DEVIATION) if self.manifest else None
+        """How far rows are from those in float32 (`Deviation`); None where it was not measured."""
+        return self.manifest.details.deviation if self.manifest else None
 
     @property
-    def model_settings(self) -> dict[str, Any]:
-        """Name, revision and dtype of the model it was made with; empty where that is not known."""
-        if self.manifest is None:
-            return {}
-        details = self.manifest["details"]
-        base, at, revision = details["model_name"].rpartition("@")
-        found = {"name": base, "revision": revision} if at else {"name": revision}
-        # Before the type was kept, only an index of float32 could be asked.
-        return found | {"dtype": details.get("model_dtype", "float32")}
+    def model_settings(self) -> ModelSettings | None:
+        """What loads the model it was made with; None where that is not known.
+
+        Raises:
+            IndexFormatError: The model's folder is no longer where it was, seen from the index.
+        """
+        place = self.manifest.details.model if self.manifest else None
+        return place.settings(self.path) if place else None
 
     @cached_property
     def gradients(self) -> "NDArray[Any]":
@@ -103,10 +119,20 @@ class Index:
 
         Of an index that Bergson made, ids are row numbers, and texts and tokens are there only if
         Bergson was told to keep them.
+
+        Raises:
+            CorpusError: They are not those that the index was built with.
+            IndexFormatError: They are of another number, or cannot be read.
         """
-        if self.manifest is not None:
-            return read_corpus(self.path)
-        return _foreign_corpus(self.path, self.num_examples)
+        if self.manifest is None:
+            return foreign_corpus(self.path, self.num_examples)
+        corpus = read_corpus(self.path)
+        if corpus.fingerprint != self.manifest.inputs.corpus:
+            raise IndexFormatError(
+                f"The examples in {self.path} are not those that its rows were computed from.",
+                REBUILD,
+            )
+        return corpus
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -115,24 +141,30 @@ class Index:
 
 
 def open_index(directory: Path, *, model: LoadedModel | None = None) -> Index:
-    """Opens an index that `build_index` or `bergson build` made, and checks that it is whole.
+    """Opens an index that `build_index` or `bergson build` made, and checks what is quick to check.
+
+    Of an index with a manifest, every file has the size that it lists, and a small one its digest;
+    the shape, projection and type agree with what the manifest says went in; and the lengths of a
+    few rows are those that were stored. `whence verify-index` compares every byte.
 
     Args:
         directory: The index.
         model: Refuse the index if it was made with another model.
 
-    Returns:
-        The index; nothing but its small files has been read.
-
     Raises:
-        IndexFormatError: It is missing, unfinished, truncated, of another version or kind, or was
+        IndexFormatError: It is missing, unfinished, damaged, of another version or kind, or was
             made with another model.
+
+    Cost:
+        Reading the small files, and at most `SAMPLED_BYTES` of the rows.
     """
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # noqa: PTH112  # pathlib raises where a name is too long.
         raise _missing(directory)
-    info, projection = _read_info(directory), _read_processor(directory)
-    manifest = _read_manifest(directory)
-    run = _read_bergson_config(directory)
+    manifest = read_index_manifest(directory)
+    if manifest is not None and (clause := damage(directory, read_manifest(directory))):
+        raise IndexFormatError(f"{clause}.", REBUILD)
+    info, projection = read_info(directory), read_processor(directory)
+    run = read_bergson_config(directory)
     index = Index(
         path=directory,
         grad_sizes=info["grad_sizes"],
@@ -145,6 +177,9 @@ def open_index(directory: Path, *, model: LoadedModel | None = None) -> Index:
     _check_kind(index, info, run)
     _check_version(index, run)
     _check_size(index)
+    if manifest is not None:
+        _check_manifest(index, manifest)
+        _check_lengths(index)
     if model is not None:
         check_model(index, model)
     return index
@@ -159,107 +194,69 @@ def check_model(index: Index, model: LoadedModel) -> None:
     if index.fingerprint not in (None, model.fingerprint):
         assert index.manifest is not None
         raise IndexFormatError(
-            f"{index.path} was made with {index.manifest['details']['model_name']} "
+            f"{index.path} was made with {index.manifest.details.model_name} "
             f"({index.fingerprint}), not with {model.label} ({model.fingerprint}).",
             "Use that model, or build an index with this one.",
         )
 
 
+def stored_norms(index: Index) -> "NDArray[np.float32] | None":
+    """Reads the rows' lengths; None where they were not stored.
+
+    Raises:
+        IndexFormatError: They are not those of this index.
+    """
+    path = index.path / NORMS
+    if index.manifest is None or not path.is_file():
+        return None
+    try:
+        norms = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise IndexFormatError(f"{path} cannot be read ({error}).", REBUILD) from None
+    if norms.shape != (index.num_examples,) or norms.dtype != np.float32:
+        raise IndexFormatError(
+            f"{path} has {norms.size:,} lengths of {norms.dtype} for {index.num_examples:,} rows.",
+            REBUILD,
+        )
+    return norms
+
+
 def _missing(directory: Path) -> IndexFormatError:
-    if partial_directory(directory).is_dir():
+    if os.path.lexists(directory):
+        return IndexFormatError(f"{directory} is no directory.", "Check the path.")
+    partial = partial_directory(directory)
+    if (key_of(partial) or ("",))[0] == KIND:
         return IndexFormatError(
             f"The index {directory} is unfinished.", "Run the same build again: it goes on."
         )
-    if (unfinished := Path(f"{directory}.part")).is_dir():
+    unfinished = f"{directory}.part"
+    if os.path.isdir(unfinished):  # noqa: PTH112
         return IndexFormatError(
             f"`bergson build` has not finished {unfinished}.", "Let it finish, or run it again."
         )
     return IndexFormatError(f"There is no index {directory}.", "Check the path.")
 
 
-def _read_info(directory: Path) -> dict[str, Any]:
-    try:
-        info = json.loads((directory / INFO).read_text(encoding="utf-8"))
-        # Stores of older versions lack the plain type.
-        info.setdefault("base_dtype", "float32")
-        sizes = {str(name): int(size) for name, size in info["grad_sizes"].items()}
-        return info | {"grad_sizes": sizes, "num_grads": int(info["num_grads"])}
-    except FileNotFoundError:
-        raise IndexFormatError(
-            f"{directory} has no {INFO}, so it is no gradient index.", "Check the path."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IndexFormatError(
-            f"{directory / INFO} cannot be read ({type(error).__name__}: {error}).", _REBUILD
-        ) from None
-
-
-def _read_processor(directory: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        config = yaml.safe_load((directory / PROCESSOR).read_text(encoding="utf-8"))
-        # A file that lacks a key was written before the key existed.
-        defaults = {"projection_version": 1, "projection_seed": None, "include_bias": False}
-        return defaults | {"projection_target": "per_module"} | dict(config)
-    except FileNotFoundError:
-        raise IndexFormatError(
-            f"{directory} has no {PROCESSOR}, so its projection is not known.", _REBUILD
-        ) from None
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise IndexFormatError(
-            f"{directory / PROCESSOR} cannot be read ({reason}).", _REBUILD
-        ) from None
-
-
-def _read_manifest(directory: Path) -> dict[str, Any] | None:
-    if not (directory / MANIFEST).is_file():
-        if (directory / TABLE).is_file():
-            raise IndexFormatError(f"{directory} has lost its {MANIFEST}.", _REBUILD)
-        return None
-    try:
-        manifest = read_manifest(directory)
-    except ArtifactError as error:
-        raise IndexFormatError(error.problem, error.remedy) from None
-    if manifest.get("kind") != "index":
-        raise IndexFormatError(
-            f"{directory} holds {manifest.get('kind')!r}, not an index.", "Check the path."
-        )
-    return manifest
-
-
-def _read_bergson_config(directory: Path) -> dict[str, Any]:
-    """Reads how Bergson was told to build; empty where it was called without its command line."""
-    import yaml
-
-    path = directory / "config.yaml"
-    if not path.is_file():
-        return {}
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        (step,) = config["steps"][-1].values()
-        return {**step, "version": config["metadata"]["bergson_version"]}
-    except (OSError, ValueError, KeyError, TypeError, IndexError, yaml.YAMLError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise IndexFormatError(f"{path} cannot be read ({reason}).", _REBUILD) from None
-
-
-def _loss_reduction(manifest: Mapping[str, Any] | None, run: Mapping[str, Any]) -> str:
+def _loss_reduction(manifest: IndexManifest | None, run: Mapping[str, Any]) -> str:
     if manifest is not None:
-        return manifest["inputs"]["loss_reduction"]
-    return run.get("index_cfg", {}).get("loss_reduction", "sum")
+        return manifest.inputs.loss_reduction
+    return _table(run, "index_cfg").get("loss_reduction", "sum")
+
+
+def _table(run: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = run.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _check_kind(index: Index, info: Mapping[str, Any], run: Mapping[str, Any]) -> None:
-    asked, prepared = run.get("index_cfg", {}), run.get("preprocess_cfg", {})
+    settings, prepared = _table(run, "index_cfg"), _table(run, "preprocess_cfg")
     reason = (
         ("it has a row per token" if info.get("attribute_tokens") else None)
         or ("its projection mixes modules" if _is_global(index) else None)
         or ("its rows were normalized" if prepared.get("unit_normalize") else None)
         or ("its rows were preconditioned" if prepared.get("hessian_path") else None)
         or ("its rows were summed up" if prepared.get("aggregation", "none") != "none" else None)
-        or ("its loss is not the cross-entropy" if asked.get("loss_fn", "ce") != "ce" else None)
+        or ("its loss is not the cross-entropy" if settings.get("loss_fn", "ce") != "ce" else None)
     )
     if reason:
         raise IndexFormatError(
@@ -273,59 +270,75 @@ def _is_global(index: Index) -> bool:
 
 
 def _check_version(index: Index, run: Mapping[str, Any]) -> None:
-    made_with = index.manifest["versions"].get("bergson") if index.manifest else run.get("version")
+    made_with = index.manifest.versions.get("bergson") if index.manifest else run.get("version")
     if made_with not in (None, SUPPORTED_VERSION):
         raise IndexFormatError(
             f"{index.path} was made with Bergson {made_with}, and this is for {SUPPORTED_VERSION}.",
-            _REBUILD,
+            REBUILD,
         )
     found = index.projection["projection_version"]
     if index.projection_dim and found != PROJECTION_VERSION:
         raise IndexFormatError(
             f"{index.path} was projected with version {found} of Bergson's matrices, and version "
             f"{SUPPORTED_VERSION} makes version {PROJECTION_VERSION}.",
-            _REBUILD,
+            REBUILD,
         )
 
 
 def _check_size(index: Index) -> None:
+    if dim := index.projection_dim:
+        wrong = [name for name, size in index.grad_sizes.items() if size != dim**2]
+        if wrong:
+            raise IndexFormatError(
+                f"{index.path} says in {PROCESSOR} that gradients are projected to {dim} x {dim} "
+                f"numbers, and in {INFO} that {wrong[0]} has {index.grad_sizes[wrong[0]]}.",
+                REBUILD,
+            )
     numbers = index.num_examples * sum(index.grad_sizes.values())
     expected = numbers * number_type(index.dtype).itemsize
     try:
         found = (index.path / GRADIENTS).stat().st_size
     except FileNotFoundError:
-        raise IndexFormatError(f"{index.path} has no {GRADIENTS}.", _REBUILD) from None
+        raise IndexFormatError(f"{index.path} has no {GRADIENTS}.", REBUILD) from None
     if found != expected:
         raise IndexFormatError(
             f"{index.path / GRADIENTS} has {found:,} bytes instead of {expected:,}: it is "
             f"{'truncated' if found < expected else 'not the one that info.json describes'}.",
-            _REBUILD,
+            REBUILD,
         )
 
 
-def number_type(name: str) -> "np.dtype[Any]":
-    """Finds numpy's type for a type's name; bfloat16, which numpy lacks, among them."""
-    if name == "bfloat16":
-        import ml_dtypes
+def _check_manifest(index: Index, manifest: IndexManifest) -> None:
+    """Refuses files that are not of the index that the manifest describes."""
+    inputs, details = manifest.inputs, manifest.details
+    stated = [
+        (INFO, "modules", list(modules_of(manifest).items()), list(index.grad_sizes.items())),
+        (INFO, "number of rows", details.num_examples, index.num_examples),
+        (INFO, "type", details.dtype, index.dtype),
+        (PROCESSOR, "projection_dim", inputs.projection_dim, index.projection_dim),
+        (PROCESSOR, "projection_seed", inputs.projection_seed, index.projection_seed),
+        (PROCESSOR, "include_bias", inputs.include_bias, index.include_bias),
+    ]
+    for name, what, expected, found in stated:
+        if expected != found:
+            raise IndexFormatError(
+                f"{index.path / name} does not have the {what} of the index's manifest.", REBUILD
+            )
 
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(name)
 
-
-def _foreign_corpus(directory: Path, num_examples: int) -> Corpus:
-    import pyarrow as pa
-
-    columns: dict[str, Any] = {name: [None] * num_examples for name in schema().names}
-    columns["id"] = [str(row) for row in range(num_examples)]
-    columns["input_ids"] = columns["labels"] = [[] for _ in range(num_examples)]
-    columns["num_truncated_tokens"] = [0] * num_examples
-    if (directory / "data.hf").is_dir():
-        from datasets import Dataset
-
-        kept = Dataset.load_from_disk(str(directory / "data.hf"))
-        columns |= {name: kept[name][:] for name in ("text", "input_ids") if name in kept.features}
-    return Corpus(
-        name=str(directory),
-        description=f"The {num_examples:,} examples of an index that Bergson made.",
-        table=pa.table(columns, schema=schema()),
-    )
+def _check_lengths(index: Index) -> None:
+    """Compares the lengths of a few rows, at equal distances, with those that were stored."""
+    norms = stored_norms(index)
+    if norms is None or not index.num_examples:
+        return
+    row_bytes = sum(index.grad_sizes.values()) * number_type(index.dtype).itemsize
+    count = min(index.num_examples, max(2, min(NUM_SAMPLED, SAMPLED_BYTES // row_bytes)))
+    for row in np.linspace(0, index.num_examples - 1, count).astype(int):
+        with np.errstate(over="ignore"):
+            length = np.float32(np.linalg.norm(np.asarray(index.gradients[row], dtype=np.float64)))
+        if not np.isclose(length, norms[row], rtol=1e-5, atol=0):
+            raise IndexFormatError(
+                f"Row {row} of {index.path / GRADIENTS} has the length {length:.6g} instead of "
+                f"{norms[row]:.6g}, so one of {GRADIENTS} and {NORMS} was changed.",
+                REBUILD,
+            )

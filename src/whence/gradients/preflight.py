@@ -1,4 +1,4 @@
-"""What will an attribution take, and by which path, before anything long starts?
+"""Chooses the path of an attribution, and estimates its time, memory and disk before it starts.
 
 Exact streamed products are the better answer and cost nothing to keep, but the queries' gradients
 must fit into memory and every new query costs another pass. A stored index answers at once, but
@@ -6,20 +6,19 @@ must be projected to fit on a disk, and in small models the projection is the la
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from whence.errors import ArtifactError, SettingsError
-from whence.gradients.probe import Measured, measure
+from whence.gradients.probe import measure
 from whence.records import Corpus, Coverage, LoadedModel, Plan
-from whence.settings import AttributionSettings
+from whence.settings import IndexSettings
 
 MAX_STREAMED_WEIGHTS = 5_000_000
 MAX_QUERY_BYTES = 4 * 10**9
 DIMS = (64, 32, 16, 8)
-
-Measure = Callable[..., Measured]
+PathChoice = Literal["auto", "streamed", "stored"]
 
 
 class _Choice(NamedTuple):
@@ -33,11 +32,11 @@ def plan(
     model: LoadedModel,
     corpus: Corpus,
     coverage: Coverage,
-    settings: AttributionSettings,
+    settings: IndexSettings,
     *,
     num_queries: int,
+    path: PathChoice = "auto",
     directory: Path | None = None,
-    measure: Measure = measure,
 ) -> Plan:
     """Chooses a path, and measures on this machine what it will take.
 
@@ -45,31 +44,29 @@ def plan(
         model: The model.
         corpus: The examples.
         coverage: Which modules are attributed.
-        settings: Path, projection and disk budget, as far as the user has chosen.
-        num_queries: How many queries will be asked.
+        settings: Modules, projection and disk budget, as far as the user has chosen.
+        num_queries: With how many queries the examples are compared.
+        path: The path, where the user has chosen one.
         directory: Where an index would be written; the working directory by default.
-        measure: Runs a few batches and says what the whole pass takes.
 
     Returns:
         The path with its reason. `seconds` and `memory_bytes` are extrapolated from a few batches
         that were run here and now; they move with what else the machine is doing.
 
     Raises:
-        SettingsError: No projection worth having fits the disk budget.
+        SettingsError: No projection worth having fits the disk budget, or an option of stored rows
+            was chosen for the streamed path.
         ArtifactError: The disk has not enough room for the index.
     """
-    choice = _choose(corpus, coverage, settings, num_queries=num_queries)
+    choice = _choose(corpus, coverage, settings, path=path, num_queries=num_queries)
     if choice.disk_bytes:
         _check_room(choice.disk_bytes, directory or Path.cwd())
     measured = measure(
         model,
         corpus,
-        modules=tuple(coverage.modules),
+        settings.model_copy(update={"projection_dim": choice.projection_dim}),
         path=choice.path,
-        projection_dim=choice.projection_dim,
-        projection_seed=settings.projection_seed,
         num_queries=num_queries,
-        token_batch_size=settings.token_batch_size,
     )
     return Plan(
         path=choice.path,
@@ -89,15 +86,28 @@ def index_bytes(coverage: Coverage, *, num_examples: int, projection_dim: int | 
 
 
 def _choose(
-    corpus: Corpus, coverage: Coverage, settings: AttributionSettings, *, num_queries: int
+    corpus: Corpus,
+    coverage: Coverage,
+    settings: IndexSettings,
+    *,
+    path: PathChoice,
+    num_queries: int,
 ) -> _Choice:
     weights = coverage.num_attributed
-    if settings.path == "streamed":
+    option = next((f"{name} = {value}" for name, value in settings.row_options.items()), None)
+    if path == "streamed":
+        if option is not None:
+            raise SettingsError(
+                f"`index.{option}` is about stored rows, and the path is `streamed`.",
+                "Leave it out, or leave the path to `auto`.",
+            )
         return _Choice("streamed", "It was asked for.")
-    if settings.path == "stored":
+    if path == "stored":
         return _stored(corpus, coverage, settings, why="It was asked for")
     if settings.projection_dim is not None:
         return _stored(corpus, coverage, settings, why="A projection was asked for")
+    if option is not None:
+        return _stored(corpus, coverage, settings, why=f"`{option}` was asked for")
     if weights > MAX_STREAMED_WEIGHTS:
         why = f"{weights:,} attributed weights are more than {MAX_STREAMED_WEIGHTS:,}"
         return _stored(corpus, coverage, settings, why=why)
@@ -112,9 +122,7 @@ def _choose(
     )
 
 
-def _stored(
-    corpus: Corpus, coverage: Coverage, settings: AttributionSettings, *, why: str
-) -> _Choice:
+def _stored(corpus: Corpus, coverage: Coverage, settings: IndexSettings, *, why: str) -> _Choice:
     budget = int(settings.disk_budget_gb * 1e9)
     chosen = settings.projection_dim
     candidates: Sequence[int | None] = (None, *DIMS) if chosen is None else (chosen,)
@@ -135,7 +143,7 @@ def _stored(
     )
 
 
-def _describe(dim: int | None, settings: AttributionSettings) -> str:
+def _describe(dim: int | None, settings: IndexSettings) -> str:
     if dim is None:
         return f"whole gradients fit into {settings.disk_budget_gb:g} GB."
     reason = "as asked for" if settings.projection_dim else "the most that fits the disk budget"

@@ -1,4 +1,4 @@
-"""How long does one pass over a corpus take on this machine, now?"""
+"""Times a few batches of a pass over a corpus, on this machine and now."""
 
 import resource
 import sys
@@ -9,17 +9,18 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from whence.gradients.batches import Pass, check_fits, model_device, plan_pass
-from whence.gradients.build import taking_rows
+from whence.gradients.build import plan_rows
 from whence.gradients.capture import gradient_dtype, layer
-from whence.gradients.collector import gradient_sizes, new_processor
 from whence.gradients.loss import batch_tokens
 from whence.gradients.streamed import multiplying
 from whence.gradients.workers import worker_count, working
+from whence.models import coverage
 from whence.records import Corpus, LoadedModel
+from whence.settings import IndexSettings
 
 NUM_PROBES = 4
 RunAll = Callable[[Sequence[Any]], Iterator[object]]
-"""Takes batches of a pass, and gives what each gives."""
+"""Runs batches of a pass, and yields what each gives."""
 
 
 class Measured(NamedTuple):
@@ -32,13 +33,10 @@ class Measured(NamedTuple):
 def measure(
     model: LoadedModel,
     corpus: Corpus,
+    settings: IndexSettings,
     *,
-    modules: Sequence[str],
     path: Literal["streamed", "stored"],
-    projection_dim: int | None,
-    projection_seed: int,
     num_queries: int,
-    token_batch_size: int,
 ) -> Measured:
     """Runs a few batches of the pass, from the longest examples to the shortest.
 
@@ -46,15 +44,26 @@ def measure(
     distances stands for all. The longest comes first and twice: it warms up the machine, and has
     the peak of memory.
 
+    Args:
+        model: The model.
+        corpus: The examples.
+        settings: Modules, projection, precision and batch size of the pass.
+        path: Whether rows are stored, or multiplied with the queries at once.
+        num_queries: With how many.
+
     Returns:
         Extrapolated seconds, and the peak of the process's memory up to now; the sizes of what the
         pass keeps (the queries' gradients, a batch) are in it, because they are really allocated.
     """
     check_fits(model, corpus)
+    # What Bergson builds in a process of its own is measured by what its collector would take.
+    include_bias = settings.include_bias and path == "stored"
+    covered = coverage(model, modules=settings.modules, include_bias=include_bias)
+    modules = tuple(covered.modules)
     running = (
-        _streaming(model, corpus, modules, num_queries, token_batch_size)
+        _streaming(model, corpus, modules, num_queries, settings.token_batch_size)
         if path == "streamed"
-        else _storing(model, corpus, modules, projection_dim, projection_seed, token_batch_size)
+        else _storing(model, corpus, modules, settings)
     )
     with running as (todo, run_all):
         size = len(todo.batches)
@@ -104,25 +113,11 @@ def _streaming(
 
 @contextmanager
 def _storing(
-    model: LoadedModel,
-    corpus: Corpus,
-    modules: Sequence[str],
-    projection_dim: int | None,
-    projection_seed: int,
-    token_batch_size: int,
+    model: LoadedModel, corpus: Corpus, modules: Sequence[str], settings: IndexSettings
 ) -> Iterator[tuple[Pass, RunAll]]:
-    processor = new_processor(projection_dim=projection_dim, projection_seed=projection_seed)
-    sizes = gradient_sizes(model, modules, processor)
-    num_workers = worker_count(model)
-    todo = plan_pass(
-        corpus,
-        token_batch_size=batch_tokens(model, token_batch_size),
-        num_weights=sum(sizes.values()),
-        num_workers=num_workers,
-    )
-    opened = partial(taking_rows, todo=todo, modules=modules, processor=processor)
-    with working(model, opened, num_workers=num_workers) as run_all:
-        yield todo, run_all
+    rows = plan_rows(model, corpus, settings, modules)
+    with working(model, rows.compute_rows, num_workers=rows.num_workers) as run_all:
+        yield rows.todo, run_all
 
 
 def _peak_bytes() -> int:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from whence.errors import IndexFormatError
-from whence.gradients.index import GRADIENTS, Index, number_type
+from whence.gradients.index import Index, stored_norms
+from whence.gradients.index_files import number_type
+from whence.gradients.manifest import GRADIENTS, NORMS
 from whence.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 16 * 2**20
 BLOCKS_AHEAD = 2
-NORMS = "norms.npy"
 
 
 class RowProducts(NamedTuple):
@@ -91,29 +92,6 @@ def row_norms(rows: "Float[Tensor, 'rows numbers']") -> "NDArray[np.float32]":
     import torch
 
     return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).float().numpy()
-
-
-def stored_norms(index: Index) -> "NDArray[np.float32] | None":
-    """Reads the rows' lengths; None where they were not kept.
-
-    Raises:
-        IndexFormatError: They are not those of this index.
-    """
-    path = index.path / NORMS
-    if index.manifest is None or not path.is_file():
-        return None
-    try:
-        norms = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise IndexFormatError(
-            f"{path} cannot be read ({error}).", "Build the index again."
-        ) from None
-    if norms.shape != (index.num_examples,):
-        raise IndexFormatError(
-            f"{path} has {norms.size:,} lengths for {index.num_examples:,} rows.",
-            "Build the index again.",
-        )
-    return norms
 
 
 def row_blocks(

@@ -24,7 +24,7 @@ from whence.records import (
     Query,
     Scores,
 )
-from whence.settings import AttributionSettings, Settings
+from whence.settings import AttributionSettings, IndexSettings, Settings
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -41,8 +41,8 @@ class MethodInputs:
     `results` maps the requests that methods make to what was computed for them; all have the same
     queries and examples, in the order of `queries` and `corpus`. `model` alone is enough for
     methods that need one forward pass of it. `references` are the ids of queries that others are
-    compared with and that are in no result. With `last_step`, an example that training saw after
-    that step has no score.
+    compared with and that are in no result. `index` has the batch size of a forward pass. With
+    `last_step`, an example that training saw after that step has no score.
     """
 
     queries: tuple[Query, ...]
@@ -50,6 +50,7 @@ class MethodInputs:
     model: LoadedModel | None = None
     results: Mapping[Request[Any], Any] = field(default_factory=dict)
     settings: AttributionSettings = field(default_factory=AttributionSettings)
+    index: IndexSettings = field(default_factory=IndexSettings)
     references: frozenset[str] = frozenset()
     last_step: int | None = None
     progress: Progress = SILENT
@@ -79,7 +80,7 @@ class MethodInputs:
             self.model,
             self.corpus,
             self.queries,
-            settings=self.settings,
+            settings=self.index,
             progress=self.progress,
         )
 

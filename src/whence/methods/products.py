@@ -11,7 +11,7 @@ from whence.methods.requests import Context, CorpusPass, Models
 from whence.methods.rows import GradientRows
 from whence.methods.views import FINAL, View
 from whence.records import GradientProducts, Plan
-from whence.settings import AttributionSettings
+from whence.settings import IndexSettings
 
 if TYPE_CHECKING:
     from whence.gradients import Index
@@ -72,7 +72,7 @@ class Products(CorpusPass[GradientProducts]):
             )
 
     def inputs(self, context: Context) -> Mapping[str, Any]:
-        """Model, moments, modules, and where rows are stored their projection."""
+        """Model, moments, modules, and where rows are stored what determines them."""
         is_stored = self._path(context) == "stored"
         return {
             "model": context.fingerprint(self.view),
@@ -80,9 +80,7 @@ class Products(CorpusPass[GradientProducts]):
             "moments": _origin(self.view, context),
             "modules": self._modules(context),
             "path": self._path(context),
-            "projection": [context.projection_dim, context.settings.projection_seed]
-            if is_stored
-            else None,
+            "rows": self._index_settings(context).key() if is_stored else None,
         }
 
     def compute(self, context: Context) -> GradientProducts:
@@ -149,7 +147,7 @@ class Products(CorpusPass[GradientProducts]):
             context.corpus,
             context.queries,
             modules=self._modules(context),
-            token_batch_size=context.settings.token_batch_size,
+            token_batch_size=context.index.token_batch_size,
             second_moments=moments,
             work=context.work,
             progress=context.progress,
@@ -163,14 +161,14 @@ class Products(CorpusPass[GradientProducts]):
             model,
             context.corpus,
             context.directory / _named("index", self.view),
-            modules=self._modules(context),
-            projection_dim=context.projection_dim,
-            projection_seed=context.settings.projection_seed,
-            token_batch_size=context.settings.token_batch_size,
+            self._index_settings(context),
             progress=context.progress,
         )
         assert index is not None, "only a share of an index can leave it unfinished"
         return stored_products(index, model, context.queries, progress=context.progress)
+
+    def _index_settings(self, context: Context) -> IndexSettings:
+        return context.index.model_copy(update={"projection_dim": context.projection_dim})
 
 
 @dataclass(frozen=True)
@@ -229,7 +227,7 @@ class Rows(CorpusPass[GradientRows]):
             "view": self.view.label,
             "moments": _origin(self.view, context),
             "modules": list(context.modules),
-            "projection": [rows_dim(context.settings), self._seed(context)],
+            "rows": self._index_settings(context).key(),
         }
 
     def compute(self, context: Context) -> GradientRows:
@@ -238,6 +236,7 @@ class Rows(CorpusPass[GradientRows]):
 
         from whence.gradients.stored import query_rows
 
+        settings = self._index_settings(context)
         model, moments = context.open(self.view), self._moments(context)
         index = self._index(context, moments)
         started = time.perf_counter()
@@ -246,8 +245,8 @@ class Rows(CorpusPass[GradientRows]):
         told = {
             **_origin(self.view, context),
             "view": self.view.label,
-            "projection_dim": rows_dim(context.settings),
-            "projection_seed": self._seed(context),
+            "projection_dim": settings.projection_dim,
+            "projection_seed": settings.projection_seed,
             "modules": list(index.modules),
             "model": model.fingerprint,
             "corpus": context.corpus.fingerprint,
@@ -298,22 +297,22 @@ class Rows(CorpusPass[GradientRows]):
             context.open(self.view),
             context.corpus,
             context.directory / _named("rows", self.view),
-            modules=context.modules,
-            projection_dim=rows_dim(context.settings),
-            projection_seed=self._seed(context),
-            token_batch_size=context.settings.token_batch_size,
+            self._index_settings(context),
             second_moments=moments,
             progress=context.progress,
         )
         assert index is not None, "only a share of an index can leave it unfinished"
         return index
 
-    def _seed(self, context: Context) -> int:
+    def _index_settings(self, context: Context) -> IndexSettings:
         """Each model of an ensemble has a projection of its own."""
-        return context.settings.projection_seed + self.view.member
+        seed = context.index.projection_seed + self.view.member
+        return context.index.model_copy(
+            update={"projection_dim": rows_dim(context.index), "projection_seed": seed}
+        )
 
 
-def rows_dim(settings: AttributionSettings) -> int:
+def rows_dim(settings: IndexSettings) -> int:
     """Chooses the projection of stored rows, whose curvature has p⁴ entries for each module."""
     return settings.projection_dim or ROWS_DIM
 

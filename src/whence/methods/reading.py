@@ -17,7 +17,7 @@ from whence.gradients.batches import (
 from whence.gradients.capture import frozen
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel, Query, Term
-from whence.settings import AttributionSettings
+from whence.settings import IndexSettings
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,7 @@ def read_examples(
     model: LoadedModel,
     corpus: Corpus,
     *,
-    settings: AttributionSettings,
+    settings: IndexSettings,
     progress: Progress = SILENT,
 ) -> Reading:
     """Reads a corpus; examples with the same tokens are read once.
@@ -63,7 +63,7 @@ def read_examples(
 
 
 def read_queries(
-    model: LoadedModel, queries: Sequence[Query], *, settings: AttributionSettings
+    model: LoadedModel, queries: Sequence[Query], *, settings: IndexSettings
 ) -> Reading:
     """Reads the sequences of queries that the model produced."""
     terms = [main_term(query) for query in queries]

@@ -18,7 +18,7 @@ from whence.methods.reading import Reading, read_examples, read_queries
 from whence.methods.views import FINAL, View
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel, PairScores, Plan, Query
-from whence.settings import AttributionSettings
+from whence.settings import AttributionSettings, IndexSettings
 
 if TYPE_CHECKING:
     from whence.models import SecondMoments
@@ -86,9 +86,9 @@ class Models(Protocol):
 class Context:
     """Everything that a request may use.
 
-    `model` is the study's own. `modules` are the attributed layers; `path` and `projection_dim`
-    are those of the plan. `directory` is the run's, `work` an empty place for what a pass that is
-    cut short can continue from.
+    `model` is the study's own. `index` are the study's settings for gradients; `modules` are the
+    attributed layers, `path` and `projection_dim` those of the plan. `directory` is the run's,
+    `work` an empty place for what a pass that is cut short can continue from.
     """
 
     model: LoadedModel
@@ -96,6 +96,7 @@ class Context:
     queries: tuple[Query, ...]
     models: Models
     settings: AttributionSettings
+    index: IndexSettings
     directory: Path
     modules: tuple[str, ...] = ()
     path: Literal["streamed", "stored"] = "streamed"
@@ -289,7 +290,7 @@ class Readings(Request[ReadingPair]):
             context.open(self.view),
             context.corpus,
             context.queries,
-            settings=context.settings,
+            settings=context.index,
             progress=context.progress,
         )
 
@@ -299,7 +300,7 @@ def read_both(
     corpus: Corpus,
     queries: Sequence[Query],
     *,
-    settings: AttributionSettings,
+    settings: IndexSettings,
     progress: Progress,
 ) -> ReadingPair:
     """Runs a model over examples and queries; no gradients."""

@@ -60,6 +60,7 @@ def load_model(settings: ModelSettings) -> LoadedModel:
         name=f"{settings.name}@{settings.revision}" if settings.revision else settings.name,
         fingerprint=model_fingerprint(model),
         context_length=_context_length(model.config, tokenizer, name=settings.name),
+        settings=settings,
     )
 
 
@@ -128,7 +129,9 @@ def _drawn_anew(trained: LoadedModel) -> LoadedModel:
         model: Any = AutoModelForCausalLM.from_config(deepcopy(trained.model.config))
     model = model.to(trained.model.dtype).to(trained.model.device).eval()
     name = f"{trained.name} ({RANDOM_WEIGHTS} weights)"
-    return replace(trained, model=model, name=name, fingerprint=model_fingerprint(model))
+    return replace(
+        trained, model=model, name=name, fingerprint=model_fingerprint(model), settings=None
+    )
 
 
 def _load(

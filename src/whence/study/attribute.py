@@ -53,6 +53,7 @@ def attribute(
         corpus=corpus,
         model=model,
         settings=settings,
+        index=study.index,
         references=frozenset(behavior.id for behavior in references),
         last_step=checkpoint_step(study.model) if settings.checkpoint_local else None,
         progress=progress,
@@ -60,7 +61,14 @@ def attribute(
     if num_unseen := int(inputs.is_unseen.sum()):
         progress.note(f"{num_unseen} of {len(corpus)} examples come after step {inputs.last_step}.")
     context = Context(
-        model, corpus, inputs.queries, needed.models, settings, directory, progress=progress
+        model,
+        corpus,
+        inputs.queries,
+        needed.models,
+        settings,
+        study.index,
+        directory,
+        progress=progress,
     )
     methods, skipped = _without_engine(needed, methods)
     coverage = plan = None

@@ -2,67 +2,38 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING
 
 from whence.errors import IndexFormatError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import Behavior, Corpus, Hits, LoadedModel, Plan, Query, Scores
-from whence.settings import AttributionSettings, ModelSettings
+from whence.settings import AttributionSettings, IndexSettings
 from whence.study import inputs as sources
 
 if TYPE_CHECKING:
     from whence.gradients import Index
-    from whence.gradients.build import Storage
-    from whence.gradients.capture import Reduction
-    from whence.gradients.collector import Collector
-    from whence.gradients.engine_build import EnginePrecision
-    from whence.gradients.loss import Precision
-
-
-Quantized = Literal["int8", "int4"]
-
-
-class Building(NamedTuple):
-    """How an index is built; see `whence.gradients.build_index`.
-
-    With the precisions int8 and int4, or `fsdp`, Bergson's own build takes over; see
-    `whence.gradients.engine_build`.
-    """
-
-    collector: "Collector" = "whence"
-    precision: "Precision | Quantized" = "float32"
-    storage: "Storage" = "float32"
-    shard: tuple[int, int] | None = None
-    include_bias: bool = False
-    loss_reduction: "Reduction" = "sum"
-    fsdp: bool = False
-
-    @property
-    def is_bergsons(self) -> bool:
-        """Whether the whole build is left to Bergson."""
-        return self.fsdp or self.precision in get_args(Quantized)
 
 
 def index_corpus(
     directory: Path,
     model: LoadedModel,
     corpus: Corpus,
-    settings: AttributionSettings,
+    settings: IndexSettings,
     *,
-    building: Building | None = None,
+    shard: tuple[int, int] | None = None,
     reference: Callable[[], LoadedModel] | None = None,
     progress: Progress = SILENT,
 ) -> "Index | None":
-    """Indexes a corpus within the disk budget; resumes after a kill.
+    """Plans an index within the disk budget, and builds it; resumes after a kill.
 
     Args:
         directory: The index's place.
         model: The model.
         corpus: The examples.
-        settings: Modules, projection, disk budget.
-        building: Who builds, and in which precision.
-        reference: Loads the same model in float32, to say how far rows in a smaller type are off.
-        progress: Who watches.
+        settings: Modules, projection, types, disk budget.
+        shard: (k, n): compute only the k-th of n shares of the work, k from 0.
+        reference: Loads the same model in float32, to state how far rows in a smaller type are off.
+        progress: Shows the plan, and how far the build is.
 
     Returns:
         The index; None where other shares of it are still missing.
@@ -72,77 +43,26 @@ def index_corpus(
     """
     from whence.gradients import build_index, plan, require_engine
     from whence.gradients.batches import model_device
-    from whence.gradients.engine_build import build_by_engine
     from whence.gradients.loss import emulated, multiplies_bfloat16
     from whence.models import coverage
 
-    how = building or Building()
-    _check_building(how)
     require_engine()
-    covered = coverage(model, modules=settings.modules, include_bias=how.include_bias)
-    planned = plan(model, corpus, covered, settings, num_queries=1)
+    covered = coverage(model, modules=settings.modules, include_bias=settings.include_bias)
+    planned = plan(model, corpus, covered, settings, num_queries=1, path="stored")
     progress.note(describe(planned))
     if slow := emulated(model):
         progress.note(f"This processor only emulates {slow}: float32 is faster here.")
-    if how.precision == "mixed" and not multiplies_bfloat16(model_device(model)):
+    if settings.precision == "mixed" and not multiplies_bfloat16(model_device(model)):
         progress.note("This processor only emulates bfloat16, so `mixed` is float32 here.")
-    common: dict[str, Any] = {
-        "modules": tuple(covered.modules),
-        "projection_dim": planned.projection_dim,
-        "projection_seed": settings.projection_seed,
-        "token_batch_size": settings.token_batch_size,
-        "include_bias": how.include_bias,
-        "loss_reduction": how.loss_reduction,
-    }
-    if how.is_bergsons:
-        precision = engine_precision(model, how)
-        return build_by_engine(
-            model, corpus, directory, precision=precision, fsdp=how.fsdp, **common
-        )
     return build_index(
         model,
         corpus,
         directory,
-        collector=how.collector,
-        precision=cast("Precision", how.precision),
-        storage=how.storage,
-        shard=how.shard,
+        settings.model_copy(update={"projection_dim": planned.projection_dim}),
+        shard=shard,
         reference=reference,
         progress=progress,
-        **common,
     )
-
-
-def engine_precision(model: LoadedModel, how: Building) -> "EnginePrecision":
-    """Says in Bergson's words in which precision the weights are held."""
-    if how.precision in get_args(Quantized):
-        return cast("EnginePrecision", how.precision)
-    words: dict[str, EnginePrecision] = {"bfloat16": "bf16", "float16": "fp16"}
-    return words.get(model.dtype, "fp32")
-
-
-def _check_building(how: Building) -> None:
-    """Refuses what does not go together.
-
-    Raises:
-        SettingsError: Only the other collector knows a precision or an option.
-    """
-    asked = "fsdp" if how.fsdp else f"precision {how.precision}"
-    if how.is_bergsons and how.collector != "bergson":
-        raise SettingsError(
-            f"Our collector has no `{asked}`.", "Leave it out, or choose the collector `bergson`."
-        )
-    if how.collector == "bergson" and how.precision == "mixed":
-        raise SettingsError(
-            "Bergson's collector has no `precision mixed`.",
-            "Leave it out, or choose the collector `whence`.",
-        )
-    if how.is_bergsons and (how.shard is not None or how.storage != "float32"):
-        refused = "shard" if how.shard is not None else f"storage {how.storage}"
-        raise SettingsError(
-            f"Bergson's own build, which `{asked}` asks for, has no `{refused}`.",
-            "Leave one of them out.",
-        )
 
 
 def describe(plan: Plan) -> str:
@@ -157,14 +77,14 @@ def index_model(index: "Index") -> LoadedModel:
     """Loads the model that an index was made with.
 
     Raises:
-        IndexFormatError: The index does not say which.
+        IndexFormatError: The index does not say which, or the model is no longer there.
     """
     settings = index.model_settings
-    if not settings:
+    if settings is None:
         raise IndexFormatError(
             f"{index.path} does not say which model it was made with.", "Name it with `--model`."
         )
-    return sources.open_model(ModelSettings.model_validate(settings))
+    return sources.open_model(settings)
 
 
 def query_index(

@@ -5,6 +5,7 @@ The testbed is one more source: `testbed:mini` stands wherever a Hub id or a pat
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from whence.errors import SettingsError
@@ -101,7 +102,7 @@ def open_model(settings: ModelSettings, *, cache: Path | None = None) -> LoadedM
     from whence.testbed import load_checkpoint
 
     loaded = load_checkpoint(size, step=_step(settings.revision), cache=cache)
-    return in_dtype(loaded, settings.dtype)
+    return replace(in_dtype(loaded, settings.dtype), settings=settings)
 
 
 def open_member(settings: ModelSettings, name: str, *, cache: Path) -> LoadedModel:

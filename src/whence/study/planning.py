@@ -66,9 +66,9 @@ def plan_passes(
     from whence.gradients.preflight import index_bytes
     from whence.models import coverage
 
-    settings, dim = study.attribution, rows_dim(study.attribution)
+    settings, path, dim = study.index, study.attribution.path, rows_dim(study.index)
     passes = needed.passes(methods)
-    covered = coverage(model, modules=settings.modules)
+    covered = coverage(model, modules=settings.modules, include_bias=settings.include_bias)
     num_rows = sum(request.holds == "stored" for request in passes)
     num_planned = sum(request.holds == "planned" for request in passes)
     stored = index_bytes(covered, num_examples=len(corpus), projection_dim=dim) * num_rows
@@ -77,18 +77,23 @@ def plan_passes(
         raise SettingsError(
             f"The rows of {num_rows} views take {stored / 1e9:.2g} GB with {dim} x {dim} numbers "
             f"for each module, and the budget is {settings.disk_budget_gb:g} GB.",
-            "Raise `disk_budget_gb`, or set a smaller `projection_dim`.",
+            "Raise `index.disk_budget_gb`, or set a smaller `index.projection_dim`.",
         )
     changes: dict[str, Any] = {"disk_budget_gb": budget / 1e9 / max(num_planned, 1)}
     if num_rows == len(passes):
-        changes = {"path": "stored", "projection_dim": dim}
-    elif settings.path == "auto" and any(
-        request.holds == "stored" for request in needed.passes(settings.methods)
-    ):
-        # The projection is that of the rows; it does not ask for a projected comparison.
-        changes |= {"projection_dim": None}
+        path, changes = "stored", {"projection_dim": dim}
+    elif any(request.holds == "stored" for request in needed.passes(study.attribution.methods)):
+        # These are choices about the rows; they do not ask for a comparison of stored gradients.
+        changes |= settings.without_row_options()
+        if path == "auto":
+            changes |= {"projection_dim": None}
     found = plan(
-        model, corpus, covered, settings.model_copy(update=changes), num_queries=num_queries
+        model,
+        corpus,
+        covered,
+        settings.model_copy(update=changes),
+        num_queries=num_queries,
+        path=path,
     )
     if num_rows < len(passes):
         for request in passes:

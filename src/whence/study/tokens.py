@@ -103,7 +103,7 @@ def _split(
             model,
             make_queries(run.study, [behavior], model),
             modules=tuple(run.coverage.modules),
-            token_batch_size=run.study.attribution.token_batch_size,
+            token_batch_size=run.study.index.token_batch_size,
         )
         gradient = {name: row[0] for name, row in rows.items()}
         found = {}
