@@ -9,10 +9,11 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from whence.cli.terminal import visible
-from whence.errors import WhenceError
+from whence.errors import SettingsError, WhenceError
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -38,6 +39,10 @@ COMMANDS = {
     "index": (
         "Build a gradient index of a corpus, in Bergson's format.",
         "whence index runs/index --model EleutherAI/pythia-14m --corpus NeelNanda/pile-10k",
+    ),
+    "verify-index": (
+        "Compare every byte of an index with the digests in its manifest.",
+        "whence verify-index runs/index",
     ),
     "query": (
         "Ask an index which examples are tied to a prompt's completion.",
@@ -129,6 +134,7 @@ def main() -> None:
     interruption = _Interruption()
     spare_collector()
     try:
+        check_arguments(sys.argv[1:])
         make_app()(exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except BaseException as error:
@@ -175,6 +181,22 @@ def _say(problem: str, remedy: str) -> None:
 def _forget_stdout() -> None:
     """Leaves nothing to be written when the process ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Refuses arguments that are not text, before a command uses one.
+
+    Raises:
+        SettingsError: An argument is not UTF-8.
+    """
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            safe = argument.encode("utf-8", "backslashreplace").decode()
+            raise SettingsError(
+                f"The argument {safe[:100]} is not valid UTF-8.", "Write it in UTF-8."
+            ) from None
 
 
 def spare_collector() -> None:
