@@ -222,13 +222,13 @@ def stored_norms(index: Index) -> "NDArray[np.float32] | None":
 
 
 def _missing(directory: Path) -> IndexFormatError:
-    if os.path.lexists(directory):
-        return IndexFormatError(f"{directory} is no directory.", "Check the path.")
     partial = partial_directory(directory)
     if (key_of(partial) or ("",))[0] == KIND:
         return IndexFormatError(
             f"The index {directory} is unfinished.", "Run the same build again: it goes on."
         )
+    if os.path.lexists(directory):
+        return IndexFormatError(f"{directory} is no directory.", "Check the path.")
     unfinished = f"{directory}.part"
     if os.path.isdir(unfinished):  # noqa: PTH112
         return IndexFormatError(
