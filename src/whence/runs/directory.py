@@ -1,0 +1,212 @@
+"""The directory of a run: which stages it keeps, and where.
+
+```
+RUN/
+├── manifest.json   what was asked, which stages answer it, versions, seconds; written last
+├── study.toml      the study, with its paths resolved
+├── index.html      the page
+├── cache/          downloads and testbeds, shared by studies in this directory
+└── stages/         one directory per stage, NAME-KEY: made once, never changed
+```
+
+A stage's directory is named by its key, so that another study in the same directory disturbs
+nothing: the new manifest, renamed into place, is the moment at which the run changes. What no
+manifest names any more is removed after that.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from whence.artifacts import (
+    FORMAT,
+    MANIFEST,
+    check_place,
+    clear_disk_errors,
+    exclusive,
+    read_manifest,
+    versions,
+    write_json,
+)
+from whence.artifacts.stage import Stage
+from whence.errors import ArtifactError
+
+T = TypeVar("T")
+KIND = "run"
+STAGES = "stages"
+CACHE = "cache"
+# Marks a directory in which no run was finished yet.
+UNFINISHED = ".unfinished"
+
+
+class Run:
+    """A run's directory and the stages that were asked for so far; made by `opened` or `writing`."""
+
+    def __init__(self, directory: Path, manifest: Mapping[str, Any] | None) -> None:
+        self.directory = directory
+        self._manifest = manifest
+        self._used: dict[str, Path] = {}
+        self._keys: set[str] = set()
+
+    @property
+    def cache(self) -> Path:
+        """The place of downloads and testbeds; not part of the result."""
+        return self.directory / CACHE
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """The manifest of the finished run.
+
+        Raises:
+            ArtifactError: No run was finished here.
+        """
+        if self._manifest is None:
+            raise ArtifactError(
+                f"{self.directory} holds no finished run.", "Run the study again: it goes on."
+            )
+        return self._manifest
+
+    def get(self, stage: Stage[T]) -> T:
+        """Reads a stage back, and makes it first unless it is there, whole and current.
+
+        Raises:
+            WhenceError: It cannot be made.
+        """
+        place = self.place(stage)
+        if not stage.is_current_in(place):
+            stage.make_in(place, is_owned=True)
+        self._used[stage.name] = place
+        self._keys.add(stage.key)
+        return stage.read(place)
+
+    def place(self, stage: Stage[Any]) -> Path:
+        """The directory of a stage, made or not."""
+        return self.directory / STAGES / f"{stage.name.replace('/', '.')}-{stage.key[:8]}"
+
+    def find(self, name: str) -> Path | None:
+        """The directory of a stage that the finished run keeps; None where it has none so named."""
+        found = self.manifest["stages"].get(name)
+        return None if found is None else self.directory / STAGES / found
+
+    def names(self, prefix: str = "") -> tuple[str, ...]:
+        """The names of the stages that the finished run keeps, sorted."""
+        return tuple(name for name in sorted(self.manifest["stages"]) if name.startswith(prefix))
+
+    def finish(self, inputs: Mapping[str, Any] | None = None) -> None:
+        """Makes the stages that were asked for the finished run, and removes all others.
+
+        A stage of the run before that names in its inputs what it is `about`, the keys of other
+        stages, stays while all of those are asked for, as imported scores do.
+
+        Args:
+            inputs: What was asked, JSON-able. Without it the run before stays as it is, with the
+                new stages beside its own.
+
+        Raises:
+            ArtifactError: The directory cannot be written.
+        """
+        stages = {name: place.name for name, place in self._used.items()}
+        asked: Mapping[str, Any] = self.manifest["inputs"] if inputs is None else inputs
+        if inputs is None:
+            stages = self.manifest["stages"] | stages
+        elif self._manifest is not None:
+            stages = self._kept(self._manifest["stages"]) | stages
+        self._manifest = {
+            "format": FORMAT,
+            "kind": KIND,
+            "inputs": dict(asked),
+            "stages": stages,
+            "seconds": self._seconds(stages),
+            "versions": versions(),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_json(self.directory / MANIFEST, self._manifest)
+        (self.directory / UNFINISHED).unlink(missing_ok=True)
+        self._sweep(set(stages.values()))
+
+    def _kept(self, stages: Mapping[str, str]) -> dict[str, str]:
+        kept = {}
+        for name, place in stages.items():
+            try:
+                about = read_manifest(self.directory / STAGES / place)["inputs"].get("about")
+            except (ArtifactError, KeyError, AttributeError):
+                continue
+            if about is not None and set(about) <= self._keys:
+                kept[name] = place
+        return kept
+
+    def _seconds(self, stages: Mapping[str, str]) -> dict[str, float]:
+        """What stages took when they were made, which reading them back does not change; by kind."""
+        seconds: dict[str, float] = {}
+        for name, place in sorted(stages.items()):
+            kind = name.partition("/")[0]
+            took = read_manifest(self.directory / STAGES / place)["seconds"]
+            seconds[kind] = round(seconds.get(kind, 0.0) + took, 3)
+        return seconds
+
+    def _sweep(self, kept: set[str]) -> None:
+        with clear_disk_errors(self.directory):
+            for path in (self.directory / STAGES).iterdir():
+                if path.name not in kept:
+                    shutil.rmtree(path)
+
+
+def open_run(directory: Path) -> Run:
+    """Opens a finished run for reading.
+
+    Raises:
+        ArtifactError: The directory is not a finished run.
+    """
+    manifest = read_manifest(directory)
+    if manifest.get("kind") != KIND or not isinstance(manifest.get("stages"), dict):
+        raise ArtifactError(
+            f"{directory} holds a {manifest.get('kind')!r}, not a run of this version.",
+            "Check the path, or run the study again.",
+        )
+    return Run(directory, manifest)
+
+
+def check_run_place(directory: Path) -> None:
+    """Refuses a directory that is neither new nor a run's; changes nothing.
+
+    Raises:
+        ArtifactError: Something else is there, or it cannot be written.
+    """
+    with clear_disk_errors(directory):
+        if not directory.exists():
+            check_place(directory, kind=KIND)
+        elif not directory.is_dir():
+            raise ArtifactError(f"{directory} is no directory.", "Choose another place.")
+        elif any(directory.iterdir()) and not _is_run(directory):
+            raise ArtifactError(f"{directory} exists and is not a run.", "Choose another place.")
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[Run]:
+    """Opens a directory for the stages of a run, for this process alone.
+
+    A finished run there stays as it is until `Run.finish`.
+
+    Raises:
+        ArtifactError: The directory is not a run's, cannot be written, or another process is
+            writing to it.
+    """
+    check_run_place(directory)
+    with exclusive(directory.resolve()), clear_disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            run = open_run(directory)
+        except ArtifactError:
+            (directory / UNFINISHED).touch()
+            run = Run(directory, None)
+        yield run
+
+
+def _is_run(directory: Path) -> bool:
+    try:
+        return read_manifest(directory).get("kind") == KIND
+    except ArtifactError:
+        return (directory / UNFINISHED).is_file()
