@@ -262,6 +262,7 @@ class LoadedModel:
     """A model in memory, with the tokenizer that belongs to it.
 
     `settings` load the same model again; None where it was not loaded from a name.
+    `notes` say what loading left out; `probed` keeps what `models.probe` found, by fingerprint.
     """
 
     model: "PreTrainedModel"
@@ -270,6 +271,8 @@ class LoadedModel:
     fingerprint: str
     context_length: int
     settings: ModelSettings | None = None
+    notes: tuple[str, ...] = ()
+    probed: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -296,11 +299,13 @@ class Coverage:
     """Which parameters are attributed, and which are not.
 
     `modules` maps the attributed modules to their number of weights, `left_out` the other
-    parameters to theirs.
+    parameters to theirs, and `not_attributable` the linear layers whose gradients cannot be formed
+    to the reason.
     """
 
     modules: Mapping[str, int]
     left_out: Mapping[str, int]
+    not_attributable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def num_attributed(self) -> int:

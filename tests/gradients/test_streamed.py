@@ -8,8 +8,8 @@ import torch
 
 from whence.errors import BehaviorError, CorpusError, GradientError, ModelError
 from whence.gradients import streamed_products
-from whence.gradients.batches import length_batches
 from whence.gradients.capture import VOCABULARY
+from whence.models.forward import batches_by_length
 from whence.progress import SILENT
 
 LENGTHS = [9, 2, 48, 1, 17, 0, 30, 5, 5, 48, 3, 22]
@@ -81,17 +81,17 @@ def test_products_are_those_of_autograd_one_example_at_a_time(lab, family, queri
     assert found.settings["loss_reduction"] == "sum"
 
 
-def untied_oracle(model, tokens, *, num_prompt_tokens=0):
-    """Autograd's gradients of the embedding and of the output layer, as if they were not tied."""
+def vocabulary_oracle(model, tokens, *, num_prompt_tokens=0):
+    """Autograd's gradients of the embedding and the output layer; of one matrix where tied."""
     network = copy.deepcopy(model.model).double()
-    embedding, head = network.get_input_embeddings(), network.get_output_embeddings()
-    head.weight = torch.nn.Parameter(head.weight.detach().clone())
+    layers = (network.get_input_embeddings(), network.get_output_embeddings())
+    weights = list({id(layer.weight): layer.weight for layer in layers}.values())
     if len(tokens) < 2:
-        return np.zeros(2 * head.weight.numel())
+        return np.zeros(sum(weight.numel() for weight in weights))
     log_probs = network(torch.tensor([list(tokens)])).logits[0].log_softmax(-1)
     first = max(1, num_prompt_tokens)
     loss = -sum(log_probs[t - 1, tokens[t]] for t in range(first, len(tokens)))
-    found = torch.autograd.grad(loss, [embedding.weight, head.weight])
+    found = torch.autograd.grad(loss, weights)
     return torch.cat([gradient.flatten() for gradient in found]).numpy()
 
 
@@ -99,7 +99,9 @@ def test_embedding_and_output_layer_are_those_of_autograd_too(lab, family, queri
     model = lab.tiny(family, dtype="float64")
     corpus = lab.corpus_of(lab.random_sequences(LENGTHS))
     found = products(lab, model, corpus, queries, tokens=100, modules=VOCABULARY)
-    dots, query_norms, example_norms = expected(lab, model, corpus, queries, oracle=untied_oracle)
+    dots, query_norms, example_norms = expected(
+        lab, model, corpus, queries, oracle=vocabulary_oracle
+    )
     np.testing.assert_allclose(found.query_norms, query_norms, rtol=2e-7)
     np.testing.assert_allclose(found.example_norms, example_norms, rtol=2e-7, atol=1e-12)
     np.testing.assert_allclose(found.dots, dots, rtol=2e-7, atol=1e-9 * np.abs(dots).max())
@@ -259,12 +261,12 @@ def test_products_with_some_modules_are_a_part_of_the_whole(lab, queries):
 
 def test_batches_hold_each_example_once_within_the_budget():
     lengths = np.random.default_rng(0).integers(0, 90, size=500)
-    batches = length_batches(lengths, token_batch_size=200)
+    batches = batches_by_length(lengths, token_batch_size=200)
     rows = np.concatenate(batches)
     assert sorted(rows) == sorted(np.flatnonzero(lengths >= 2))
     assert all(lengths[batch].max() * len(batch) <= 200 for batch in batches)
     assert all((np.diff(lengths[rows]) <= 0).tolist())
-    assert [len(b) for b in length_batches([500, 3], token_batch_size=200)] == [1, 1]
+    assert [len(b) for b in batches_by_length([500, 3], token_batch_size=200)] == [1, 1]
 
 
 def test_corrected_products_are_those_of_autograds_gradients_divided(lab, family, queries):

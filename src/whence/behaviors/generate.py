@@ -4,19 +4,19 @@ Prompts of equal length share a batch, so nothing is ever padded, and the random
 sample belong to its prompt, so a continuation does not depend on which prompts were asked with it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from whence.behaviors.measure import (
-    LOGIT_BATCH_SIZE,
-    TOKEN_BATCH_SIZE,
-    check_finite,
-    check_ids,
-    evaluating,
-    vocabulary_size,
-)
+from whence.behaviors.measure import check_ids
 from whence.behaviors.query import cut_prompt
 from whence.errors import BehaviorError
+from whence.models.forward import (
+    LOGIT_BATCH_SIZE,
+    TOKEN_BATCH_SIZE,
+    company,
+    continue_prompts,
+    vocabulary_size,
+)
 from whence.progress import SILENT, Progress
 from whence.records import LoadedModel
 
@@ -78,7 +78,14 @@ def greedy_continuations(
                 # argmax takes the first of equals; topk's order among them is not specified.
                 return logits.argmax(dim=-1)
 
-            tokens = _continue(model, batch, num_tokens=num_tokens, num_copies=1, choose=choose)
+            tokens = continue_prompts(
+                model,
+                batch.ids,
+                num_tokens=num_tokens,
+                num_copies=1,
+                choose=choose,
+                names=batch.names,
+            )
             smallest = [min(row) for row in zip(*(gap.tolist() for gap in gaps), strict=True)]
             for row, ids, gap in zip(batch.rows, tokens, smallest, strict=True):
                 found[row] = Continuation(tuple(ids), gap)
@@ -148,8 +155,13 @@ def sample_continuations(
                 chosen = torch.searchsorted(cumulative, u, right=True)[:, 0]
                 return chosen.clamp(max=logits.shape[1] - 1)
 
-            tokens = _continue(
-                model, batch, num_tokens=num_tokens, num_copies=num_samples, choose=choose
+            tokens = continue_prompts(
+                model,
+                batch.ids,
+                num_tokens=num_tokens,
+                num_copies=num_samples,
+                choose=choose,
+                names=batch.names,
             )
             for i, row in enumerate(batch.rows):
                 own = tokens[i * num_samples : (i + 1) * num_samples]
@@ -190,46 +202,16 @@ def _batches(
                 "Give it at least one token.",
             )
         by_length.setdefault(len(ids), []).append(row)
-    vocabulary = vocabulary_size(model)
+    vocabulary, alone = vocabulary_size(model), company(model).alone
     for length, rows in sorted(by_length.items()):
         tokens_each = (length + num_tokens) * num_copies
         size = max(
             1, min(token_batch_size // tokens_each, LOGIT_BATCH_SIZE // (vocabulary * num_copies))
         )
+        size = 1 if alone else size
         for start in range(0, len(rows), size):
             chunk = rows[start : start + size]
             yield _Batch(chunk, [cut[r] for r in chunk], [labels[r] for r in chunk])
-
-
-def _continue(
-    model: LoadedModel,
-    batch: _Batch,
-    *,
-    num_tokens: int,
-    num_copies: int,
-    choose: "Callable[[int, Tensor], Tensor]",
-) -> list[list[int]]:
-    """Adds tokens to `num_copies` of each prompt; the prompt itself is read only once."""
-    import torch
-
-    names = [name for name in batch.names for _ in range(num_copies)]
-    with evaluating(model.model):
-        ids = torch.tensor(batch.ids, device=model.model.device)
-        out = model.model(input_ids=ids, use_cache=True, logits_to_keep=1)
-        logits, cache = out.logits[:, -1].float(), out.past_key_values
-        if num_copies > 1:
-            logits = logits.repeat_interleave(num_copies, dim=0)
-            cache.batch_repeat_interleave(num_copies)
-        chosen: list[Tensor] = []
-        for step in range(num_tokens):
-            check_finite(logits.logsumexp(dim=-1), names=names, model=model)
-            chosen.append(choose(step, logits))
-            if step + 1 < num_tokens:
-                out = model.model(
-                    input_ids=chosen[-1][:, None], past_key_values=cache, use_cache=True
-                )
-                logits = out.logits[:, -1].float()
-        return torch.stack(chosen, dim=1).tolist()
 
 
 def _end_ids(model: LoadedModel) -> frozenset[int]:

@@ -1,8 +1,4 @@
-"""Which sequences are run together, and how are they padded?
-
-Sequences of about the same length share a batch, so that little of it is padding. Padding stands on
-the right: under causal attention no real position sees it, and its own loss is masked.
-"""
+"""Passes over a corpus: distinct examples, in batches that fit into memory; what fits a model."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,40 +6,38 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from whence.errors import BehaviorError, CorpusError
+from whence.models.forward import (
+    IGNORED,
+    Padded,
+    affordable_tokens,
+    batches_by_length,
+    company,
+    model_device,
+    num_words,
+    pad,
+)
 from whence.records import Corpus, LoadedModel, Query, longest_example
 
 if TYPE_CHECKING:
-    import torch
-    from jaxtyping import Int
     from numpy.typing import NDArray
-    from torch import Tensor
 
-IGNORED = -100
-MAX_LOGITS_BYTES = 512 * 2**20
+__all__ = [
+    "IGNORED",
+    "Distinct",
+    "Padded",
+    "Pass",
+    "affordable_sequences",
+    "affordable_tokens",
+    "check_fits",
+    "check_queries",
+    "distinct_examples",
+    "model_device",
+    "pad",
+    "plan_pass",
+]
+
 MAX_GRADIENT_BYTES = 512 * 2**20
 BATCHES_PER_WORKER = 4
-
-
-class Padded(NamedTuple):
-    """A batch of sequences; `labels` is `IGNORED` where no loss is taken.
-
-    `input_ids` is one shorter than `labels` where a sequence is one longer than the context, so
-    that its last token is only a target.
-    """
-
-    input_ids: "Int[Tensor, 'batch positions']"
-    labels: "Int[Tensor, 'batch tokens']"
-
-    @property
-    def targets(self) -> "Int[Tensor, 'batch positions']":
-        """The label that each position predicts, which stands behind it; at the last there is none.
-
-        The labels are shifted and not the logits, whose copies would cost more than the softmax.
-        """
-        import torch.nn.functional as F  # noqa: N812
-
-        missing = self.input_ids.shape[1] - self.labels.shape[1] + 1
-        return F.pad(self.labels[:, 1:], (0, missing), value=IGNORED)
 
 
 class Distinct(NamedTuple):
@@ -99,11 +93,17 @@ class Pass(NamedTuple):
 
 
 def plan_pass(
-    corpus: Corpus, *, token_batch_size: int, num_weights: int = 1, num_workers: int = 1
+    model: LoadedModel,
+    corpus: Corpus,
+    *,
+    token_batch_size: int,
+    num_weights: int = 1,
+    num_workers: int = 1,
 ) -> Pass:
     """Orders a corpus for one pass that fits into memory.
 
     Args:
+        model: The model, which may limit what shares a batch.
         corpus: The examples.
         token_batch_size: The most tokens that are run at once, padding included.
         num_weights: How many numbers are held for each example of a batch.
@@ -115,84 +115,18 @@ def plan_pass(
     if num_workers > 1:
         # Of a small corpus, enough batches that no worker waits long for the last one.
         tokens = min(tokens, int(lengths.sum()) // (BATCHES_PER_WORKER * num_workers))
-    batches = length_batches(
+    batches = batches_by_length(
         lengths,
         token_batch_size=tokens,
         max_sequences=affordable_sequences(num_weights * num_workers),
+        company=company(model),
     )
     return Pass(corpus, distinct, lengths, batches)
-
-
-def length_batches(
-    lengths: "Sequence[int] | NDArray[np.int64]",
-    *,
-    token_batch_size: int,
-    max_sequences: int | None = None,
-) -> "list[NDArray[np.int64]]":
-    """Groups sequences by length, longest first, so that a batch that does not fit fails at once.
-
-    Args:
-        lengths: Tokens per sequence.
-        token_batch_size: The most tokens of a batch, padding included. A sequence that is longer
-            runs alone.
-        max_sequences: The most sequences of a batch.
-
-    Returns:
-        The rows of each batch. A sequence of fewer than two tokens has nothing to predict and is
-        in none.
-    """
-    lengths = np.asarray(lengths, dtype=np.int64)
-    order = np.argsort(-lengths, kind="stable")
-    order = order[lengths[order] >= 2]
-    batches, start = [], 0
-    while start < len(order):
-        size = max(1, token_batch_size // int(lengths[order[start]]))
-        size = min(size, max_sequences or size)
-        batches.append(order[start : start + size])
-        start += size
-    return batches
-
-
-def affordable_tokens(model: LoadedModel, token_batch_size: int) -> int:
-    """Limits a batch so that its logits in float32 take no more than `MAX_LOGITS_BYTES`."""
-    vocabulary = int(model.model.config.vocab_size)
-    return min(token_batch_size, max(2, MAX_LOGITS_BYTES // (4 * vocabulary)))
 
 
 def affordable_sequences(num_weights: int) -> int:
     """Limits a batch so that gradients of so many weights take at most `MAX_GRADIENT_BYTES`."""
     return max(1, MAX_GRADIENT_BYTES // (4 * max(1, num_weights)))
-
-
-def pad(
-    sequences: Sequence[Sequence[int]],
-    *,
-    num_unlabelled: Sequence[int] | None = None,
-    context_length: int | None = None,
-) -> Padded:
-    """Pads sequences on the right.
-
-    Args:
-        sequences: Token ids.
-        num_unlabelled: How many tokens at the start of each sequence bear no loss; none by default.
-        context_length: Tokens that the model reads. A last token beyond it is a target only, and
-            no input: a table of positions has no row for it.
-    """
-    import torch
-
-    longest = max(len(sequence) for sequence in sequences)
-    input_ids = np.zeros((len(sequences), longest), dtype=np.int64)
-    labels = np.full_like(input_ids, IGNORED)
-    for row, sequence in enumerate(sequences):
-        first = num_unlabelled[row] if num_unlabelled is not None else 0
-        input_ids[row, : len(sequence)] = sequence
-        labels[row, first : len(sequence)] = sequence[first:]
-    return Padded(torch.from_numpy(input_ids[:, :context_length]), torch.from_numpy(labels))
-
-
-def model_device(model: LoadedModel) -> "torch.device":
-    """Tells where the model's inputs belong."""
-    return next(model.model.get_input_embeddings().parameters()).device
 
 
 def check_fits(model: LoadedModel, corpus: Corpus, *, spare_target: bool = True) -> None:
@@ -220,7 +154,7 @@ def check_fits(model: LoadedModel, corpus: Corpus, *, spare_target: bool = True)
         for chunk in corpus.table.column("input_ids").chunks
     ]
     largest = max((int(tokens.max()) for tokens in chunks if len(tokens)), default=0)
-    vocabulary = int(model.model.config.vocab_size)
+    vocabulary = num_words(model)
     if largest >= vocabulary:
         raise CorpusError(
             f"The corpus has the token {largest}, and {model.label} knows {vocabulary} tokens.",

@@ -190,6 +190,7 @@ def plan_rows(
         held = max(held, *(values.numel() for values in scales.values()))
     num_workers = 1 if is_bergsons else worker_count(model)
     todo = plan_pass(
+        model,
         corpus,
         token_batch_size=limit(model, settings.token_batch_size),
         num_weights=held,

@@ -23,11 +23,11 @@ from whence.gradients.batches import (
     IGNORED,
     affordable_tokens,
     check_fits,
-    length_batches,
     model_device,
     pad,
 )
 from whence.gradients.capture import layer, without_weight_gradients
+from whence.models.forward import batches_by_length, company, logits
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel
 
@@ -135,8 +135,10 @@ def gauss_newton(
 
     device = model_device(model)
     num_examples = int((corpus.lengths >= 2).sum())
-    batches = length_batches(
-        corpus.lengths, token_batch_size=affordable_tokens(model, token_batch_size)
+    batches = batches_by_length(
+        corpus.lengths,
+        token_batch_size=affordable_tokens(model, token_batch_size),
+        company=company(model),
     )
     with _weights(model, list(vectors)) as weights:
         turned = {name: _turn(model, name, rows) for name, rows in vectors.items()}
@@ -145,17 +147,16 @@ def gauss_newton(
             sequences = [corpus.input_ids(int(row)) for row in rows]
             batch = pad(sequences, context_length=model.context_length)
             counted = (batch.labels[:, 1:] != IGNORED).to(device)
-            logits = model.model(batch.input_ids.to(device), use_cache=False).logits
-            logits = logits[:, : counted.shape[1]]
-            probabilities = logits.detach().softmax(-1) * counted[..., None]
-            probe = torch.zeros_like(logits, requires_grad=True)
-            pulled = torch.autograd.grad(logits, weights, probe, create_graph=True)
+            found_logits = logits(model.model, batch.input_ids.to(device))[:, : counted.shape[1]]
+            probabilities = found_logits.detach().softmax(-1) * counted[..., None]
+            probe = torch.zeros_like(found_logits, requires_grad=True)
+            pulled = torch.autograd.grad(found_logits, weights, probe, create_graph=True)
             for query in range(len(next(iter(turned.values())))):
                 asked = [turned[name][query] for name in vectors]
                 (pushed,) = torch.autograd.grad(pulled, probe, asked, retain_graph=True)
                 bent = probabilities * pushed
                 bent = bent - probabilities * bent.sum(-1, keepdim=True)
-                parts = torch.autograd.grad(logits, weights, bent, retain_graph=True)
+                parts = torch.autograd.grad(found_logits, weights, bent, retain_graph=True)
                 for name, part in zip(vectors, parts, strict=True):
                     found[name][query] += part / num_examples
     return {name: _turn(model, name, rows, back=True) for name, rows in found.items()}

@@ -116,11 +116,11 @@ def engine_config(
     Raises:
         SettingsError: Bergson cannot load the model by its name.
     """
-    from whence.models import attributed_modules
+    from whence.models.probe import linear_layers
 
     bergson: Any = require_engine()
     name, revision = _name_and_revision(model)
-    left_out = [other for other in attributed_modules(model) if other not in set(modules)]
+    left_out = [other for other in linear_layers(model) if other not in set(modules)]
     return bergson.IndexConfig(
         run_path=str(run),
         model=name,

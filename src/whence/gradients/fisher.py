@@ -19,10 +19,10 @@ from whence.gradients.batches import (
     Padded,
     affordable_sequences,
     affordable_tokens,
-    length_batches,
     model_device,
     pad,
 )
+from whence.models.forward import batches_by_length, company, logits
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel
 
@@ -68,10 +68,11 @@ def fisher_batches(
     """
     import torch
 
-    batches = length_batches(
+    batches = batches_by_length(
         corpus.lengths,
         token_batch_size=affordable_tokens(model, token_batch_size),
         max_sequences=affordable_sequences(num_weights),
+        company=company(model),
     )
     copies = _copies(corpus)
     total = sum(int(corpus.lengths[rows].sum()) for rows in batches)
@@ -98,14 +99,14 @@ def fisher_pass(model: LoadedModel, batch: FisherBatch, *, labels: Labels) -> "T
     import torch.nn.functional as F  # noqa: N812
 
     device = model_device(model)
-    logits = model.model(batch.padded.input_ids.to(device), use_cache=False).logits
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    found = logits(model.model, batch.padded.input_ids.to(device))
+    found = found.to(torch.promote_types(found.dtype, torch.float32))
     targets = batch.padded.targets.to(device)
     if labels == "sampled":
-        drawn = draw(logits.detach(), batch.chances.to(device))
+        drawn = draw(found.detach(), batch.chances.to(device))
         targets = drawn.where(targets != IGNORED, IGNORED)
     F.cross_entropy(
-        logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+        found.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
     ).backward()
     return F.pad(targets[:, :-1], (1, 0), value=IGNORED)
 

@@ -22,7 +22,16 @@ Large-Vocabulary Language Models", arXiv 2411.09009.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from whence.gradients.batches import IGNORED, Padded, affordable_tokens, model_device
+from whence.models.forward import (
+    IGNORED,
+    Padded,
+    affordable_tokens,
+    last_hidden_states,
+    logits,
+    model_device,
+    num_words,
+    token_losses,
+)
 from whence.records import LoadedModel
 
 if TYPE_CHECKING:
@@ -90,11 +99,16 @@ def output_layer(model: LoadedModel) -> "nn.Linear | None":
     head = network.get_output_embeddings()
     if not isinstance(head, torch.nn.Linear):
         return None
-    ids = torch.arange(min(4, network.config.vocab_size), device=head.weight.device)[None]
+    ids = torch.arange(min(4, num_words(model)), device=head.weight.device)[None]
     with torch.no_grad():
-        logits = network(ids, use_cache=False).logits
-        ours = head(network.base_model(ids, use_cache=False).last_hidden_state)
-    same = logits.shape == ours.shape and torch.allclose(logits, ours, rtol=1e-3, equal_nan=True)
+        theirs = logits(network, ids)
+        states = last_hidden_states(network, ids)
+        if states.shape[-1] != head.in_features:
+            return None
+        ours = head(states)
+    same = theirs.shape == ours.shape and torch.allclose(
+        theirs.to(ours.dtype), ours, rtol=1e-3, equal_nan=True
+    )
     return head if same else None
 
 
@@ -199,7 +213,7 @@ def _fused(
 
     network: Any = model.model
     input_ids, labels = batch.input_ids.to(words.device), batch.labels.to(words.device)
-    states = network.base_model(input_ids, use_cache=False).last_hidden_state
+    states = last_hidden_states(network, input_ids)
     rows, places = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)
     found, gradients = cross_entropy(
         states.detach()[rows, places], labels[rows, places + 1], words, bias
@@ -217,24 +231,14 @@ def plain_pass(
     model: LoadedModel, batch: Padded, weights: "Tensor | None" = None
 ) -> "Float[Tensor, ' batch']":
     """Takes a batch's loss from the model's own logits, and sends its gradient back."""
-    losses = token_losses(model.model, batch, device=model_device(model)).sum(dim=1)
+    losses = position_losses(model.model, batch, device=model_device(model)).sum(dim=1)
     (losses if weights is None else losses * weights).sum().backward()
     return losses.detach()
 
 
-def token_losses(
+def position_losses(
     network: Any, batch: Padded, *, device: "torch.device | None" = None
 ) -> "Float[Tensor, 'batch positions']":
     """Takes the loss at each position from the model's own logits; zero where there is no label."""
-    import torch
-    import torch.nn.functional as F  # noqa: N812
-
-    logits = network(batch.input_ids.to(device or network.device), use_cache=False).logits
-    labels = batch.targets.to(logits.device)
-    losses = F.cross_entropy(
-        logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32)),
-        labels.flatten(),
-        ignore_index=IGNORED,
-        reduction="none",
-    )
-    return losses.view_as(labels)
+    found = logits(network, batch.input_ids.to(device or network.device))
+    return token_losses(found, batch.targets.to(found.device))

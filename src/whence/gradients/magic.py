@@ -12,9 +12,10 @@ import numpy as np
 
 from whence.errors import ModelError, SettingsError
 from whence.gradients.batches import check_fits, check_queries, pad
-from whence.gradients.loss import token_losses
+from whence.gradients.loss import position_losses
 from whence.gradients.queries import query_norms
 from whence.gradients.source import training_steps
+from whence.models.forward import ANY, company
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel, PairScores, Query
 from whence.training import Recipe, num_steps, replay
@@ -64,6 +65,12 @@ def magic_scores(
     started = time.perf_counter()
     check_fits(model, corpus)
     check_queries(model, queries)
+    if company(model) != ANY:
+        raise ModelError(
+            f"`magic` repeats training batches, in which the positions of {model.label} depend on "
+            "the longest example.",
+            "Leave `magic` out.",
+        )
     order = training_order(corpus)
     steps = num_steps(recipe, len(order))
     if since >= steps:
@@ -135,7 +142,7 @@ def _query_gradients(
             [term.input_ids for term in query.terms],
             num_unlabelled=[term.num_prompt_tokens for term in query.terms],
         )
-        losses = token_losses(network, batch).sum(dim=1)
+        losses = position_losses(network, batch).sum(dim=1)
         loss = losses @ losses.new_tensor([term.weight for term in query.terms])
         found = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
         for name, part in zip(parameters, found, strict=True):

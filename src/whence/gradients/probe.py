@@ -101,6 +101,7 @@ def _streaming(
     }
     num_workers = worker_count(model)
     todo = plan_pass(
+        model,
         corpus,
         token_batch_size=batch_tokens(model, token_batch_size),
         num_weights=max(sizes.values()),

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from whence.errors import GradientError
-from whence.gradients.batches import Padded, length_batches, model_device, pad
+from whence.gradients.batches import Padded, model_device, pad
 from whence.gradients.capture import capturing, gradient_dtype, layer, outer
+from whence.models.forward import batches_by_length, company
 from whence.records import LoadedModel, Query
 
 if TYPE_CHECKING:
@@ -83,8 +84,11 @@ def term_batches(
     device, dtype = model_device(model), gradient_dtype(model)
     terms = [(row, term) for row, query in enumerate(queries) for term in query.terms]
     lengths = [len(term.input_ids) for _, term in terms]
-    for rows in length_batches(
-        lengths, token_batch_size=token_batch_size, max_sequences=max_sequences
+    for rows in batches_by_length(
+        lengths,
+        token_batch_size=token_batch_size,
+        max_sequences=max_sequences,
+        company=company(model),
     ):
         batch = [terms[row] for row in rows]
         yield TermBatch(

@@ -135,7 +135,9 @@ def streamed_products(
     if preconditioner is not None:
         gradients = preconditioner.apply(gradients)
     largest = max(rows.shape[1] for rows in gradients.values())
-    todo = plan_pass(corpus, token_batch_size=tokens, num_weights=largest, num_workers=num_workers)
+    todo = plan_pass(
+        model, corpus, token_batch_size=tokens, num_weights=largest, num_workers=num_workers
+    )
     blocks = group_batches(todo.batches, todo.lengths, block_tokens=BLOCK_TOKENS)
     asked = [[query.id, query.terms] for query in queries]
     store = BlockStore(work, fingerprint(settings, asked, scales_digest(scales), num_workers))

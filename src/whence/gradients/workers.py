@@ -55,7 +55,7 @@ def working(
             run_one = stack.enter_context(open_one(model))
             yield lambda items: _tidied(map(run_one, items))
             return
-        models = [model, *(_replica(model) for _ in range(num_workers - 1))]
+        models = [model, *_replicas(model, num_workers - 1)]
         free: SimpleQueue[Callable[[Item], Result]] = SimpleQueue()
         for own in models:
             free.put(stack.enter_context(open_one(own)))
@@ -88,10 +88,21 @@ def working(
         yield lambda items: _tidied(run_all(items))
 
 
+def _replicas(model: LoadedModel, num: int) -> list[LoadedModel]:
+    """Copies a model; not at all where it keeps the state of its last pass (RecurrentGemma)."""
+    try:
+        return [_replica(model) for _ in range(num)]
+    except RuntimeError:
+        return []
+
+
 def _replica(model: LoadedModel) -> LoadedModel:
-    """Copies a model's modules, but none of its weights."""
+    """Copies a model's modules and buffers, but none of its weights.
+
+    Some models change buffers in a pass, such as the frequencies of positions.
+    """
     network = model.model
-    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    shared = {id(parameter): parameter for parameter in network.parameters()}
     return replace(model, model=deepcopy(network, shared))
 
 

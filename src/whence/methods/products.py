@@ -133,6 +133,13 @@ class Products(CorpusPass[GradientProducts]):
 
         return list(VOCABULARY if self.view.layers == "vocabulary" else context.modules)
 
+    def _layers(self, context: Context) -> list[str]:
+        from whence.gradients.capture import vocabulary_layers
+
+        if self.view.layers == "vocabulary":
+            return list(vocabulary_layers(context.open(self.view)))
+        return list(context.modules)
+
     def _stream(self, context: Context) -> GradientProducts:
         from whence.gradients import streamed_products
 
@@ -146,7 +153,7 @@ class Products(CorpusPass[GradientProducts]):
             context.open(self.view),
             context.corpus,
             context.queries,
-            modules=self._modules(context),
+            modules=self._layers(context),
             token_batch_size=context.index.token_batch_size,
             second_moments=moments,
             work=context.work,

@@ -5,16 +5,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from whence.gradients.batches import (
+from whence.errors import ModelError
+from whence.gradients.batches import check_fits, distinct_examples
+from whence.models.forward import (
     IGNORED,
     affordable_tokens,
-    check_fits,
-    distinct_examples,
-    length_batches,
+    all_hidden_states,
+    batches_by_length,
+    company,
+    evaluating,
     model_device,
     pad,
+    text_config,
+    token_losses,
 )
-from whence.gradients.capture import frozen
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel, Query, Term
 from whence.settings import IndexSettings
@@ -104,6 +108,9 @@ def read(
     Returns:
         Middle states are NaN for an empty sequence; all else for one in which nothing is predicted.
 
+    Raises:
+        ModelError: The model gives no hidden states.
+
     Cost: one forward pass.
     """
     import torch
@@ -112,14 +119,15 @@ def read(
     device = model_device(model)
     layer = middle_layer(model)
     unlabelled = [max(1, n) for n in num_prompt_tokens or [1] * len(sequences)]
-    shape = (len(sequences), int(model.model.config.hidden_size))
-    middle, last = (np.full(shape, np.nan, dtype=np.float32) for _ in range(2))
+    # Their widths are the model's own affair: OPT-350m's last one is narrower than the others.
+    width = int(getattr(text_config(model), "hidden_size", 1))
+    middle, last = _Rows(len(sequences), width), _Rows(len(sequences), width)
     losses, probabilities = (np.full(len(sequences), np.nan, dtype=np.float32) for _ in range(2))
     lengths = [len(sequence) for sequence in sequences]
     tokens = affordable_tokens(model, token_batch_size)
-    batches = length_batches(lengths, token_batch_size=tokens)
+    batches = batches_by_length(lengths, token_batch_size=tokens, company=company(model))
     batches += [np.array([row]) for row, length in enumerate(lengths) if length == 1]
-    with frozen(model), torch.no_grad():
+    with evaluating(model.model):
         for rows in batches:
             input_ids, labels = pad(
                 [sequences[row] for row in rows],
@@ -128,29 +136,29 @@ def read(
             )
             sizes = torch.tensor([lengths[row] for row in rows])
             real = torch.arange(input_ids.shape[1])[None] < sizes[:, None]
-            output = model.model(input_ids.to(device), use_cache=False, output_hidden_states=True)
+            output = all_hidden_states(model.model, input_ids.to(device))
+            states = getattr(output, "hidden_states", None)
+            if states is None or len(states) <= layer:
+                raise ModelError(
+                    f"{model.label} does not give the hidden states of its layers.",
+                    "Leave out the methods that compare them, such as `activation`.",
+                )
             targets = labels[:, 1:].to(device)
             predicts = F.pad(targets != IGNORED, (0, input_ids.shape[1] - targets.shape[1]))
-            middle[rows] = _means(output.hidden_states[layer], real.to(device))
-            last[rows] = _means(output.hidden_states[-1], predicts)
-            found = F.cross_entropy(
-                output.logits[:, : targets.shape[1]].flatten(0, 1).float(),
-                targets.flatten(),
-                ignore_index=IGNORED,
-                reduction="none",
-            )
+            middle.put(rows, _means(states[layer], real.to(device)))
+            last.put(rows, _means(states[-1], predicts))
+            found = token_losses(output.logits[:, : targets.shape[1]].float(), targets)
             predicted = (targets != IGNORED).sum(1)
-            found = found.view(len(rows), -1)
             losses[rows] = (found.sum(1) / predicted).cpu().numpy()
             likely = torch.where(targets != IGNORED, (-found).exp(), 0)
             probabilities[rows] = (likely.sum(1) / predicted).cpu().numpy()
             advance(float(sizes.sum()))
-    return Reading(middle, last, losses, probabilities)
+    return Reading(middle.values, last.values, losses, probabilities)
 
 
 def middle_layer(model: LoadedModel) -> int:
     """Chooses the layer whose output stands for a text: half of the way up, 0 is the embedding."""
-    return int(model.model.config.num_hidden_layers) // 2
+    return int(text_config(model).num_hidden_layers) // 2
 
 
 def cosines(
@@ -161,6 +169,19 @@ def cosines(
         a = queries / np.linalg.norm(queries, axis=1, keepdims=True)
         b = examples / np.linalg.norm(examples, axis=1, keepdims=True)
     return np.clip(a @ b.T, -1, 1)
+
+
+class _Rows:
+    """Rows that are filled in any order; NaN until they are, and as wide as what is put in."""
+
+    def __init__(self, num_rows: int, width: int) -> None:
+        self.values = np.full((num_rows, width), np.nan, dtype=np.float32)
+
+    def put(self, rows: "np.ndarray", values: "Float[np.ndarray, 'batch hidden']") -> None:
+        if self.values.shape[1] != values.shape[1]:
+            shape = (len(self.values), values.shape[1])
+            self.values = np.full(shape, np.nan, dtype=np.float32)
+        self.values[rows] = values
 
 
 def _means(

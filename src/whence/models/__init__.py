@@ -4,6 +4,7 @@ from whence.models.coverage import attributed_modules, coverage
 from whence.models.files import model_folder, tokenizer_folder
 from whence.models.load import in_dtype, load_initial, load_model, model_fingerprint
 from whence.models.optimizer_files import load_second_moments
+from whence.models.probe import notes
 from whence.models.second_moments import Factored, SecondMoments, estimate_second_moments
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "load_second_moments",
     "model_fingerprint",
     "model_folder",
+    "notes",
     "tokenizer_folder",
 ]

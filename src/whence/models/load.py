@@ -1,5 +1,6 @@
 """Which model is this exactly, and which tokenizer belongs to it?"""
 
+import re
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
 RANDOM_WEIGHTS = "random"
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+# What old checkpoints store and newer code computes.
+_BUFFERS = ("rotary_emb", "inv_freq", "masked_bias", "attn.bias", "attention.bias", "position_ids")
 # What says where a model came from, or (dtype, architectures) what the weights say themselves.
 _NOT_IDENTITY = ("_name_or_path", "_commit_hash", "transformers_version", "architectures", "dtype")
 
@@ -41,7 +45,8 @@ def load_model(settings: ModelSettings) -> LoadedModel:
 
     Raises:
         ModelError: The model does not exist or is broken, is no causal language model, lacks
-            weights, or does not fit the tokenizer.
+            weights, has some that its configuration knows nothing of, is quantized in a way that
+            transformers does not know, or does not fit the tokenizer.
 
     Cost:
         Reading the weights, and hashing them at about 1 GB/s.
@@ -52,7 +57,7 @@ def load_model(settings: ModelSettings) -> LoadedModel:
     device = _device(settings.device)
     with quiet():
         folder = model_folder(settings.name, revision=settings.revision)
-        model = _load(folder, settings, dtype=getattr(torch, settings.dtype), device=device)
+        model, notes = _load(folder, settings, dtype=getattr(torch, settings.dtype), device=device)
         tokenizer = load_tokenizer(folder, settings, num_embeddings=_num_embeddings(model))
     return LoadedModel(
         model=model,
@@ -61,6 +66,7 @@ def load_model(settings: ModelSettings) -> LoadedModel:
         fingerprint=model_fingerprint(model),
         context_length=_context_length(model.config, tokenizer, name=settings.name),
         settings=settings,
+        notes=notes,
     )
 
 
@@ -130,13 +136,18 @@ def _drawn_anew(trained: LoadedModel) -> LoadedModel:
     model = model.to(trained.model.dtype).to(trained.model.device).eval()
     name = f"{trained.name} ({RANDOM_WEIGHTS} weights)"
     return replace(
-        trained, model=model, name=name, fingerprint=model_fingerprint(model), settings=None
+        trained,
+        model=model,
+        name=name,
+        fingerprint=model_fingerprint(model),
+        settings=None,
+        probed={},
     )
 
 
 def _load(
     folder: Path, settings: ModelSettings, *, dtype: "torch.dtype", device: "torch.device"
-) -> "PreTrainedModel":
+) -> "tuple[PreTrainedModel, tuple[str, ...]]":
     from transformers import AutoConfig, AutoModelForCausalLM
 
     broken = partial(
@@ -156,6 +167,7 @@ def _load(
     except Exception as error:
         raise broken(error) from error
     _refuse_other_kinds(config, name=settings.name)
+    _refuse_unknown_quantization(config, name=settings.name)
     is_safe = any(folder.glob("*.safetensors"))
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -172,8 +184,15 @@ def _load(
         raise _explain_weights(error, folder, is_safe=is_safe) or broken(error) from error
     model, report = loaded
     _refuse_partial(report, name=settings.name)
+    unused = sorted(report["unexpected_keys"])
+    _refuse_misfits(unused, model, name=settings.name)
+    notes = tuple(
+        f"{len(unused)} weights that come with {settings.name} are not part of the model and are "
+        f"not used, such as {key}."
+        for key in unused[:1]
+    )
     try:
-        return model.to(device).eval()
+        return model.to(device).eval(), notes
     except RuntimeError as error:
         raise ModelError(
             f"{settings.name} cannot be moved to {device} ({str(error).splitlines()[0]}).",
@@ -212,6 +231,49 @@ def _refuse_partial(report: dict[str, Any], *, name: str) -> None:
         raise ModelError(
             f"{name} lacks {len(odd)} of the weights its configuration asks for, such as {odd[0]}.",
             "Choose a whole checkpoint of a causal language model.",
+        )
+
+
+def _refuse_misfits(unused: list[str], model: "PreTrainedModel", *, name: str) -> None:
+    """Refuses weights for which the model would have a place with another configuration.
+
+    A weight of a further layer differs from a known name by a number; a missing bias belongs to a
+    module that is there.
+    """
+    known = set(model.state_dict())
+    shapes = {_NUMBER.sub("#", key) for key in known}
+    modules = {key for key, _ in model.named_modules() if key}
+    for key in unused:
+        if any(part in key for part in _BUFFERS):
+            continue
+        if _NUMBER.sub("#", key) in shapes:
+            raise ModelError(
+                f"{name} holds {key}, and its configuration has fewer layers than that "
+                f"({len(unused)} weights would be left out).",
+                "Correct config.json, or load the checkpoint that it belongs to.",
+            )
+        if key.rpartition(".")[0] in modules:
+            raise ModelError(
+                f"{name} holds {key}, which its configuration has no place for.",
+                "Correct config.json, or load the checkpoint that it belongs to.",
+            )
+
+
+def _refuse_unknown_quantization(config: "PretrainedConfig", *, name: str) -> None:
+    # transformers warns of an unknown method and goes on with the packed numbers as they are.
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as KNOWN
+
+    for part in (config, config.get_text_config()):
+        chosen: Any = getattr(part, "quantization_config", None)
+        if chosen is None:
+            continue
+        chosen = chosen if isinstance(chosen, dict) else chosen.to_dict()
+        method = chosen.get("quant_method")
+        if chosen.get("load_in_4bit") or chosen.get("load_in_8bit") or method in KNOWN:
+            continue
+        raise ModelError(
+            f"{name} is quantized by {method!r}, a method that transformers does not know.",
+            "Load the model's weights of 16 or 32 bits.",
         )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from whence.errors import CorpusError
+from whence.models.network import evaluation_mode, logits
 from whence.records import LoadedModel
 
 if TYPE_CHECKING:
@@ -87,9 +88,7 @@ def estimate_second_moments(
     device = next(iter(parameters.values())).device
     means = {n: torch.zeros(p.shape, device=device) for n, p in parameters.items()}
     squares = {n: torch.zeros(p.shape, device=device) for n, p in parameters.items()}
-    was_training = model.model.training
-    model.model.eval()
-    try:
+    with evaluation_mode(model.model):
         for count, sequence in enumerate(sequences, start=1):
             found = _gradients(model, list(parameters.values()), sequence)
             for name, gradient in zip(parameters, found, strict=True):
@@ -97,8 +96,6 @@ def estimate_second_moments(
                 change = gradient.float() - means[name]
                 means[name] += change / count
                 squares[name] += change * (gradient.float() - means[name])
-    finally:
-        model.model.train(was_training)
     num = len(sequences)
     moments = {}
     for name, mean in means.items():
@@ -116,6 +113,7 @@ def _gradients(
 ) -> "tuple[Tensor, ...]":
     """Takes one sequence's gradients, whatever `requires_grad` says, and puts it back."""
     import torch
+    import torch.nn.functional as F  # noqa: N812
 
     needed = [parameter.requires_grad for parameter in parameters]
     try:
@@ -125,9 +123,9 @@ def _gradients(
         # A last token beyond the context is only a target: a table of positions has no row for it.
         inputs = ids[:, : model.context_length]
         with torch.enable_grad():
-            logits = model.model(inputs, use_cache=False).logits[0, : ids.shape[1] - 1]
-            exact = torch.promote_types(logits.dtype, torch.float32)
-            loss = torch.nn.functional.cross_entropy(logits.to(exact), ids[0, 1:])
+            found = logits(model.model, inputs)[0, : ids.shape[1] - 1]
+            exact = torch.promote_types(found.dtype, torch.float32)
+            loss = F.cross_entropy(found.to(exact), ids[0, 1:])
         return torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
     finally:
         for parameter, value in zip(parameters, needed, strict=True):

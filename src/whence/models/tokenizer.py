@@ -26,8 +26,8 @@ def load_tokenizer(
         num_embeddings: Rows of the model's embedding.
 
     Raises:
-        ModelError: There is no tokenizer, it has ids that the model has no embedding for, or it
-            differs from the model's own.
+        ModelError: There is no tokenizer, it has ids other than of special tokens that the model
+            has no embedding for, or it differs from the model's own.
     """
     own = _load(folder, name=settings.name)
     if settings.tokenizer is None:
@@ -48,7 +48,10 @@ def load_tokenizer(
                 f"the one that comes with {settings.name!r} ({len(own):,} tokens).",
                 "Leave `tokenizer` out to use the model's own.",
             )
-    largest = max(tokenizer.get_vocab().values())
+    # A few more special tokens than embeddings are common (Gemma 3 shares its tokenizer with models
+    # that read images); whoever uses one is refused by its id.
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    largest = max((i for i in tokenizer.get_vocab().values() if i not in special), default=0)
     if largest >= num_embeddings:
         raise ModelError(
             f"The tokenizer of {name!r} has ids up to {largest:,}, but the model "

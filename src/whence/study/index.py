@@ -44,11 +44,13 @@ def index_corpus(
     from whence.gradients import build_index, plan, require_engine
     from whence.gradients.batches import model_device
     from whence.gradients.loss import emulated, multiplies_bfloat16
-    from whence.models import coverage
+    from whence.models import coverage, notes
 
     require_engine()
     covered = coverage(model, modules=settings.modules, include_bias=settings.include_bias)
     planned = plan(model, corpus, covered, settings, num_queries=1, path="stored")
+    for note in notes(model):
+        progress.note(note)
     progress.note(describe(planned))
     if slow := emulated(model):
         progress.note(f"This processor only emulates {slow}: float32 is faster here.")

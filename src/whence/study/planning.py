@@ -64,7 +64,7 @@ def plan_passes(
     """
     from whence.gradients import plan, require_engine
     from whence.gradients.preflight import index_bytes
-    from whence.models import coverage
+    from whence.models import coverage, notes
 
     settings, path, dim = study.index, study.attribution.path, rows_dim(study.index)
     passes = needed.passes(methods)
@@ -109,5 +109,7 @@ def plan_passes(
             seconds=found.seconds * num_passes,
             disk_bytes=found.disk_bytes * num_planned + stored,
         )
+    for note in notes(model):
+        progress.note(note)
     progress.note(describe(found))
     return covered, found

@@ -295,12 +295,14 @@ def document_losses(model: "torch.nn.Module", examples: list[list[int]]) -> list
     import torch
     from torch.nn.functional import cross_entropy
 
+    from whence.models.forward import evaluating, logits
+
     losses = []
-    with torch.inference_mode():
+    with evaluating(model):
         for ids in examples:
             inputs = torch.tensor([ids])
-            logits = model(input_ids=inputs, use_cache=False).logits[0, :-1]
-            losses.append(cross_entropy(logits, inputs[0, 1:]).item())
+            found = logits(model, inputs)[0, :-1]
+            losses.append(cross_entropy(found, inputs[0, 1:]).item())
     return losses
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from whence.errors import CorpusError, ModelError
+from whence.models.forward import ANY, Company, logits, pad
 from whence.progress import SILENT, Progress
 from whence.training.recipe import Recipe, learning_rate, num_steps
 
@@ -171,13 +172,17 @@ def _step(
 
 
 def backward_batch(
-    model: "PreTrainedModel", rows: Sequence[tuple[Sequence[int], float]]
+    model: "PreTrainedModel",
+    rows: Sequence[tuple[Sequence[int], float]],
+    *,
+    company: Company = ANY,
 ) -> tuple[float, int]:
     """Adds the gradient of one batch's loss to the parameters' `grad`.
 
     Args:
         model: The model, in evaluation mode.
         rows: Token ids and weight of each example.
+        company: Which examples may share a pass, where positions depend on the longest of them.
 
     Returns:
         The weighted loss in nats per target, and the number of targets of all examples; a batch
@@ -185,7 +190,8 @@ def backward_batch(
     """
     num_targets = sum(max(len(ids) - 1, 0) for ids, _ in rows)
     loss = 0.0
-    for group in _groups([row for row in rows if row[1] != 0 and len(row[0]) > 1]):
+    used = [row for row in rows if row[1] != 0 and len(row[0]) > 1]
+    for group in _groups(used, company=company):
         part = _weighted_loss(model, group) / num_targets
         part.backward()
         loss += part.item()
@@ -193,15 +199,20 @@ def backward_batch(
 
 
 def _groups(
-    rows: list[tuple[Sequence[int], float]],
+    rows: list[tuple[Sequence[int], float]], *, company: Company
 ) -> Iterator[list[tuple[Sequence[int], float]]]:
-    """Splits a batch into groups of like length; a group is padded, so short rows go apart."""
+    """Splits a batch into groups of like length; a group is padded, so short rows go apart.
+
+    Not `batches_by_length`: the groups are those of one optimizer step, whose order of summation is
+    part of the trained weights.
+    """
     rows = sorted(rows, key=lambda row: -len(row[0]))  # Stable: order is part of the result.
     group: list[tuple[Sequence[int], float]] = []
     padding = 0
     for row in rows:
         extra = len(group[0][0]) - len(row[0]) if group else 0
-        if group and padding + extra > _PASS_OVERHEAD_TOKENS:
+        admitted = not group or company.admits(len(row[0]), len(group[0][0]))
+        if group and (padding + extra > _PASS_OVERHEAD_TOKENS or not admitted):
             yield group
             group, padding, extra = [], 0, 0
         group.append(row)
@@ -219,9 +230,10 @@ def _weighted_loss(
 
     sequences = [ids for ids, _ in group]
     if all(weight == 1 for _, weight in group):
-        logits, targets = _predictions(model, sequences)
+        # One fused sum, and not `token_losses`: it is part of a step's arithmetic, and faster.
+        found, targets = _predictions(model, sequences)
         return cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum"
+            found.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum"
         )
     losses = example_losses(model, sequences)
     weights = [weight for _, weight in group]
@@ -232,30 +244,19 @@ def example_losses(model: "PreTrainedModel", sequences: Sequence[Sequence[int]])
     """Sums each example's loss over its targets, in nats; with a graph, where one is recorded."""
     from torch.nn.functional import cross_entropy
 
-    logits, targets = _predictions(model, sequences)
-    return cross_entropy(logits.mT, targets, ignore_index=-100, reduction="none").sum(dim=1)
+    found, targets = _predictions(model, sequences)
+    return cross_entropy(found.mT, targets, ignore_index=-100, reduction="none").sum(dim=1)
 
 
 def _predictions(
     model: "PreTrainedModel", sequences: Sequence[Sequence[int]]
 ) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Computes logits and targets; a target of -100 is none.
-
-    Padding stands on the right, where a causal model's real tokens cannot see it, so that no
-    attention mask is needed.
-    """
-    import torch
-
-    longest = max(len(ids) for ids in sequences)
-    inputs = torch.zeros(len(sequences), longest, dtype=torch.long)
-    labels = torch.full((len(sequences), longest), -100)
-    for row, ids in enumerate(sequences):
-        inputs[row, : len(ids)] = labels[row, : len(ids)] = torch.as_tensor(ids)
-    device = model.device
+    """Computes logits and targets; a target of -100 is none."""
     # A last token beyond the context is only a target: a table of positions has no row for it.
-    limit = getattr(model.config, "max_position_embeddings", None) or longest
-    logits = model(input_ids=inputs[:, :limit].to(device), use_cache=False).logits
-    return logits[:, : longest - 1], labels[:, 1:].to(device)
+    limit = getattr(model.config, "max_position_embeddings", None)
+    batch, device = pad(sequences, context_length=limit), model.device
+    targets = batch.labels[:, 1:].to(device)
+    return logits(model, batch.input_ids.to(device))[:, : targets.shape[1]], targets
 
 
 def _state(

@@ -16,6 +16,7 @@ from whence.behaviors.measure import measure
 from whence.behaviors.query import Pair
 from whence.errors import CorpusError
 from whence.methods.reading import main_term
+from whence.models.forward import company, evaluation_mode
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel, Query
 from whence.settings import Settings
@@ -135,20 +136,18 @@ def patching(model: LoadedModel) -> Iterator[None]:
     `model.model` is in evaluation mode inside, every parameter takes gradients and has none.
     """
     network = model.model
-    was_training = network.training
     kept = [(p, p.detach().clone(), p.requires_grad, p.grad) for p in network.parameters()]
-    network.eval()
     for parameter, *_ in kept:
         parameter.grad = None
         parameter.requires_grad_(True)
     try:
-        yield
+        with evaluation_mode(network):
+            yield
     finally:
         _restore([(parameter, value) for parameter, value, *_ in kept])
         for parameter, _, needed, gradient in kept:
             parameter.requires_grad_(needed)
             parameter.grad = gradient
-        network.train(was_training)
 
 
 def log_odds(log_prob_nats: float) -> float:
@@ -176,7 +175,9 @@ def _after_step(
 
 def _take_gradient(model: LoadedModel, examples: Sequence[Sequence[int]]) -> None:
     model.model.zero_grad(set_to_none=True)
-    _, num_targets = backward_batch(model.model, [(ids, 1.0) for ids in examples])
+    _, num_targets = backward_batch(
+        model.model, [(ids, 1.0) for ids in examples], company=company(model)
+    )
     if not num_targets:
         raise CorpusError(
             f"A group of {len(examples)} examples has no token to predict.",
