@@ -16,10 +16,10 @@ from measure import report
 
 from whence.cli.console import progress
 from whence.settings import MagicSettings, load_study
+from whence.statistics import mean_estimate, paired_estimate, spearman
 from whence.study.load import load_run
 from whence.study.run import run_study
 from whence.testbed import behaviors
-from whence.validation.statistics import mean_estimate, paired_estimate, spearman
 
 ROOT = Path(__file__).parents[1]
 METHODS = (

@@ -18,12 +18,12 @@ from whence.behaviors import make_query
 from whence.cli.console import progress
 from whence.records import RunRecord
 from whence.settings import StudySettings, TrackstarSettings
+from whence.statistics import mean_estimate, paired_estimate
 from whence.study.demo import demo_study
 from whence.study.load import load_run
 from whence.study.run import run_study
 from whence.validation.proponent_steps import RANDOM, STEPS, step_on_proponents
 from whence.validation.retrieval import retrieval
-from whence.validation.statistics import mean_estimate, paired_estimate
 
 ROOT = Path(__file__).parents[1]
 # Name, settings, and what the paper reports for 8 billion parameters: MRR, tail-patch.

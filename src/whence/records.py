@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from whence.settings import Kind, ModelSettings, Settings
+from whence.statistics import Interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,14 +27,6 @@ _FINGERPRINT_ROWS = 1024
 # states, nothing of the query, or what is not known.
 Family = Literal["gradient", "untrained", "text", "states", "control", "unknown"]
 UNKNOWN = "more of a proponent, as the maker of the scores counts; how they were made is not known"
-
-
-class Interval(NamedTuple):
-    """A confidence interval; `n` is the number of independent units behind it."""
-
-    low: float
-    high: float
-    n: int
 
 
 class Behavior(Settings):

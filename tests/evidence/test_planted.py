@@ -1,12 +1,11 @@
 """The rate at which planted truth is found, and when there is no such rate."""
 
-import math
-
 import numpy as np
 import pytest
 
-from whence.evidence.planted import gold_rate, wilson
+from whence.evidence.planted import gold_rate
 from whence.records import Behavior, Measured, Scores, Verification
+from whence.statistics import wilson
 
 
 def verification(behavior: Behavior, verdict: str = "shown") -> Verification:
@@ -79,23 +78,3 @@ def test_a_method_that_names_nobody_misses():
     )
     fact = rates({"fact-0": {"a"}}, scores=silent)["fact"]
     assert (fact.rate, fact.mean_reciprocal_rank) == (0.0, 0.0)
-
-
-def test_wilson_solves_its_equation():
-    """The bounds are where the true rate lies z standard errors from the observed one."""
-    z = 1.959963984540054
-    for hits, n in [(1, 3), (20, 24), (50, 1000)]:
-        interval = wilson(hits, n)
-        assert interval is not None
-        for bound in (interval.low, interval.high):
-            assert abs(hits / n - bound) == pytest.approx(z * math.sqrt(bound * (1 - bound) / n))
-
-
-def test_wilson_at_the_ends():
-    assert wilson(0, 0) is None
-    none, every = wilson(0, 10), wilson(10, 10)
-    assert none is not None
-    assert every is not None
-    assert none.low == 0.0
-    assert 0 < none.high < 0.3
-    assert every == (pytest.approx(1 - none.high), 1.0, 10)

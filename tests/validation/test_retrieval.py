@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from whence.records import Scores
-from whence.validation.retrieval import chance_precision, probability_above, retrieval
+from whence.validation.retrieval import chance_precision, retrieval
 
 
 def scores_of(*rows: list[float]) -> Scores:
@@ -73,9 +73,3 @@ def test_chance_is_the_mean_over_random_orders(num_gold: int, num_examples: int)
     ]
     mean = np.mean([v.average_precision for v in values])
     assert chance_precision(num_gold, num_examples) == pytest.approx(mean, abs=0.02)
-
-
-def test_probability_above_counts_ties_half_and_nan_below():
-    assert probability_above([1, 2], [1]) == 0.75
-    assert probability_above([float("nan")], [-5.0]) == 0.0
-    assert probability_above([], [1.0]) is None

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from whence.behaviors.classifier import load_classifier
-from whence.behaviors.intervals import wilson
 from whence.behaviors.ngram import (
     MIN_DOCUMENTS,
     NGRAM_VERSION,
@@ -14,8 +13,9 @@ from whence.behaviors.ngram import (
 )
 from whence.behaviors.toxic_sample import CLEAN_SENTENCES, TOXIC_SENTENCES
 from whence.behaviors.wordlist import WORDLIST_VERSION, has_toxic_word
-from whence.records import Behavior, Interval
+from whence.records import Behavior
 from whence.settings import VerifySettings
+from whence.statistics import Interval, wilson
 
 # English text has four to five characters per token in the vocabularies of Pythia's kind.
 _CHARACTERS_PER_TOKEN = 4

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from whence.behaviors.intervals import bootstrap_mean
 from whence.behaviors.measure import measure
 from whence.behaviors.query import Pair, encode_completions
 from whence.progress import SILENT, Progress
-from whence.records import Behavior, Interval, LoadedModel, Measured
+from whence.records import Behavior, LoadedModel, Measured
+from whence.statistics import MEAN_RESAMPLES, Interval, bootstrap_mean
 
 
 class Reading(NamedTuple):
@@ -137,7 +137,7 @@ def margins(readings: Readings, *, confidence: float, seed: int) -> Margins | No
     return Margins(
         per_prompt,
         sum(per_prompt) / len(per_prompt),
-        bootstrap_mean(per_prompt, confidence=confidence, seed=seed),
+        bootstrap_mean(per_prompt, seed=seed, num_resamples=MEAN_RESAMPLES, confidence=confidence),
         confidence,
         per_token,
     )

@@ -5,7 +5,8 @@ from dataclasses import fields
 from typing import Any
 
 from whence.errors import ArtifactError
-from whence.records import Interval, Measured, Rate, Verification
+from whence.records import Measured, Rate, Verification
+from whence.statistics import Interval
 
 _INTERVAL_FIELDS = (
     (Verification, ("margin_interval",)),

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from whence.behaviors.generate import Continuation
-from whence.behaviors.intervals import newcombe
 from whence.behaviors.readings import Margins, Readings
 from whence.records import Verdict
+from whence.statistics import newcombe
 
 # The share of a behavior's prompts on which it must hold: more than a bare majority, so that a
 # fact is not one lucky wording, and not all, since a small model dislikes some wordings.

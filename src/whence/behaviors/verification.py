@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from whence.behaviors import verdicts
 from whence.behaviors.generate import Continuation, greedy_continuations, sample_continuations
-from whence.behaviors.intervals import wilson
 from whence.behaviors.judges import Judge, Judges, make_judges
 from whence.behaviors.query import decode, encode_completions
 from whence.behaviors.readings import Margins, Readings, margins, read
@@ -19,6 +18,7 @@ from whence.behaviors.verdicts import Conclusion, Hits
 from whence.progress import SILENT, Progress
 from whence.records import Behavior, LoadedModel, Rate, Verification
 from whence.settings import VerifySettings
+from whence.statistics import wilson
 
 
 def verify(

@@ -11,7 +11,7 @@ from whence.evidence.agreement import (
     pair_agreements,
 )
 from whence.evidence.overlap import Marks, Span, mark_text, shared_spans, word_shares
-from whence.evidence.planted import GoldRate, gold_places, gold_rate, wilson
+from whence.evidence.planted import GoldRate, gold_places, gold_rate
 from whence.evidence.proponents import check_count, hits, opponents, proponents, ranking, ranks
 
 __all__ = [
@@ -36,6 +36,5 @@ __all__ = [
     "ranking",
     "ranks",
     "shared_spans",
-    "wilson",
     "word_shares",
 ]

@@ -1,14 +1,13 @@
 """Where the truth is planted, how often does a method find it?"""
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from whence.behaviors import intervals
 from whence.evidence.proponents import ranking
-from whence.records import Behavior, Interval, Scores, Verdict, Verification
+from whence.records import Behavior, Scores, Verdict, Verification
 from whence.settings import KINDS, Kind
+from whence.statistics import Interval, mean, proportion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,24 +32,6 @@ class GoldRate:
     interval: Interval | None
     mean_reciprocal_rank: float | None
     chance: float | None
-
-
-def wilson(hits: int, n: int, *, confidence: float = 0.95) -> Interval | None:
-    """Computes a confidence interval of a proportion.
-
-    Args:
-        hits: Successes.
-        n: Independent trials.
-        confidence: The coverage that is aimed at.
-
-    Returns:
-        Bounds in [0, 1], or None where there was no trial.
-
-    Source:
-        Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 1927;
-        without continuity correction.
-    """
-    return intervals.wilson(hits, n, confidence=confidence) if n else None
 
 
 def gold_rate(
@@ -94,16 +75,17 @@ def gold_rate(
             _first_gold(scores, rows[i], sorted(places[g] for g in gold[i] & present))
             for i in with_gold
         ]
+        rate = proportion(first.count(1), len(first))
         results[kind] = GoldRate(
             method=scores.method,
             kind=kind,
             n=len(with_gold),
             num_without_gold=len(counted) - len(with_gold),
             hits=first.count(1),
-            rate=first.count(1) / len(first) if first else None,
-            interval=wilson(first.count(1), len(first)),
-            mean_reciprocal_rank=_mean([1 / r if r else 0.0 for r in first]),
-            chance=_mean([len(gold[i] & present) / len(present) for i in with_gold]),
+            rate=rate.value,
+            interval=rate.interval,
+            mean_reciprocal_rank=mean([1 / r if r else 0.0 for r in first]),
+            chance=mean([len(gold[i] & present) / len(present) for i in with_gold]),
         )
     return results
 
@@ -132,7 +114,3 @@ def _first_gold(scores: Scores, query: int, gold: list[int]) -> int | None:
 
     places = gold_places(scores, query, np.asarray(gold, dtype=np.int64))
     return int(places[places > 0].min()) if places.any() else None
-
-
-def _mean(values: list[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None

@@ -11,6 +11,7 @@ from whence.errors import SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import RunRecord, Scores
 from whence.settings import StudySettings
+from whence.statistics import mean_estimate
 from whence.study.leaderboard_text import tell
 from whence.study.load import VALIDATION_FILE, load_run, read_run_file
 from whence.study.measures import (
@@ -28,7 +29,6 @@ from whence.validation.leaderboard import (
     leaderboard,
 )
 from whence.validation.stability import Agreement, agreement, signal_to_noise
-from whence.validation.statistics import mean_estimate
 
 # By these, named before anything was measured, methods are compared; the other steps of the
 # tail-patch are stored beside them.

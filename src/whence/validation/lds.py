@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from whence.errors import SettingsError
 from whence.records import Scores
-from whence.validation.bank import Bank
-from whence.validation.statistics import (
+from whence.statistics import (
     Estimate,
     TwoWay,
     residuals,
     two_way_estimate,
     two_way_spearman,
 )
+from whence.validation.bank import Bank
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from whence.statistics import Estimate, mean_estimate, paired_estimate
 from whence.validation.lds import Predicted, lds, lds_difference
-from whence.validation.statistics import Estimate, mean_estimate, paired_estimate
 
 SEARCH = "bm25"
 FLOOR = "gradient_cosine_initial"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from whence.evidence.proponents import proponents
 from whence.records import Corpus, Scores
+from whence.statistics import Estimate, mean_estimate
 from whence.validation.matching import matched_rows
 from whence.validation.retraining import Outcome, Retraining
-from whence.validation.statistics import Estimate, mean_estimate
 
 if TYPE_CHECKING:
     from jaxtyping import Float

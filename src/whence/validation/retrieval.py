@@ -1,10 +1,11 @@
 """How well does a ranking find what was planted, and does it fall for what only looks like it?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from whence.evidence.planted import gold_places
 from whence.records import Scores
+from whence.statistics import probability_above
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,24 +77,6 @@ def retrieval(
         )
         for query, query_id in enumerate(scores.query_ids)
     )
-
-
-def probability_above(values: Sequence[float], others: Sequence[float]) -> float | None:
-    """Computes how likely a value of one set is larger than one of another; ties count one half.
-
-    Returns:
-        In [0, 1]; 0.5 is chance. None where a set is empty. NaN stands below every number.
-
-    Source:
-        The Mann-Whitney statistic over its largest value, which is the area under the ROC curve.
-    """
-    import numpy as np
-
-    if not len(values) or not len(others):
-        return None
-    a, b = (np.nan_to_num(np.asarray(v, dtype=np.float64), nan=-np.inf) for v in (values, others))
-    greater = (a[:, None] > b).mean()
-    return float(greater + (a[:, None] == b).mean() / 2)
 
 
 def chance_precision(num_gold: int, num_examples: int) -> float:

@@ -7,7 +7,7 @@ from whence.errors import SettingsError
 from whence.evidence.agreement import jaccard_at_k
 from whence.evidence.proponents import ranking
 from whence.records import Scores
-from whence.validation.statistics import Estimate, mean_estimate
+from whence.statistics import Estimate, mean_estimate
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,0 +1,265 @@
+"""Statistics agree with their published examples, with slow oracles and with simulation."""
+
+import math
+from statistics import fmean
+
+import numpy as np
+import pytest
+from scipy.stats import mannwhitneyu, spearmanr
+
+from whence.errors import SettingsError
+from whence.statistics import (
+    MEAN_RESAMPLES,
+    Estimate,
+    bootstrap_mean,
+    mean,
+    mean_estimate,
+    newcombe,
+    paired_estimate,
+    probability_above,
+    proportion,
+    residuals,
+    spearman,
+    two_way_estimate,
+    two_way_spearman,
+    wilson,
+)
+
+
+@pytest.mark.parametrize(
+    ("hits", "trials", "low", "high"),
+    # Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I, method 3.
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_as_published(hits: int, trials: int, low: float, high: float) -> None:
+    interval = wilson(hits, trials, confidence=0.95)
+    assert interval[:2] == pytest.approx((low, high), abs=5e-5)
+    assert interval.n == trials
+
+
+@pytest.mark.parametrize(
+    ("hits", "trials", "reference", "low", "high"),
+    # Newcombe, "Interval estimation for the difference between independent proportions", 1998,
+    # table II, method 10, examples (a), (b), (e) and (h).
+    [
+        (56, 70, (48, 80), 0.0524, 0.3339),
+        (9, 10, (3, 10), 0.1705, 0.8090),
+        (5, 56, (0, 29), -0.0381, 0.1926),
+        (10, 10, (0, 10), 0.6075, 1.0),
+    ],
+)
+def test_newcombe_as_published(
+    hits: int, trials: int, reference: tuple[int, int], low: float, high: float
+) -> None:
+    interval = newcombe(hits, trials, reference=reference, confidence=0.95)
+    assert interval[:2] == pytest.approx((low, high), abs=1e-4)
+    assert interval.n == min(trials, reference[1])
+
+
+def test_no_trials_is_no_share() -> None:
+    with pytest.raises(ValueError, match="no share"):
+        wilson(0, 0, confidence=0.95)
+
+
+def test_extremes_are_exact() -> None:
+    assert wilson(0, 25, confidence=0.95).low == 0
+    assert wilson(25, 25, confidence=0.95).high == 1
+
+
+def test_bootstrap_needs_three_values() -> None:
+    assert bootstrap_mean([1.0, 2.0], seed=0, num_resamples=100) is None
+    assert bootstrap_mean([], seed=0, num_resamples=100) is None
+
+
+def test_bootstrap_equals_all_resamples_of_three() -> None:
+    values = [0.0, 1.0, 5.0]
+    grid = np.array(np.meshgrid(values, values, values)).reshape(3, -1).mean(axis=0)
+    interval = bootstrap_mean(values, seed=0, num_resamples=10_000, confidence=0.8)
+    assert interval is not None
+    assert interval[:2] == pytest.approx(np.quantile(grid, [0.1, 0.9]), abs=1e-9)
+    assert interval.n == 3
+
+
+def test_bootstrap_belongs_to_its_seed() -> None:
+    values = list(np.random.default_rng(0).normal(size=12))
+    first = bootstrap_mean(values, seed=1, num_resamples=1_000)
+    assert first == bootstrap_mean(values, seed=1, num_resamples=1_000)
+    assert first != bootstrap_mean(values, seed=2, num_resamples=1_000)
+    assert first != bootstrap_mean(values, seed=1, num_resamples=999)
+
+
+def test_wilson_solves_its_equation():
+    """The bounds are where the true rate lies z standard errors from the observed one."""
+    z = 1.959963984540054
+    for hits, n in [(1, 3), (20, 24), (50, 1000)]:
+        interval = wilson(hits, n)
+        for bound in (interval.low, interval.high):
+            assert abs(hits / n - bound) == pytest.approx(z * math.sqrt(bound * (1 - bound) / n))
+
+
+def test_wilson_at_the_ends():
+    none, every = wilson(0, 10), wilson(10, 10)
+    assert none.low == 0.0
+    assert 0 < none.high < 0.3
+    assert every == (pytest.approx(1 - none.high), 1.0, 10)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_spearman_with_ties_is_scipys(seed: int):
+    x, y = np.random.default_rng(seed).integers(0, 6, (2, 30)).astype(float)
+    assert spearman(x.tolist(), y.tolist()) == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
+
+
+def test_what_does_not_vary_has_no_correlation():
+    assert np.isnan(spearman([1, 1, 1], [1, 2, 3]))
+    assert np.isnan(spearman([1.0], [2.0]))
+
+
+def test_a_resample_is_the_correlation_of_the_repeated_data():
+    """The oracle writes the repetitions out."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 5, (2, 3, 12)).astype(float)
+    found = two_way_spearman(x, y, seed=7, num_resamples=20)
+    counts = np.random.default_rng(7).multinomial(12, [1 / 12] * 12, size=20)
+    for b in range(20):
+        rows = np.repeat(np.arange(12), counts[b])
+        for q in range(3):
+            expected = spearmanr(x[q][rows], y[q][rows]).statistic
+            assert found.resampled[q, b] == pytest.approx(expected, abs=1e-12)
+
+
+def test_some_queries_are_summarized_as_if_there_were_no_others():
+    x, y = np.random.default_rng(0).normal(size=(2, 6, 30))
+    some = two_way_estimate(two_way_spearman(x, y), rows=[1, 4, 5])
+    assert some == two_way_estimate(two_way_spearman(x[[1, 4, 5]], y[[1, 4, 5]]))
+    assert some.n == 3
+
+
+def test_the_two_way_interval_holds_the_truth_where_the_query_only_one_does_not():
+    """A subset's noise is shared by all queries; the true correlation is known by construction."""
+    rng = np.random.default_rng(1)
+    truth = 6 / np.pi * np.arcsin(np.sqrt(0.5) / 2)  # Of ranks, where Pearson's is sqrt(1/2).
+    held = {"two ways": 0, "queries only": 0}
+    for trial in range(120):
+        signal, noise = rng.normal(size=(2, 30))
+        x = np.tile(signal, (12, 1)) + 1e-6 * rng.normal(size=(12, 30))
+        y = np.tile(signal + noise, (12, 1)) + 0.05 * rng.normal(size=(12, 30))
+        found = two_way_spearman(x, y, seed=trial, num_resamples=300)
+        for name, estimate in (
+            ("two ways", two_way_estimate(found)),
+            ("queries only", mean_estimate(found.per_query.tolist())),
+        ):
+            assert estimate.interval is not None
+            held[name] += estimate.interval.low <= truth <= estimate.interval.high
+    assert held["two ways"] >= 0.88 * 120
+    assert held["queries only"] < 0.5 * 120
+
+
+def test_random_predictions_have_an_interval_around_zero():
+    rng = np.random.default_rng(3)
+    held = 0
+    for trial in range(100):
+        found = two_way_spearman(*rng.normal(size=(2, 10, 40)), seed=trial, num_resamples=300)
+        interval = two_way_estimate(found).interval
+        assert interval is not None
+        held += interval.low <= 0 <= interval.high
+    assert held >= 90
+
+
+def test_paired_methods_share_their_resamples():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 5, 30))
+    same = two_way_estimate(two_way_spearman(x, y), two_way_spearman(x * 2 + 1, y))
+    assert same.value == 0
+    assert same.interval == (0, 0, 5)
+
+
+def test_a_query_without_order_is_left_out_and_not_zero():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 3, 30))
+    x[1] = 4.0
+    estimate = two_way_estimate(two_way_spearman(x, y))
+    assert estimate.n == 2
+    assert estimate.value == pytest.approx(np.mean([spearman(x[q], y[q]) for q in (0, 2)]))
+    x[:] = 4.0
+    assert two_way_estimate(two_way_spearman(x, y)) == (None, None, 0)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(SettingsError, match=r"\(2, 3\) predictions for \(2, 4\)"):
+        two_way_spearman(np.zeros((2, 3)), np.zeros((2, 4)))
+
+
+def test_means_leave_out_nan_and_pairs_with_one():
+    assert mean_estimate([1.0, float("nan"), 3.0])[::2] == (2.0, 2)
+    assert mean_estimate([float("nan")]) == (None, None, 0)
+    difference = paired_estimate([3.0, 4.0, float("nan"), 6.0], [1.0, 1.0, 1.0, 2.0])
+    assert difference.n == 3
+    assert difference.value == pytest.approx(3.0)
+
+
+def test_residuals_are_least_squares_and_rounding_counts_as_nothing():
+    rng = np.random.default_rng(0)
+    own = rng.integers(0, 2, (40, 1)).astype(float)
+    left = residuals(3 * own[:, 0] + rng.normal(size=40), own)
+    assert left.mean() == pytest.approx(0, abs=1e-12)
+    assert left @ own[:, 0] == pytest.approx(0, abs=1e-12)
+    assert not residuals(0.1 + 3.7 * own[:, 0], own).any()
+
+
+def test_probability_above_counts_ties_half_and_nan_below():
+    assert probability_above([1, 2], [1]) == 0.75
+    assert probability_above([float("nan")], [-5.0]) == 0.0
+    assert probability_above([], [1.0]) is None
+
+
+def test_a_proportion_without_trials_is_undefined():
+    assert proportion(0, 0) == Estimate(None, None, 0)
+    assert proportion(3, 4) == (0.75, wilson(3, 4), 4)
+
+
+def test_a_mean_does_not_depend_on_order_and_is_undefined_of_nothing():
+    values = [1e16, 1.0, -1e16, 3.0]
+    assert mean(values) == mean(sorted(values)) == 1.0
+    assert mean([]) is None
+
+
+def test_an_estimate_is_the_mean_with_its_bootstrap_interval():
+    values = np.random.default_rng(0).normal(size=9).tolist()
+    found = mean_estimate(values, seed=3)
+    assert found.value == pytest.approx(fmean(values), abs=1e-15)
+    assert found.interval == bootstrap_mean(values, seed=3, num_resamples=MEAN_RESAMPLES)
+
+
+def test_probability_above_is_mann_whitney_over_its_largest_value():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 5, 11).astype(float), rng.integers(0, 5, 7).astype(float)
+    expected = mannwhitneyu(a, b).statistic / (len(a) * len(b))
+    assert probability_above(a.tolist(), b.tolist()) == pytest.approx(expected, abs=1e-12)
+
+
+def test_seeded_intervals_do_not_move_from_version_to_version():
+    """Figures that were published rest on these draws; the numbers are those of whence 0.1."""
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=13).tolist()
+    x, y = rng.normal(size=(2, 6, 20))
+    x[2, :] = 1
+    found = two_way_spearman(x, y)
+    both = two_way_estimate(two_way_spearman(x + y, y), found, rows=[0, 3, 4], seed=1)
+    for interval, low, high in (
+        (
+            bootstrap_mean(values, seed=4, num_resamples=10_000),
+            -0.5877039708544584,
+            0.3758953715222589,
+        ),
+        (mean_estimate(values, seed=2).interval, -0.5947428424545065, 0.3796496133451704),
+        (two_way_estimate(found).interval, -0.3781205366504513, 0.2810009699231021),
+        (both.interval, 0.5058337190318621, 1.1886454403751063),
+    ):
+        assert interval is not None
+        assert interval[:2] == pytest.approx((low, high), abs=1e-12)
