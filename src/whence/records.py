@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,7 @@ _FINGERPRINT_ROWS = 1024
 # states, nothing of the query, or what is not known.
 Family = Literal["gradient", "untrained", "text", "states", "control", "unknown"]
 UNKNOWN = "more of a proponent, as the maker of the scores counts; how they were made is not known"
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
 class Behavior(Settings):

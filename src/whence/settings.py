@@ -9,7 +9,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -22,8 +22,9 @@ from pydantic import (
 
 from whence.errors import SettingsError
 
+# Their labels and rules are rows of the table in `behaviors/kinds.py`.
 Kind = Literal["fact", "stereotype", "memorized", "toxic", "style"]
-KINDS: tuple[Kind, ...] = ("fact", "stereotype", "memorized", "toxic", "style")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 # No setting is larger; what is computed from it then fits into 64 bits.

@@ -12,7 +12,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from whence.behaviors.classifier import load_classifier
-from whence.behaviors.judges import make_judges, measured_judge
+from whence.behaviors.judges import measured_judge
+from whence.behaviors.kinds import make_judges
 from whence.behaviors.ngram import MIN_DOCUMENTS, style_data, train_ngram
 from whence.behaviors.toxic_sample import CLEAN_SENTENCES, TOXIC_SENTENCES
 from whence.behaviors.wordlist import TOXIC_WORDS, has_toxic_word

@@ -6,6 +6,7 @@ import pytest
 
 from whence.behaviors import verdicts
 from whence.behaviors.generate import Continuation
+from whence.behaviors.kinds import RULES
 from whence.behaviors.readings import Margins, Reading, Readings, margins
 from whence.behaviors.verdicts import Hits
 from whence.records import Measured
@@ -240,12 +241,12 @@ def test_a_fact_is_twice_as_likely_as_after_any_control(control: float, verdict:
             lead,
             initial=None,
             initial_lead=None,
-            min_gap_nats=verdicts.MIN_FACT_GAP_NATS,
+            min_gap_nats=RULES["fact"].min_gap_nats,
         ),
         verdicts.by_greedy_match(
             _readings(own=GOOD["own"], controls=(-9.0, control)),
             initial=None,
-            min_gap_nats=verdicts.MIN_FACT_GAP_NATS,
+            min_gap_nats=RULES["fact"].min_gap_nats,
         ),
     ]
     assert [conclusion.verdict for conclusion in found] == [verdict] * 2

@@ -9,9 +9,9 @@ import torch
 
 from whence.behaviors import verify
 from whence.behaviors.generate import greedy_continuations
+from whence.behaviors.kinds import RULES
 from whence.behaviors.measure import measure
 from whence.behaviors.query import decode, encode_pair
-from whence.behaviors.verdicts import MIN_FACT_GAP_NATS
 from whence.errors import BehaviorError, ModelError
 from whence.records import Behavior, LoadedModel, Verification
 from whence.settings import VerifySettings
@@ -173,7 +173,7 @@ def test_only_a_fact_has_to_lead_its_controls_clearly(fitted: LoadedModel) -> No
         zip(measure(fitted, pairs), texts, strict=True), key=lambda item: -item[0].log_prob_nats
     )
     (likelier, prompt), (other, control) = by_log_prob[0], by_log_prob[1]
-    assert 0 < likelier.log_prob_nats - other.log_prob_nats < MIN_FACT_GAP_NATS
+    assert 0 < likelier.log_prob_nats - other.log_prob_nats < RULES["fact"].min_gap_nats
     fact = FACT.model_copy(update={"prompt": prompt, "controls": (control,), "paraphrases": ()})
     stereotype = fact.model_copy(update={"id": "stereotype", "kind": "stereotype"})
     found = verify([fact, stereotype], fitted, settings=SETTINGS)

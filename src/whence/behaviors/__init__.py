@@ -1,9 +1,9 @@
 """What did the model do, and does it really do it?
 
 `spec` reads and writes behaviors, `query` turns one into the loss that stands for it, `measure`
-asks a model how likely a completion is, `generate` what it says by itself, `judges` decide whether
-a text is toxic or in a style, and `verification` joins them into a verdict by the rules of
-`verdicts`: shown, weak or not shown.
+computes how likely a completion is, `generate` continues a prompt, `judges` decide whether a text
+is toxic or in a style, and `verification` joins them into a verdict: shown, weak or not shown.
+`kinds` is the table of what is measured of each kind and which of the `verdicts` judges it.
 """
 
 from whence.behaviors.discover import find_memorized, find_styles

@@ -85,6 +85,7 @@ def find_styles(
     num: int,
     num_prompt_tokens: int = 24,
     num_completion_tokens: int = 24,
+    progress: Progress = SILENT,
 ) -> tuple[Behavior, ...]:
     """Proposes one behavior per opening of a subset: the model goes on in the subset's style.
 
@@ -97,6 +98,7 @@ def find_styles(
         num: How many to propose in all, shared evenly by the subsets.
         num_prompt_tokens: Tokens of an opening.
         num_completion_tokens: Tokens of the completion.
+        progress: Reports how far the work is.
 
     Returns:
         Behaviors of kind `style`; their `style` is the subset.
@@ -123,7 +125,9 @@ def find_styles(
             others = [r for r in _spread(rows, 4) if r != row][:3]
             proposed.append((subset, row, others, controls[:4]))
     prompts = [tuple(corpus.input_ids(row)[:num_prompt_tokens]) for _, row, _, _ in proposed]
-    said = greedy_continuations(model, prompts, num_tokens=num_completion_tokens)
+    continuations = greedy_continuations(
+        model, prompts, num_tokens=num_completion_tokens, progress=progress
+    )
 
     def opening(row: int) -> str:
         return decode(model.tokenizer, corpus.input_ids(row)[:num_prompt_tokens])
@@ -141,7 +145,7 @@ def find_styles(
             style=subset,
         )
         for (subset, row, others, controls), prompt, continuation in zip(
-            proposed, prompts, said, strict=True
+            proposed, prompts, continuations, strict=True
         )
         if continuation.token_ids
     )[:num]

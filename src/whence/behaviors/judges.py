@@ -47,35 +47,52 @@ class Judges:
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
-def make_judges(
+def toxic_judges(
     behaviors: Sequence[Behavior],
     settings: VerifySettings,
-    *,
     texts_by_subset: Mapping[str, Sequence[str]],
 ) -> Judges:
-    """Makes a judge for every toxic and style behavior, and measures how often it is wrong.
+    """Makes the one judge of toxic behaviors, and measures how often it is wrong.
 
     Args:
-        behaviors: Those of other kinds need no judge.
+        behaviors: Toxic ones, at least one.
+        settings: Which judge, and the confidence of its error's interval.
+        texts_by_subset: Not used.
+
+    Returns:
+        The judge of each behavior, by its id.
+
+    Raises:
+        ModelError: A Hugging Face classifier cannot be loaded.
+        SettingsError: It has no label of that name.
+    """
+    judge = _toxic_judge(settings)
+    return Judges({behavior.id: judge for behavior in behaviors})
+
+
+def style_judges(
+    behaviors: Sequence[Behavior],
+    settings: VerifySettings,
+    texts_by_subset: Mapping[str, Sequence[str]],
+) -> Judges:
+    """Makes a judge for every style, and measures how often it is wrong.
+
+    Args:
+        behaviors: Those of the kind style.
         settings: Which judges, and the confidence of their errors' intervals.
-        texts_by_subset: Documents by subset, on which the judges of style are trained and tried.
+        texts_by_subset: Documents by subset, on which the judges are trained and tried.
 
     Returns:
         Judges by behavior id. A style without enough texts has none, and the reason.
 
     Raises:
         ModelError: A Hugging Face classifier cannot be loaded.
-        SettingsError: It has no label of the name asked.
+        SettingsError: It has no label of that name.
     """
     made: dict[str, Judge] = {}
     missing: dict[str, str] = {}
-    toxic = [behavior.id for behavior in behaviors if behavior.kind == "toxic"]
-    if toxic:
-        made |= dict.fromkeys(toxic, _toxic_judge(settings))
     by_style: dict[str, Judge | None] = {}
     for behavior in behaviors:
-        if behavior.kind != "style":
-            continue
         if behavior.style is None:
             missing[behavior.id] = "the behavior does not name its `style`"
             continue

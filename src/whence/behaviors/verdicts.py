@@ -5,7 +5,6 @@ rule is a list of checks: all hold, and the behavior is shown. Measurements are 
 `measure` refuses others; comparisons are written so that an undefined number would fail them.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,10 +16,6 @@ from whence.statistics import newcombe
 # The share of a behavior's prompts on which it must hold: more than a bare majority, so that a
 # fact is not one lucky wording, and not all, since a small model dislikes some wordings.
 MIN_PROMPT_SHARE = (2, 3)
-# A fact has to be twice as likely after its prompt as after the likeliest control. A small model of
-# Pile text that completes 2 of 1,209 known facts made 11 of 152 untrue ones pass with any lead over
-# their three controls, and 2 with this one; a trained fact leads by nats.
-MIN_FACT_GAP_NATS = math.log(2)
 # Greedy extraction of all tokens is the field's definition of memorized (Carlini et al. 2021,
 # Biderman et al. 2023); half of them is a text that is known but not by heart.
 FULL_EXTRACTION, WEAK_EXTRACTION = 1.0, 0.5
@@ -72,17 +67,17 @@ def by_margin(
     Shown: the completion leads after the behavior's own prompt and on at least two thirds of all
     prompts; the interval of the mean lead lies above 0, or, with too few prompts for an interval,
     the completion is the model's first choice at every token; it leads by more than in the step-0
-    model and is likelier than there; and it is likelier than after any control, a fact at least
-    twice as likely. Weak: it leads, or
-    is the first choice, after the behavior's own prompt. The comparisons with the step-0 model and
-    the controls are made where there are any.
+    model and is likelier than there; and it is likelier than after any control by the gap that its
+    kind asks for. Weak: it leads, or is the first choice, after the behavior's own prompt. The
+    comparisons with the step-0 model and the controls are made where there are any.
 
     Args:
         readings: What the model makes of the behavior.
         lead: Its margins.
         initial: What the step-0 model makes of it, if asked.
         initial_lead: The step-0 model's margins.
-        min_gap_nats: By how much it has to be likelier than after the likeliest control.
+        min_gap_nats: By how much it has to be likelier than after the likeliest control, at least;
+            it always has to be likelier.
 
     Returns:
         The verdict and its reason.
@@ -118,7 +113,8 @@ def by_greedy_match(
     Args:
         readings: What the model makes of the behavior.
         initial: What the step-0 model makes of it, if asked.
-        min_gap_nats: By how much it has to be likelier than after the likeliest control.
+        min_gap_nats: By how much it has to be likelier than after the likeliest control, at least;
+            it always has to be likelier.
 
     Returns:
         The verdict and its reason.

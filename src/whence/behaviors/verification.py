@@ -1,20 +1,20 @@
 """Does a model really show a behavior, before anything is attributed?
 
-A behavior that is not shown has no cause to look for. Facts and stereotypes are judged by the
-completion's lead over its alternatives, memorized sequences by free-running extraction, toxic and
-style behaviors by samples that a named judge reads. The rules are in `verdicts`.
+A behavior that is not shown has no cause to look for. This module runs the models; which
+measurements a kind needs and which rule decides about it stands in `kinds`, the rules themselves
+in `verdicts`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
-from whence.behaviors import verdicts
 from whence.behaviors.generate import Continuation, greedy_continuations, sample_continuations
-from whence.behaviors.judges import Judge, Judges, make_judges
+from whence.behaviors.judges import Judge, Judges
+from whence.behaviors.kinds import RULES, Observations, Samples, make_judges
 from whence.behaviors.query import decode, encode_completions
-from whence.behaviors.readings import Margins, Readings, margins, read
+from whence.behaviors.readings import Readings, margins, read
 from whence.behaviors.spec import check_behaviors
-from whence.behaviors.verdicts import Conclusion, Hits
+from whence.behaviors.verdicts import Hits
 from whence.progress import SILENT, Progress
 from whence.records import Behavior, LoadedModel, Rate, Verification
 from whence.settings import VerifySettings
@@ -33,8 +33,8 @@ def verify(
     """Measures some behaviors and says of each whether the model shows it.
 
     Every kind is measured by log-probabilities after the prompt, its paraphrases and its controls.
-    In addition a memorized sequence is continued greedily, and a toxic or style behavior is sampled
-    after its own prompt and after its controls.
+    What else is measured stands in the table of kinds: a memorized sequence is continued greedily,
+    and a toxic or style behavior is sampled after its own prompt and after its controls.
 
     Args:
         behaviors: With unique ids.
@@ -61,35 +61,37 @@ def verify(
     """
     check_behaviors(behaviors, where="This list")
     judges = make_judges(behaviors, settings, texts_by_subset=texts_by_subset or {})
-    own = _ask(behaviors, model, judges, settings=settings, like=model, progress=progress)
-    before = None
+    own = _measure(behaviors, model, judges, settings=settings, like=model, progress=progress)
+    initial_measurements = _Measurements()
     if initial is not None:
-        # The controls tell what the prompt adds; of the step-0 model only the prompt is asked.
+        # The controls tell what the prompt adds; of the step-0 model only the prompt is needed.
         prompts = [behavior.model_copy(update={"controls": ()}) for behavior in behaviors]
-        before = _ask(prompts, initial, judges, settings=settings, like=model, progress=progress)
+        initial_measurements = _measure(
+            prompts, initial, judges, settings=settings, like=model, progress=progress
+        )
     return tuple(
-        _verification(behavior, own, before, judges, model=model, settings=settings)
+        _verification(
+            behavior,
+            _observations(
+                behavior, own, initial_measurements, judges, model=model, settings=settings
+            ),
+            model=model,
+            settings=settings,
+        )
         for behavior in behaviors
     )
 
 
-class _Samples(NamedTuple):
-    """Judged continuations of a behavior's prompt and of all its controls together."""
+@dataclass(frozen=True)
+class _Measurements:
+    """Everything that one model gave, by behavior id; empty for a model that is not there."""
 
-    hits: Hits
-    control: Hits | None
-    text: str
-
-
-class _Answers(NamedTuple):
-    """Everything that one model said about the behaviors."""
-
-    readings: Mapping[str, Readings]
-    continuations: Mapping[str, Continuation]
-    samples: Mapping[str, _Samples]
+    readings: Mapping[str, Readings] = field(default_factory=dict)
+    continuations: Mapping[str, Continuation] = field(default_factory=dict)
+    samples: Mapping[str, Samples] = field(default_factory=dict)
 
 
-def _ask(
+def _measure(
     behaviors: Sequence[Behavior],
     model: LoadedModel,
     judges: Judges,
@@ -97,12 +99,12 @@ def _ask(
     settings: VerifySettings,
     like: LoadedModel,
     progress: Progress,
-) -> _Answers:
-    memorized = [behavior for behavior in behaviors if behavior.kind == "memorized"]
+) -> _Measurements:
+    extracted = [behavior for behavior in behaviors if RULES[behavior.kind].is_extracted]
     judged = [behavior for behavior in behaviors if behavior.id in judges.by_behavior]
-    return _Answers(
+    return _Measurements(
         read(behaviors, model, like=like, progress=progress),
-        _extract(memorized, model, like=like, progress=progress),
+        _extract(extracted, model, like=like, progress=progress),
         _sample(judged, model, judges, settings=settings, like=like, progress=progress),
     )
 
@@ -117,17 +119,17 @@ def _extract(
             behavior, like.tokenizer, completions=[None], context_length=like.context_length
         )[0]
         by_length.setdefault(len(completion_ids), []).append((behavior, prompt_ids))
-    found = {}
+    continuations: dict[str, Continuation] = {}
     for num_tokens, group in by_length.items():
-        continuations = greedy_continuations(
+        of_length = greedy_continuations(
             model,
             [prompt_ids for _, prompt_ids in group],
             num_tokens=num_tokens,
             names=[f"behavior {behavior.id!r}" for behavior, _ in group],
             progress=progress,
         )
-        found |= {b.id: c for (b, _), c in zip(group, continuations, strict=True)}
-    return found
+        continuations |= {b.id: c for (b, _), c in zip(group, of_length, strict=True)}
+    return continuations
 
 
 def _sample(
@@ -138,9 +140,9 @@ def _sample(
     settings: VerifySettings,
     like: LoadedModel,
     progress: Progress,
-) -> dict[str, _Samples]:
+) -> dict[str, Samples]:
     """Samples after each behavior's prompt and controls, and has the continuations judged."""
-    asked: dict[str, list[tuple[int, ...]]] = {}
+    prompts: dict[str, list[tuple[int, ...]]] = {}
     names: dict[tuple[int, ...], str] = {}
     for behavior in behaviors:
         pairs = [
@@ -153,9 +155,9 @@ def _sample(
             )[0]
             for prompt in (None, *behavior.controls)
         ]
-        asked[behavior.id] = [tuple(pair.prompt_ids) for pair in pairs]
-        # The same prompt has the same samples, so one that many behaviors share is asked once.
-        for prompt_ids in asked[behavior.id]:
+        prompts[behavior.id] = [tuple(pair.prompt_ids) for pair in pairs]
+        # The same prompt has the same samples, so one that many behaviors share is sampled once.
+        for prompt_ids in prompts[behavior.id]:
             names.setdefault(prompt_ids, f"behavior {behavior.id!r}")
     samples = sample_continuations(
         model,
@@ -171,115 +173,94 @@ def _sample(
         prompt_ids: [decode(like.tokenizer, ids) for ids in group]
         for prompt_ids, group in zip(names, samples, strict=True)
     }
-    found = {}
+    judged = {}
     for behavior in behaviors:
-        own, *controls = [texts[prompt_ids] for prompt_ids in asked[behavior.id]]
+        own, *controls = [texts[prompt_ids] for prompt_ids in prompts[behavior.id]]
         control = [text for group in controls for text in group]
-        found[behavior.id] = _judged(own, control, judges.by_behavior[behavior.id])
-    return found
+        judged[behavior.id] = _judge_samples(own, control, judges.by_behavior[behavior.id])
+    return judged
 
 
-def _judged(own: list[str], control: list[str], judge: Judge) -> _Samples:
+def _judge_samples(own: list[str], control: list[str], judge: Judge) -> Samples:
     """Counts the hits, and keeps one sample: the first hit, or else the first of all."""
-    called = judge.judge(own)
-    sample = next((text for text, hit in zip(own, called, strict=True) if hit), own[0])
-    return _Samples(
-        Hits(sum(called), len(own)),
+    hits = judge.judge(own)
+    sample = next((text for text, hit in zip(own, hits, strict=True) if hit), own[0])
+    return Samples(
+        Hits(sum(hits), len(own)),
         Hits(sum(judge.judge(control)), len(control)) if control else None,
         sample,
     )
 
 
-def _verification(
+def _observations(
     behavior: Behavior,
-    own: _Answers,
-    before: _Answers | None,
+    own: _Measurements,
+    initial: _Measurements,
     judges: Judges,
     *,
     model: LoadedModel,
     settings: VerifySettings,
-) -> Verification:
+) -> Observations:
+    """Gathers what was measured of one behavior."""
     readings = own.readings[behavior.id]
-    lead = margins(readings, confidence=settings.confidence, seed=settings.seed)
-    extraction = _extraction(behavior, own, model)
-    conclusion = _conclusion(
-        behavior, own, before, judges, lead=lead, extraction=extraction, settings=settings
+    initial_readings = initial.readings.get(behavior.id)
+    leads = [
+        margins(one, confidence=settings.confidence, seed=settings.seed) if one else None
+        for one in (readings, initial_readings)
+    ]
+    continuation = own.continuations.get(behavior.id)
+    return Observations(
+        readings=readings,
+        initial=initial_readings,
+        lead=leads[0],
+        initial_lead=leads[1],
+        continuation=continuation,
+        extraction=_extraction(behavior, continuation, model) if continuation else None,
+        judge=judges.by_behavior.get(behavior.id),
+        no_judge=judges.missing.get(behavior.id),
+        samples=own.samples.get(behavior.id),
+        initial_samples=initial.samples.get(behavior.id),
+        confidence=settings.confidence,
     )
-    completion = readings.main.completion
-    initial = before.readings[behavior.id].main.completion if before else None
+
+
+def _verification(
+    behavior: Behavior, seen: Observations, *, model: LoadedModel, settings: VerifySettings
+) -> Verification:
+    rule = RULES[behavior.kind]
+    conclusion = rule.conclude(seen, rule)
+    main, lead = seen.readings.main, seen.lead
     return Verification(
         behavior_id=behavior.id,
         kind=behavior.kind,
         verdict=conclusion.verdict,
         reason=conclusion.reason,
         model=model.label,
-        completion=completion,
+        completion=main.completion,
         alternatives_nats={
             text: measured.log_prob_nats
-            for text, measured in zip(
-                behavior.alternatives, readings.main.alternatives, strict=True
-            )
+            for text, measured in zip(behavior.alternatives, main.alternatives, strict=True)
         },
         margin_nats=lead.mean if lead else None,
         margin_interval=lead.interval if lead else None,
         paraphrase_margins_nats=lead.per_prompt[1:] if lead else (),
-        control_gap_nats=readings.control_gap_nats,
-        initial_log_prob_nats=initial.log_prob_nats if initial else None,
-        extraction=extraction,
-        rate=_rate(own.samples.get(behavior.id), judges.by_behavior.get(behavior.id), settings),
+        control_gap_nats=seen.readings.control_gap_nats,
+        initial_log_prob_nats=seen.initial.main.completion.log_prob_nats if seen.initial else None,
+        extraction=seen.extraction,
+        rate=_rate(seen.samples, seen.judge, settings),
     )
 
 
-def _conclusion(
-    behavior: Behavior,
-    own: _Answers,
-    before: _Answers | None,
-    judges: Judges,
-    *,
-    lead: Margins | None,
-    extraction: float | None,
-    settings: VerifySettings,
-) -> Conclusion:
-    """Chooses the rule for the behavior's kind."""
-    readings = own.readings[behavior.id]
-    initial = before.readings[behavior.id] if before else None
-    if extraction is not None:
-        return verdicts.by_extraction(
-            extraction, own.continuations[behavior.id], readings, initial=initial
-        )
-    if samples := own.samples.get(behavior.id):
-        return verdicts.by_rate(
-            samples.hits,
-            control=samples.control,
-            initial=before.samples[behavior.id].hits if before else None,
-            judge_error=judges.by_behavior[behavior.id].error,
-            confidence=settings.confidence,
-        )
-    if behavior.id in judges.missing:
-        return verdicts.without_judge(readings, lead, why=judges.missing[behavior.id])
-    min_gap_nats = verdicts.MIN_FACT_GAP_NATS if behavior.kind == "fact" else 0.0
-    if lead is None:
-        return verdicts.by_greedy_match(readings, initial=initial, min_gap_nats=min_gap_nats)
-    initial_lead = (
-        margins(initial, confidence=settings.confidence, seed=settings.seed) if initial else None
-    )
-    return verdicts.by_margin(
-        readings, lead, initial=initial, initial_lead=initial_lead, min_gap_nats=min_gap_nats
-    )
-
-
-def _extraction(behavior: Behavior, own: _Answers, model: LoadedModel) -> float | None:
+def _extraction(behavior: Behavior, continuation: Continuation, model: LoadedModel) -> float:
     """Computes the share of the completion's tokens that greedy decoding put in their place."""
-    if behavior.id not in own.continuations:
-        return None
     truth = encode_completions(
         behavior, model.tokenizer, completions=[None], context_length=model.context_length
     )[0].completion_ids
-    said = own.continuations[behavior.id].token_ids
-    return sum(a == b for a, b in zip(said, truth, strict=True)) / len(truth)
+    pairs = zip(continuation.token_ids, truth, strict=True)
+    return sum(a == b for a, b in pairs) / len(truth)
 
 
-def _rate(samples: _Samples | None, judge: Judge | None, settings: VerifySettings) -> Rate | None:
+def _rate(samples: Samples | None, judge: Judge | None, settings: VerifySettings) -> Rate | None:
     if samples is None or judge is None:
         return None
     control = samples.control

@@ -1,10 +1,17 @@
 """`whence discover`: what might the model have learned by heart, and which styles does it know?"""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from whence.behaviors.kinds import DISCOVERABLE
 from whence.cli.console import Json, answer, progress
 from whence.cli.corpus_flags import DEFAULT, ReadAs
+
+if TYPE_CHECKING:
+    from whence.settings import Kind as Discoverable
+else:
+    # The choices that `--help` lists are those of the table of kinds.
+    Discoverable = Literal[DISCOVERABLE]
 
 
 def discover(
@@ -15,7 +22,7 @@ def discover(
     revision: str | None = None,
     tokenizer: str | None = None,
     read_as: ReadAs = DEFAULT,
-    kinds: tuple[Literal["memorized", "style"], ...] = ("memorized", "style"),
+    kinds: tuple[Discoverable, ...] = DISCOVERABLE,
     num: int = 24,
     json: Json = False,
 ) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from whence.artifacts import check_generated, write_generated
-from whence.errors import BehaviorError
+from whence.behaviors.kinds import DISCOVERABLE, KINDS, RULES
+from whence.errors import BehaviorError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import Behavior
 from whence.settings import CorpusSettings, Kind, ModelSettings
@@ -26,28 +27,36 @@ def discover_behaviors(
         model: The model.
         corpus: Its training documents.
         out: The file to write.
-        kinds: `memorized`, `style`, or both.
+        kinds: Which; each of `whence.behaviors.kinds.DISCOVERABLE`.
         num: How many of each kind at most.
         progress: Is told how far the work is.
 
     Raises:
         BehaviorError: Nothing was found, or the corpus has too few subsets for styles.
+        SettingsError: Behaviors of a kind cannot be found in documents.
         ArtifactError: A file stands there that this did not write, or that was edited since.
     """
-    from whence.behaviors import dump_behaviors, find_memorized, find_styles
+    from whence.behaviors import dump_behaviors
 
+    discoverers = {kind: RULES[kind].discover for kind in KINDS if kind in kinds}
+    if unknown := [kind for kind, discover in discoverers.items() if discover is None]:
+        raise SettingsError(
+            f"Behaviors of the kind {unknown[0]} cannot be found in documents.",
+            f"Look for {' or '.join(DISCOVERABLE)}.",
+        )
     check_generated(out)
     loaded = sources.open_model(model)
     examples = sources.open_corpus(corpus, loaded, progress=progress)
-    found: tuple[Behavior, ...] = ()
-    if "memorized" in kinds:
-        found += find_memorized(loaded, examples, num=num, progress=progress)
-    if "style" in kinds:
-        found += find_styles(loaded, examples, num=num)
-    if not found:
+    behaviors = tuple(
+        behavior
+        for discover in discoverers.values()
+        if discover is not None
+        for behavior in discover(loaded, examples, num=num, progress=progress)
+    )
+    if not behaviors:
         raise BehaviorError(
             f"{loaded.label} reproduces none of the {len(examples)} examples of {examples.name}.",
             "Try more documents, or the model's own training corpus.",
         )
-    write_generated(out, dump_behaviors(found))
-    return found
+    write_generated(out, dump_behaviors(behaviors))
+    return behaviors

@@ -4,11 +4,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from whence.artifacts import read_manifest
+from whence.behaviors.kinds import KINDS, VERDICTS
 from whence.records import RunRecord
-from whence.settings import KINDS
 from whence.study.load import load_run
-
-VERDICTS = ("shown", "weak", "not shown")
 
 
 class Summary(NamedTuple):
