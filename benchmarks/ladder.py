@@ -22,7 +22,7 @@ from whence.statistics import mean_estimate, paired_estimate
 from whence.study.demo import demo_study
 from whence.study.load import load_run
 from whence.study.run import run_study
-from whence.validation.proponent_steps import RANDOM, STEPS, step_on_proponents
+from whence.validation import RANDOM_EXAMPLES, STEPS, step_on_proponents
 from whence.validation.retrieval import retrieval
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +63,10 @@ def main(projection_dim: str = "32") -> None:
             model, record.corpus, queries, [scores], steps=(STEP,), excluded=gold,
             progress=progress(),
         )  # fmt: skip
-        for method, label in (("trackstar", "tail-patch"), (RANDOM, "tail-patch, random examples")):
+        for method, label in (
+            ("trackstar", "tail-patch"),
+            (RANDOM_EXAMPLES, "tail-patch, random examples"),
+        ):
             after[label] = [
                 row.log_odds_change_nats
                 for query in scores.query_ids

@@ -17,10 +17,9 @@ from measure import report
 from whence import testbed
 from whence.behaviors.measure import measure_own
 from whence.cli.console import progress
-from whence.study.bank import make_retrainings
 from whence.study.demo import demo_study
 from whence.study.run import run_study
-from whence.study.validate import validate_run
+from whence.study.validate import make_retrainings, validate_run
 
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "runs" / "worlds"
@@ -87,13 +86,8 @@ def _world(seed: str) -> dict[tuple[str, str, str], dict[str, Any]]:
     make_retrainings(
         PLACE / "bank", size=f"nano@{seed}", num_masks=64, num_second=0, jobs=2, progress=progress()
     )
-    found = validate_run(run, bank=PLACE / "bank", num_second=0, progress=progress())
-    return {
-        (figure["measure"], figure["kind"], figure["method"]): {
-            name: figure[name] for name in ("value", "low", "high", "n")
-        }
-        for figure in found.values["figures"]
-    }
+    validation = validate_run(run, bank=PLACE / "bank", num_second=0, progress=progress())
+    return {(f.measure, f.kind, f.method): f.estimate.as_dict() for f in validation.figures}
 
 
 def _exact_equivalents(size: str) -> dict[int, float | None]:

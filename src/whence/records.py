@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from whence.validation import Validation
+
 Verdict = Literal["shown", "weak", "not shown"]
 _FINGERPRINT_ROWS = 1024
 # What stands behind a score: gradients of a trained model, those of an untrained one, texts, hidden
@@ -425,4 +427,4 @@ class RunRecord:
     gold: Mapping[str, frozenset[str]] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
-    validation: Mapping[str, Any] | None = None
+    validation: "Validation | None" = None

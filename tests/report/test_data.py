@@ -14,20 +14,32 @@ from whence.records import Behavior, RunRecord, Scores
 from whence.report.data import FORMAT, page_data, page_record
 from whence.report.examples import Examples, length_limit
 from whence.report.wording import parts_left_out
+from whence.validation import Validation
 
 ESTIMATE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
 CONTROL = {"name": "a random order", **ESTIMATE, "value": 0.1}
 COLUMN = {"measure": "planted AP", "unit": "average precision", "kind": "all", "control": CONTROL}
-LEADERBOARD = {
-    "figures": [
-        COLUMN | ESTIMATE | {"method": "bm25"},
-        COLUMN | ESTIMATE | {"method": "<b>imported</b>", "value": None},
-        COLUMN | ESTIMATE | {"method": "bm25", "measure": "MRR"},
-    ],
-    "undefined": {"LDS": "no bank", "other": "not shown"},
-    "compared": ["planted AP", "LDS"],
-    "sentences": ["bm25, planted AP: <i>better</i>."],
-}
+LEADERBOARD = Validation.from_json(
+    {
+        "figures": [
+            COLUMN | ESTIMATE | {"method": "bm25"},
+            COLUMN | ESTIMATE | {"method": "<b>imported</b>", "value": None},
+            COLUMN | ESTIMATE | {"method": "bm25", "measure": "MRR"},
+        ],
+        "undefined": {"LDS": "no bank", "other": "not shown"},
+        "compared": ["planted AP", "LDS"],
+        "sentences": ["bm25, planted AP: <i>better</i>."],
+        "run": "key",
+        "methods": {},
+        "kinds": {"all": 1},
+        "comparisons": [],
+        "retraining": None,
+        "removal": None,
+        "agreement": [],
+        "signal_to_noise": None,
+        "versions": {},
+    }
+)
 
 
 @pytest.fixture(scope="module")

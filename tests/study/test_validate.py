@@ -10,10 +10,10 @@ from whence import testbed
 from whence.artifacts import write_json
 from whence.errors import ArtifactError, SettingsError
 from whence.settings import TracinSettings, load_study
-from whence.study.bank import make_retrainings
 from whence.study.demo import demo_study
 from whence.study.run import run_study, write_report
-from whence.study.validate import validate_run
+from whence.study.validate import make_retrainings, validate_run
+from whence.validation import Validation, format_validation
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +25,15 @@ def finished(tiny_files: Path) -> Path:
 def test_what_does_not_apply_is_undefined_with_a_reason(finished: Path):
     found = validate_run(finished)
     stored = json.loads((finished / "validation.json").read_text())
-    assert stored == json.loads(json.dumps(found.values))
+    assert stored == json.loads(json.dumps(found.to_json()))
+    assert Validation.from_json(stored) == found
     for name in ("planted AP", "LDS", "own-removed LDS", "QLD", "tail-patch"):
         assert stored["undefined"][name]
         assert not [f for f in stored["figures"] if f["measure"] == name]
     assert "random controls" in stored["undefined"]["tail-patch"]
     assert any("gradient_cosine_initial is not among" in s for s in stored["sentences"])
     assert stored["methods"]["bm25"]["seconds"] >= 0
-    assert "undefined here" in found.text
+    assert "undefined here" in format_validation(found)
 
 
 def test_the_leaderboard_is_on_the_page_until_the_run_changes(finished: Path):
@@ -42,7 +43,7 @@ def test_the_leaderboard_is_on_the_page_until_the_run_changes(finished: Path):
         sections = {one["name"]: one["data"] for one in json.loads(data)["sections"]}
         return sections.get("leaderboard")
 
-    stored = validate_run(finished).values
+    stored = validate_run(finished).to_json()
     found = leaderboard()
     assert found is not None
     assert found["sentences"] == stored["sentences"]
@@ -57,7 +58,7 @@ def test_the_leaderboard_is_on_the_page_until_the_run_changes(finished: Path):
 
 
 def test_another_run_tells_how_stable_scores_are(finished: Path):
-    found = validate_run(finished, against=[finished]).values
+    found = validate_run(finished, against=[finished]).to_json()
     same = [a for a in found["agreement"] if " in " in a["reference"]]
     assert len(same) == len(found["methods"])
     gradients = next(a for a in same if a["method"] == "gradient_cosine")
@@ -102,9 +103,10 @@ def test_the_whole_leaderboard_of_nano_with_made_up_retrainings(
     monkeypatch.setattr("whence.validation.retraining._make", make_up)
     bank = tmp_path / "bank"
     made = make_retrainings(bank, size="nano", num_masks=24, num_second=8, run=run)
-    assert made["left"] == 0
-    assert made["retrainings"] >= 24 + 8 + 1 + 19
-    found = validate_run(run, bank=bank, num_masks=24, num_second=8, queries_per_kind=2).values
+    assert made.num_left == 0
+    assert made.num_retrainings >= 24 + 8 + 1 + 19
+    arguments = {"bank": bank, "num_masks": 24, "num_second": 8, "queries_per_kind": 2}
+    found = validate_run(run, **arguments).to_json()
     assert set(found["undefined"]) == {"gold above inert"}  # Nano's inert imitate what has no gold.
     assert found["retraining"]["masks"] == 24
     assert found["methods"]["tracin"]["seconds"] > found["methods"]["random"]["seconds"]
@@ -120,10 +122,10 @@ def test_the_whole_leaderboard_of_nano_with_made_up_retrainings(
     assert next(f for f in inert if f["method"] == "bm25")["value"] > 0.9
     with monkeypatch.context() as patch:
         patch.setattr(
-            "whence.study.tail_patch.step_on_proponents",
+            "whence.validation.step_measures.step_on_proponents",
             lambda *_, **__: pytest.fail("steps were taken again"),
         )
-        again = validate_run(run, bank=bank, num_masks=24, num_second=8, queries_per_kind=2).values
+        again = validate_run(run, **arguments).to_json()
     assert again == found
     steps = {f["measure"] for f in found["figures"] if f["measure"].startswith("tail-patch")}
     assert len(steps) == 36

@@ -20,7 +20,7 @@ from whence.methods import MethodInputs, Products, score
 from whence.models import coverage
 from whence.records import Corpus, LoadedModel, Query, Scores
 from whence.settings import AttributionSettings, IndexSettings
-from whence.validation.proponent_steps import RANDOM, step_on_proponents
+from whence.validation.proponent_steps import RANDOM_EXAMPLES, step_on_proponents
 from whence.validation.retrieval import retrieval
 from whence.validation.tail_patch import Request, StepSettings, tail_patch
 
@@ -112,7 +112,7 @@ def change(stepped, method: str, group: str = "each") -> dict[str, float]:
 
 def test_a2_steps_on_proponents_help_and_on_random_examples_hardly(stepped):
     """Prototype: gradient cosine +.63, BM25 +.61, random +.006, at its own rate."""
-    best, chance = change(stepped, "gradient_cosine"), change(stepped, RANDOM)
+    best, chance = change(stepped, "gradient_cosine"), change(stepped, RANDOM_EXAMPLES)
     assert set(best) == set(chance) == set(ASKED)
     assert np.mean(list(best.values())) > 0
     assert sum(best[q] > chance[q] for q in ASKED) >= len(ASKED) - 1

@@ -28,7 +28,7 @@ def files(directory: Path) -> dict[str, dict]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("bank")
-    assert make_bank(BANK, directory) == 0
+    assert make_bank(BANK, directory).num_left == 0
     return directory
 
 
@@ -75,16 +75,16 @@ def test_a_bank_holds_what_was_measured(made: Path):
 
 def test_what_is_there_is_not_made_again(made: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("whence.validation.retraining._make", lambda *_: pytest.fail("made again"))
-    assert make_bank(BANK, made) == 0
+    assert make_bank(BANK, made).num_left == 0
 
 
 @pytest.mark.slow
 def test_slices_and_processes_give_the_same_bits(made: Path, tmp_path: Path):
-    assert make_bank(BANK, tmp_path, most=2) == 4
+    assert make_bank(BANK, tmp_path, most=2).num_left == 4
     with pytest.raises(ArtifactError, match="holds 0 retrainings"):
         load_bank(BankSettings(retraining=TOY, num_masks=4, seed=9), tmp_path)
     assert load_bank(BANK, tmp_path).num_runs == 2
-    assert make_bank(BANK, tmp_path, jobs=2) == 0
+    assert make_bank(BANK, tmp_path, jobs=2).num_left == 0
     measured = [{n: f["log_probs_nats"] for n, f in files(d).items()} for d in (made, tmp_path)]
     assert measured[0] == measured[1]
 
@@ -164,7 +164,7 @@ def test_a_killed_bank_goes_on_and_leaves_no_process(tmp_path: Path):
     while any(_is_alive(pid) for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(_is_alive(pid) for pid in workers)
-    assert make_bank(BANK, tmp_path) == 0
+    assert make_bank(BANK, tmp_path).num_left == 0
     assert len(files(tmp_path)) == 6
 
 

@@ -6,9 +6,9 @@ from tests.validation.banks import made_up_bank, own_of, scores_from
 from whence.validation.lds import predict
 from whence.validation.leaderboard import (
     ALL,
-    FLOOR,
-    RANDOM,
+    RANDOM_METHOD,
     SEARCH,
+    UNTRAINED,
     Correlated,
     PerQuery,
     leaderboard,
@@ -37,10 +37,10 @@ def verdicts(board, method: str, reference: str) -> dict[str, str]:
 
 
 def test_better_worse_and_no_difference_are_told_apart_by_paired_intervals():
-    gain = measure(**{SEARCH: 1.0, FLOOR: 1.5, "good": 2.0, "middle": 1.25, "same": 1.0})
+    gain = measure(**{SEARCH: 1.0, UNTRAINED: 1.5, "good": 2.0, "middle": 1.25, "same": 1.0})
     board = leaderboard([gain], tuple(gain.methods), KINDS)
     assert verdicts(board, "good", SEARCH)["fact"] == "better"
-    assert verdicts(board, "middle", FLOOR)["fact"] == "worse"
+    assert verdicts(board, "middle", UNTRAINED)["fact"] == "worse"
     assert verdicts(board, "same", SEARCH)["fact"] == "no difference shown"
     assert verdicts(board, "good", SEARCH)["toxic"] == "too few queries"
     said = {s.split(",")[0]: s for s in board.sentences}
@@ -60,14 +60,15 @@ def test_every_figure_has_its_interval_its_number_and_its_control():
     for figure in board.figures:
         assert figure.estimate.n == {ALL: 15, "fact": 12, "toxic": 3}[figure.kind]
         assert figure.estimate.interval is not None
-        assert figure.control.value == 0.5
+        assert (figure.unit, figure.control.name) == ("nats", "nothing")
+        assert figure.control.estimate.value == 0.5
 
 
 def test_a_floor_that_is_absent_is_said_and_never_beaten():
     gain = measure(**{SEARCH: 1.0, "good": 9.0})
     board = leaderboard([gain], tuple(gain.methods), KINDS)
-    assert not [c for c in board.comparisons if c.reference == FLOOR]
-    assert any(FLOOR in s and "not among" in s for s in board.sentences)
+    assert not [c for c in board.comparisons if c.reference == UNTRAINED]
+    assert any(UNTRAINED in s and "not among" in s for s in board.sentences)
     assert not any("better than both" in s for s in board.sentences)
 
 
@@ -95,7 +96,7 @@ def test_correlations_are_compared_on_the_same_resamples():
     tables = {
         "truth": effects,
         SEARCH: np.eye(12) + 0.1 * rng.normal(size=effects.shape),
-        RANDOM: rng.normal(size=effects.shape),
+        RANDOM_METHOD: rng.normal(size=effects.shape),
     }
     scores = {m: scores_from(bank, t, method=m) for m, t in tables.items()}
     removed = Correlated(
@@ -104,5 +105,5 @@ def test_correlations_are_compared_on_the_same_resamples():
     )
     board = leaderboard([removed], tuple(scores), dict.fromkeys(bank.query_ids, "fact"))
     assert verdicts(board, "truth", SEARCH)[ALL] == "better"
-    control = next(f.control for f in board.figures if f.method == "truth")
+    control = next(f.control for f in board.figures if f.method == "truth").estimate
     assert control.interval.low < 0 < control.interval.high

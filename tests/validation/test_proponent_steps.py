@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from whence.records import Scores
-from whence.validation.proponent_steps import RANDOM, step_on_proponents
+from whence.validation.proponent_steps import RANDOM_EXAMPLES, step_on_proponents
 from whence.validation.tail_patch import Request, StepSettings, tail_patch
 
 SGD = StepSettings(optimizer="sgd", learning_rate=0.1)
@@ -42,7 +42,7 @@ def found(model, corpus, queries, scores):
 
 
 def test_each_together_and_copies_are_the_patches_that_they_say(model, corpus, queries, found):
-    rows = {(r.method, r.query_id, r.group): r for r in found if r.method != RANDOM}
+    rows = {(r.method, r.query_id, r.group): r for r in found if r.method != RANDOM_EXAMPLES}
     requests = [Request(str(i), (i,), ("copied",)) for i in (1, 2, 0)]
     requests += [Request("all", (0, 1, 2), ("copied",)), Request("c", (0, 1, 2, 3), ("copied",))]
     patches = tail_patch(model, corpus, queries, requests, steps=(SGD,))
@@ -90,7 +90,10 @@ def test_controls_are_of_every_group_and_are_nobody_named(model, corpus, queries
 def test_knowing_the_copies_beats_chance(found):
     rows = {(r.method, r.group): r for r in found if r.query_id == "copied" and r.method != "half"}
     for group in ("each", "together"):
-        assert rows["knows", group].log_prob_change_nats > rows[RANDOM, group].log_prob_change_nats
+        assert (
+            rows["knows", group].log_prob_change_nats
+            > rows[RANDOM_EXAMPLES, group].log_prob_change_nats
+        )
 
 
 def test_copies_are_examples_of_the_same_text_by_default(model, corpus, queries, scores):

@@ -48,7 +48,7 @@ def test_agreement_is_over_shared_queries_in_any_order():
     b = scores_of(values[::-1][:3], queries="dcb")
     found = agreement(a, b, k=5)
     assert (found.jaccard.value, found.jaccard.n) == (1.0, 3)
-    assert found.overlap.value == pytest.approx(1.0)
+    assert found.rank_biased_overlap.value == pytest.approx(1.0)
 
 
 def test_random_orders_agree_by_chance():

@@ -39,7 +39,7 @@ def bank(
     most
         Train at most so many now.
     """
-    from whence.study.bank import make_retrainings
+    from whence.study.validate import make_retrainings
 
     made = make_retrainings(
         out,
@@ -51,5 +51,9 @@ def bank(
         most=most,
         progress=progress(),
     )
-    text = f"Bank  {out}\n{made['retrainings']} retrainings of testbed:{size}, {made['left']} to do"
-    answer(made, text, json_line=json)
+    num_all, num_left = made
+    answer(
+        {"bank": str(out), "retrainings": num_all, "left": num_left},
+        f"Bank  {out}\n{num_all} retrainings of testbed:{size}, {num_left} to do",
+        json_line=json,
+    )

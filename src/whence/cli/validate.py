@@ -35,8 +35,9 @@ def validate(
         Take steps for so many behaviors of each kind.
     """
     from whence.study.validate import validate_run
+    from whence.validation import format_validation
 
-    found = validate_run(
+    validation = validate_run(
         run,
         bank=bank,
         num_masks=masks,
@@ -45,4 +46,4 @@ def validate(
         queries_per_kind=queries_per_kind,
         progress=progress(),
     )
-    answer({"run": str(run), **found.values}, found.text, json_line=json)
+    answer({**validation.to_json(), "run": str(run)}, format_validation(validation), json_line=json)

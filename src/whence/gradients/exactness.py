@@ -126,5 +126,5 @@ def _row(collect: Collect, example: Sequence[int]) -> "Float[np.ndarray, '1 numb
     """Computes the row of one example."""
     import torch
 
-    parts = collect(pad([example], context_length=model.context_length)).rows.values()
+    parts = collect(pad([example])).rows.values()
     return torch.cat(list(parts), dim=1).double().cpu().numpy()

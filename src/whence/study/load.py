@@ -12,6 +12,7 @@ from whence.records import Behavior, Coverage, Plan, RunRecord
 from whence.settings import StudySettings
 from whence.study import inputs as sources
 from whence.study.imported import load_imported
+from whence.validation import Validation
 
 RUN_FILE = "run.json"
 VALIDATION_FILE = "validation.json"
@@ -121,14 +122,15 @@ def load_run(directory: Path, *, manifest: Mapping[str, Any]) -> RunRecord:
     )
 
 
-def _validation(directory: Path, manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _validation(directory: Path, manifest: Mapping[str, Any]) -> Validation | None:
     """What `whence validate` stored; None where it was not asked, or about an earlier run here."""
     path = directory / VALIDATION_FILE
     if not path.is_file():
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return values if values["run"] == manifest.get("key") else None
+        is_current = values["run"] == manifest.get("key")
+        return Validation.from_json(values) if is_current else None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"{path} cannot be read ({error}).", "Run `whence validate` again, or remove the file."

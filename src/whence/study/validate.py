@@ -1,55 +1,29 @@
-"""Does what a run found hold, and which of its methods may be trusted with what?"""
+"""Validating a finished run, and training the retrainings that this needs."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from whence.artifacts import read_manifest, versions, write_json
+from whence.artifacts import read_manifest, write_json
 from whence.errors import SettingsError
 from whence.progress import SILENT, Progress
-from whence.records import RunRecord, Scores
+from whence.records import RunRecord
 from whence.settings import StudySettings
-from whence.statistics import mean_estimate
-from whence.study.leaderboard_text import tell
+from whence.study import inputs as sources
 from whence.study.load import VALIDATION_FILE, load_run, read_run_file
-from whence.study.measures import (
-    planted_measures,
-    removal_measure,
-    retraining_measures,
+from whence.testbed import RetrainingSettings
+from whence.validation import (
+    BankProgress,
+    BankSettings,
+    Cost,
+    Subject,
+    Truth,
+    Validation,
+    make_bank,
+    measure_tail_patches,
+    plan_named_removals,
+    validate,
 )
-from whence.study.tail_patch import tail_patch_measures
-from whence.validation.leaderboard import (
-    ALL,
-    SEARCH,
-    Comparison,
-    Figure,
-    Measure,
-    leaderboard,
-)
-from whence.validation.stability import Agreement, agreement, signal_to_noise
-
-# By these, named before anything was measured, methods are compared; the other steps of the
-# tail-patch are stored beside them.
-COMPARED = (
-    "planted AP",
-    "gold above decoys",
-    "gold above inert",
-    "tail-patch each, log-odds, adamw 0.0001",
-    "LDS",
-    "own-removed LDS",
-    "QLD",
-)
-PRINTED = (*COMPARED, "inert above the rest")
-
-
-@dataclass(frozen=True)
-class Validation:
-    """A run's leaderboard as plain values, and the same in words."""
-
-    values: dict[str, Any]
-    text: str
 
 
 def validate_run(
@@ -62,20 +36,20 @@ def validate_run(
     queries_per_kind: int = 8,
     progress: Progress = SILENT,
 ) -> Validation:
-    """Holds a run's methods against planted truth, one more step, retraining and each other.
+    """Measures a run's methods by planted truth, one more step, retraining and each other.
 
     Args:
         directory: A finished run; `validation.json` is written into it, and its page again.
-        bank: Where retrainings are kept; see `whence.study.bank`. Nothing is trained here.
+        bank: Where retrainings are kept; see `make_retrainings`. Nothing is trained here.
         num_masks: Masks of the bank.
         num_second: Masks of its second seed.
         against: Runs of the same study with another projection seed, checkpoint or precision.
         queries_per_kind: Tail-patch so many behaviors of each kind, the study's first ones.
-        progress: Told of long work.
+        progress: Reports long work.
 
     Returns:
-        Every figure with its interval, its number of queries and its control. What does not apply
-        is named with its reason, and is no number.
+        Every figure with its interval, its number of queries and its control; see
+        `whence.validation.validate`.
 
     Raises:
         ArtifactError: The directory is not a finished run, or a retraining cannot be read.
@@ -90,65 +64,96 @@ def validate_run(
         raise SettingsError(
             f"{directory} holds no scores.", "Run the study with at least one method."
         )
-    kinds = _kinds(record)
-    methods = tuple(one.method for one in record.scores)
-    measures: list[Measure] = [
-        *planted_measures(record, study),
-        *tail_patch_measures(
-            record, study, _first_of_each_kind(kinds, queries_per_kind), directory, progress
-        ),
-    ]
-    retraining, about_bank = retraining_measures(
-        record, study, bank, num_masks=num_masks, num_second=num_second
+    subject = Subject(
+        run=manifest["key"],
+        scores=record.scores,
+        corpus=record.corpus,
+        behaviors=record.behaviors,
+        truth=_truth(sources.testbed_size(study.behaviors.file)),
+        testbed=sources.testbed_size(study.corpus.source),
     )
-    measures += retraining
-    removal, about_removal = removal_measure(record, study, bank)
-    measures.append(removal)
-    board = leaderboard(measures, methods, kinds, compared=COMPARED)
-    units = {measure.name: measure.unit for measure in measures}
-    agreements = _agreements(record.scores)
-    repeats, noise = _repeats(record, against)
-    values = {
-        "run": manifest["key"],
-        "methods": {
-            method: {"seconds": seconds, "bytes_per_example": size}
-            for method, (seconds, size) in _costs(record, study, directory).items()
-        },
-        "kinds": _count(kinds),
-        "figures": [_figure(f, units[f.measure]) for f in board.figures],
-        "comparisons": [_comparison(c) for c in board.comparisons],
-        "undefined": {m.name: m.undefined for m in measures if m.undefined},
-        "retraining": about_bank,
-        "removal": about_removal,
-        "agreement": [_agreement(a) for a in (*agreements, *repeats)],
-        "signal_to_noise": noise,
-        "compared": list(COMPARED),
-        "sentences": list(board.sentences),
-        "versions": versions(),
+    patches = measure_tail_patches(
+        subject,
+        sources.open_model(study.model, cache=directory / "cache"),
+        queries_per_kind=queries_per_kind,
+        directory=directory / "tail_patch",
+        progress=progress,
+    )
+    costs = {
+        method: Cost(seconds=seconds, bytes_per_example=size)
+        for method, (seconds, size) in _costs(record, study, directory).items()
     }
-    write_json(directory / VALIDATION_FILE, values)
-    write_page(replace(record, validation=values), directory / "index.html")
-    return Validation(values, tell(values, printed=PRINTED))
+    validation = validate(
+        subject,
+        tail_patches=patches,
+        costs=costs,
+        bank=bank,
+        num_masks=num_masks,
+        num_second=num_second,
+        repeats={
+            str(path): load_run(path, manifest=read_manifest(path)).scores for path in against
+        },
+    )
+    write_json(directory / VALIDATION_FILE, validation.to_json())
+    write_page(replace(record, validation=validation), directory / "index.html")
+    return validation
 
 
-def _kinds(record: RunRecord) -> dict[str, str]:
-    asked = set(record.scores[0].query_ids)
-    return {b.id: b.kind for b in record.behaviors if b.id in asked}
+def make_retrainings(
+    directory: Path,
+    *,
+    size: str,
+    num_masks: int,
+    num_second: int,
+    run: Path | None = None,
+    jobs: int = 1,
+    most: int | None = None,
+    progress: Progress = SILENT,
+) -> BankProgress:
+    """Trains the runs of a factorial bank, and the removals that validating a run needs.
+
+    Args:
+        directory: Where retrainings of all testbeds are kept.
+        size: Which testbed.
+        num_masks: Masks of the bank.
+        num_second: Masks trained again with a second seed.
+        run: A run directory whose methods' first proponents are also removed.
+        jobs: Processes, of one thread each.
+        most: Train at most so many now.
+        progress: Reports each finished run.
+
+    Returns:
+        The numbers of trainings in all and still to be made.
+
+    Raises:
+        ArtifactError: `run` is not a finished run, or `directory` cannot be written.
+        SettingsError: `run` is not on a testbed, or a number is below 1.
+    """
+    settings = BankSettings(
+        retraining=RetrainingSettings(size=size), num_masks=num_masks, num_second=num_second
+    )
+    removals = None
+    if run is not None:
+        record = load_run(run, manifest=read_manifest(run))
+        source = read_run_file(run).study.corpus.source
+        if sources.testbed_size(source) is None:
+            raise SettingsError(
+                f"{run} is about {source}, which cannot be trained again here.",
+                "Only runs on a testbed have retrainings.",
+            )
+        removals = plan_named_removals(record.scores, record.corpus, size)
+    return make_bank(
+        settings, directory, removals=removals, jobs=jobs, most=most, progress=progress
+    )
 
 
-def _first_of_each_kind(kinds: Mapping[str, str], most: int) -> tuple[str, ...]:
-    taken: dict[str, list[str]] = {}
-    for query_id, kind in kinds.items():
-        if len(taken.setdefault(kind, [])) < most:
-            taken[kind].append(query_id)
-    return tuple(q for queries in taken.values() for q in queries)
+def _truth(size: str | None) -> Truth | None:
+    """What was planted in a testbed; None where the behaviors are not a testbed's."""
+    if size is None:
+        return None
+    from whence.testbed import decoys, gold, inert
 
-
-def _count(kinds: Mapping[str, str]) -> dict[str, int]:
-    found = {ALL: len(kinds)}
-    for kind in kinds.values():
-        found[kind] = found.get(kind, 0) + 1
-    return found
+    return Truth(gold(size), decoys(size), inert(size))
 
 
 def _costs(
@@ -176,73 +181,3 @@ def _costs(
             size += rows.stat().st_size if rows.is_file() else 0
         found[one.method] = (round(total, 3), size / len(record.corpus))
     return found
-
-
-def _agreements(scores: Sequence[Scores]) -> list[Agreement]:
-    reference = next((one for one in scores if one.method == SEARCH), None)
-    if reference is None:
-        return []
-    return [agreement(one, reference) for one in scores if one is not reference]
-
-
-def _repeats(
-    record: RunRecord, against: Sequence[Path]
-) -> tuple[list[Agreement], dict[str, Any] | None]:
-    """Compares each method with itself in other runs; None where there is no other run."""
-    if not against:
-        return [], None
-    agreements: list[Agreement] = []
-    same: dict[str, list[Scores]] = {one.method: [one] for one in record.scores}
-    for path in against:
-        other = load_run(path, manifest=read_manifest(path))
-        for one in other.scores:
-            if one.method in same:
-                agreements.append(
-                    agreement(same[one.method][0], one, reference=f"{one.method} in {path}")
-                )
-                same[one.method].append(one)
-    noise = {}
-    for method, repeats in same.items():
-        if len(repeats) > 1 and all(r.query_ids == repeats[0].query_ids for r in repeats):
-            ratios = signal_to_noise(repeats)
-            noise[method] = {
-                **mean_estimate(ratios.tolist()).as_dict(),
-                "per_query": {
-                    q: None if math.isnan(r) else float(r)
-                    for q, r in zip(repeats[0].query_ids, ratios, strict=True)
-                },
-            }
-    return agreements, noise
-
-
-def _figure(figure: Figure, unit: str) -> dict[str, Any]:
-    return {
-        "measure": figure.measure,
-        "unit": unit,
-        "kind": figure.kind,
-        "method": figure.method,
-        **figure.estimate.as_dict(),
-        "control": {"name": figure.control_name, **figure.control.as_dict()},
-    }
-
-
-def _comparison(comparison: Comparison) -> dict[str, Any]:
-    return {
-        "measure": comparison.measure,
-        "kind": comparison.kind,
-        "method": comparison.method,
-        "reference": comparison.reference,
-        **comparison.difference.as_dict(),
-        "verdict": comparison.verdict,
-    }
-
-
-def _agreement(found: Agreement) -> dict[str, Any]:
-    return {
-        "method": found.name,
-        "reference": found.reference,
-        "k": found.k,
-        "jaccard": found.jaccard.as_dict(),
-        "rank_biased_overlap": found.overlap.as_dict(),
-        "chance_jaccard": found.chance_jaccard,
-    }

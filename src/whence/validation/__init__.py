@@ -1,7 +1,48 @@
-"""Does the answer hold?
+"""Validation: whether what a run found holds, and which methods may be trusted with what.
 
-`retrieval` holds rankings against planted truth; `tail_patch` and `proponent_steps` take one more
-step of training; `bank`, `effects`, `lds` and `removal` train the testbed again without groups of
-examples; `stability` compares rankings; `leaderboard` puts methods side by side. Groups of
-examples are arguments throughout.
+`retrieval` compares rankings with planted truth; `tail_patch` and `proponent_steps` train one more
+step; `retraining`, `bank`, `effects`, `lds` and `removal` train the testbed again without groups
+of examples; `stability` compares rankings. `measures` and `step_measures` turn all of it into
+measures, `leaderboard` puts methods side by side, and `run_validation` joins them into one
+`record`.
+
+Other rooms import from here.
 """
+
+from whence.validation.bank import BankProgress, BankSettings, make_bank
+from whence.validation.leaderboard import RANDOM_METHOD
+from whence.validation.proponent_steps import (
+    RANDOM_EXAMPLES,
+    STEPS,
+    ProponentStep,
+    step_on_proponents,
+)
+from whence.validation.record import Comparison, Control, Cost, Figure, Validation
+from whence.validation.removal import plan_named_removals
+from whence.validation.run_validation import validate
+from whence.validation.step_measures import TailPatches, measure_tail_patches
+from whence.validation.subject import Subject, Truth
+from whence.validation.text import format_validation
+
+__all__ = [
+    "RANDOM_EXAMPLES",
+    "RANDOM_METHOD",
+    "STEPS",
+    "BankProgress",
+    "BankSettings",
+    "Comparison",
+    "Control",
+    "Cost",
+    "Figure",
+    "ProponentStep",
+    "Subject",
+    "TailPatches",
+    "Truth",
+    "Validation",
+    "format_validation",
+    "make_bank",
+    "measure_tail_patches",
+    "plan_named_removals",
+    "step_on_proponents",
+    "validate",
+]

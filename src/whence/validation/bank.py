@@ -1,14 +1,14 @@
-"""How do completions depend on which planted groups the model was trained on?
+"""A factorial bank of retrainings, each without a random half of the planted groups.
 
-A factorial bank: in every retraining each group is in or out with probability one half, so that
-each run says something about all groups at once. One-at-a-time removal with the same error would
+In every retraining each group is in or out with probability one half, so that
+each run measures all groups at once. One-at-a-time removal with the same error would
 take about ten times as many runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import Field
 
@@ -17,7 +17,8 @@ from whence.progress import SILENT, Progress
 from whence.settings import Settings
 from whence.testbed import RetrainingSettings, behaviors, groups
 from whence.testbed.randomness import Stream
-from whence.validation.retraining import Retraining, make_outcomes, read_outcomes
+from whence.validation.removal import Removals
+from whence.validation.retraining import Outcome, Retraining, make_outcomes, read_outcomes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,33 +79,47 @@ def bank_runs(settings: BankSettings) -> tuple[Retraining, ...]:
     )
 
 
+class BankProgress(NamedTuple):
+    """How many retrainings there are in all, and how many are still to be made."""
+
+    num_retrainings: int
+    num_left: int
+
+
 def make_bank(
     settings: BankSettings,
     directory: Path,
     *,
+    removals: Removals | None = None,
     jobs: int = 1,
     most: int | None = None,
     progress: Progress = SILENT,
-) -> int:
-    """Trains the runs of a bank that are not there yet.
+) -> BankProgress:
+    """Trains the runs of a bank that are not there yet, and after them some removals.
 
     Args:
         settings: Which testbed, how many masks.
         directory: Where retrainings are kept.
+        removals: Trainings without what methods name, which validating their run needs.
         jobs: Processes, of one thread each.
         most: Train at most so many runs now.
-        progress: Told of each finished run.
+        progress: Reports each finished run.
 
     Returns:
-        How many runs are still to be made.
+        The numbers of trainings in all and still to be made.
+
+    Raises:
+        SettingsError: `jobs` or `most` is below 1.
+        ArtifactError: The directory cannot be written.
 
     Cost:
         One training run per mask and seed: 96 runs of about 8 seconds of a CPU core for nano.
     """
-    runs = bank_runs(settings)
-    return make_outcomes(
+    runs = [*bank_runs(settings), *(removals.runs if removals else ())]
+    num_left = make_outcomes(
         settings.retraining, runs, directory, jobs=jobs, most=most, progress=progress
     )
+    return BankProgress(len(set(runs)), num_left)
 
 
 def load_bank(settings: BankSettings, directory: Path) -> Bank:
@@ -115,33 +130,29 @@ def load_bank(settings: BankSettings, directory: Path) -> Bank:
     """
     import numpy as np
 
-    found = read_outcomes(settings.retraining, bank_runs(settings), directory)
     size = settings.retraining.size
     query_ids = tuple(b.id for b in behaviors(size))
-    first, second = found[: settings.num_masks], found[settings.num_masks :]
-    made = [number for number, outcome in enumerate(first) if outcome]
-    if len(made) < 2:
+    outcomes = read_outcomes(settings.retraining, bank_runs(settings), directory)
+    first = {n: o for n, o in enumerate(outcomes[: settings.num_masks]) if o}
+    second = {n: o for n, o in enumerate(outcomes[settings.num_masks :]) if o}
+    if len(first) < 2:
         raise ArtifactError(
-            f"{directory} holds {len(made)} retrainings of testbed:{size}'s bank.",
+            f"{directory} holds {len(first)} retrainings of testbed:{size}'s bank.",
             f"Make them with `whence bank {directory} --size {size}`.",
         )
     # Rows are paired by mask: the second seed's runs must be the first of the first seed's.
-    twice = [n for n, outcome in enumerate(second) if outcome and n in set(made)]
-    order = [*twice, *(n for n in made if n not in set(twice))]
-
-    def rows(outcomes, numbers):
-        table = [[outcomes[n].log_probs_nats[q] for q in query_ids] for n in numbers]
-        return np.array(table, dtype=np.float64).reshape(len(numbers), len(query_ids))
-
+    twice = [number for number in second if number in first]
+    order = [*twice, *(number for number in first if number not in second)]
     names = groups(size)
+    seconds = [outcome.seconds for outcome in outcomes if outcome]
     return Bank(
         size=size,
         groups=names,
         query_ids=query_ids,
         included=np.array([[is_in(settings, n, g) for g in names] for n in order]),
-        log_probs_nats=rows(first, order),
-        second_log_probs_nats=rows(second, twice),
-        seconds_per_run=float(np.mean([o.seconds for o in found if o])),
+        log_probs_nats=_log_probs([first[n] for n in order], query_ids),
+        second_log_probs_nats=_log_probs([second[n] for n in twice], query_ids),
+        seconds_per_run=float(np.mean(seconds)),
     )
 
 
@@ -178,3 +189,12 @@ def _dropped(settings: BankSettings, number: int) -> frozenset[str]:
         if not is_in(settings, number, name)
         for example_id in ids
     )
+
+
+def _log_probs(
+    outcomes: Sequence[Outcome], query_ids: Sequence[str]
+) -> "Float[np.ndarray, 'runs queries']":
+    import numpy as np
+
+    table = [[outcome.log_probs_nats[q] for q in query_ids] for outcome in outcomes]
+    return np.array(table, dtype=np.float64).reshape(len(outcomes), len(query_ids))

@@ -1,20 +1,20 @@
-"""Which methods are better than plain search and an untrained model, at what, and which not?"""
+"""The leaderboard: methods by measures, compared with plain search and an untrained model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from whence.statistics import Estimate, mean_estimate, paired_estimate
 from whence.validation.lds import Predicted, lds, lds_difference
+from whence.validation.record import Comparison, ComparisonVerdict, Control, Figure
 
+# The methods that others are compared with, and the one that knows nothing.
 SEARCH = "bm25"
-FLOOR = "gradient_cosine_initial"
-RANDOM = "random"
+UNTRAINED = "gradient_cosine_initial"
+RANDOM_METHOD = "random"
 ALL = "all"
-# An interval from fewer queries is much too narrow for words.
+# With fewer, a bootstrap interval is much too narrow to claim a difference: see `bootstrap_mean`.
 MIN_QUERIES = 5
-
-Verdict = Literal["better", "worse", "no difference shown", "too few queries", "undefined"]
 
 
 class Measure(Protocol):
@@ -97,7 +97,7 @@ class Correlated:
     predicted: Mapping[str, Predicted] = field(default_factory=dict)
     undefined: str | None = None
     unit: str = "Spearman's correlation"
-    control_name: str = RANDOM
+    control_name: str = RANDOM_METHOD
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -112,37 +112,13 @@ class Correlated:
 
     def control(self, query_ids: Sequence[str]) -> Estimate:
         """The random method's."""
-        return self.estimate(RANDOM, query_ids)
+        return self.estimate(RANDOM_METHOD, query_ids)
 
     def difference(self, method: str, reference: str, query_ids: Sequence[str]) -> Estimate:
         """The mean paired difference of two methods, with a two-way interval."""
         if method not in self.predicted or reference not in self.predicted:
             return Estimate(None, None, 0)
         return lds_difference(self.predicted[method], self.predicted[reference], query_ids)
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One cell: a method's mean by one measure over the queries of one kind, or of all."""
-
-    measure: str
-    kind: str
-    method: str
-    estimate: Estimate
-    control_name: str
-    control: Estimate
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """By how much a method is better than a reference, and what may be said of it."""
-
-    measure: str
-    kind: str
-    method: str
-    reference: str
-    difference: Estimate
-    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -181,28 +157,29 @@ def leaderboard(
     defined = [measure for measure in measures if measure.undefined is None]
     figures = tuple(
         Figure(
-            measure.name,
-            kind,
-            method,
-            measure.estimate(method, asked),
-            measure.control_name,
-            control,
+            measure=measure.name,
+            unit=measure.unit,
+            kind=kind,
+            method=method,
+            estimate=measure.estimate(method, query_ids),
+            control=control,
         )
         for measure in defined
-        for kind, asked in queries.items()
-        for control in [measure.control(asked)]
+        for kind, query_ids in queries.items()
+        # Computed once for all methods of a column.
+        for control in [Control(name=measure.control_name, estimate=measure.control(query_ids))]
         for method in methods
         if method in measure.methods
     )
     comparisons = tuple(
-        _compare(measure, kind, method, reference, asked)
+        _compare(measure, kind, method, reference, query_ids)
         for measure in defined
         if compared is None or measure.name in compared
-        for kind, asked in queries.items()
+        for kind, query_ids in queries.items()
         for method in methods
         if method in measure.methods
-        for reference in (SEARCH, FLOOR)
-        if reference in measure.methods and method not in (reference, RANDOM)
+        for reference in (SEARCH, UNTRAINED)
+        if reference in measure.methods and method not in (reference, RANDOM_METHOD)
     )
     return Leaderboard(figures, comparisons, _sentences(measures, methods, comparisons))
 
@@ -210,48 +187,57 @@ def leaderboard(
 def _compare(
     measure: Measure, kind: str, method: str, reference: str, query_ids: Sequence[str]
 ) -> Comparison:
-    found = measure.difference(method, reference, query_ids)
-    verdict: Verdict = "no difference shown"
-    if found.value is None:
+    difference = measure.difference(method, reference, query_ids)
+    verdict: ComparisonVerdict = "no difference shown"
+    if difference.value is None:
         verdict = "undefined"
-    elif found.interval is None or found.n < MIN_QUERIES:
+    elif difference.interval is None or difference.n < MIN_QUERIES:
         verdict = "too few queries"
-    elif found.interval.low > 0:
+    elif difference.interval.low > 0:
         verdict = "better"
-    elif found.interval.high < 0:
+    elif difference.interval.high < 0:
         verdict = "worse"
-    return Comparison(measure.name, kind, method, reference, found, verdict)
+    return Comparison(
+        measure=measure.name,
+        kind=kind,
+        method=method,
+        reference=reference,
+        difference=difference,
+        verdict=verdict,
+    )
 
 
 def _sentences(
     measures: Sequence[Measure], methods: Sequence[str], comparisons: Sequence[Comparison]
 ) -> tuple[str, ...]:
-    said = [f"{m.name} is undefined here: {m.undefined}" for m in measures if m.undefined]
-    for reference in (SEARCH, FLOOR):
+    sentences = [f"{m.name} is undefined here: {m.undefined}" for m in measures if m.undefined]
+    for reference in (SEARCH, UNTRAINED):
         if reference not in methods:
-            said.append(
+            sentences.append(
                 f"{reference} is not among this run's methods, so no method can be said to be "
                 "better than it."
             )
-    by_key: dict[tuple[str, str], dict[str, dict[str, Verdict]]] = {}
+    by_key: dict[tuple[str, str], dict[str, dict[str, ComparisonVerdict]]] = {}
     for one in comparisons:
         kinds = by_key.setdefault((one.method, one.measure), {})
         kinds.setdefault(one.kind, {})[one.reference] = one.verdict
     for (method, measure), kinds in by_key.items():
-        if method not in (SEARCH, FLOOR):
-            said.append(f"{method}, {measure}: {_words(kinds)}")
-    return tuple(said)
+        if method not in (SEARCH, UNTRAINED):
+            sentences.append(f"{method}, {measure}: {_words(kinds)}")
+    return tuple(sentences)
 
 
-def _words(kinds: Mapping[str, Mapping[str, Verdict]]) -> str:
+def _words(kinds: Mapping[str, Mapping[str, ComparisonVerdict]]) -> str:
     parts = []
-    references = [r for r in (SEARCH, FLOOR) if any(r in found for found in kinds.values())]
+    references = [
+        r for r in (SEARCH, UNTRAINED) if any(r in verdicts for verdicts in kinds.values())
+    ]
     if len(references) == 2:
-        both = [k for k, found in kinds.items() if {*found.values()} == {"better"}]
-        parts.append(f"better than both {SEARCH} and {FLOOR} on {_listed(both)}")
+        both = [k for k, verdicts in kinds.items() if {*verdicts.values()} == {"better"}]
+        parts.append(f"better than both {SEARCH} and {UNTRAINED} on {_listed(both)}")
     for reference in references:
         for verdict in ("better", "worse", "no difference shown", "too few queries"):
-            among = [k for k, found in kinds.items() if found.get(reference) == verdict]
+            among = [k for k, verdicts in kinds.items() if verdicts.get(reference) == verdict]
             if among or verdict == "better":
                 parts.append(
                     f"{verdict} than {reference} on {_listed(among)}"

@@ -1,4 +1,4 @@
-"""Does a step on what a method names help the query more than a step on random examples?"""
+"""Tail-patches of what methods name, and of random examples like them."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -13,8 +13,9 @@ from whence.validation.tail_patch import Patch, Request, StepSettings, tail_patc
 if TYPE_CHECKING:
     import numpy as np
 
-RANDOM = "random examples"
+RANDOM_EXAMPLES = "random examples"
 NUM_RANDOM = 20
+GROUPS = ("each", "together", "copies")
 # The first is the one that is reported first; it was named before anything was measured.
 STEPS = (
     StepSettings(learning_rate=1e-4),
@@ -74,7 +75,7 @@ def step_on_proponents(
         num_random: Random examples per query, matched in subset and length to what all methods
             name for it.
         seed: Of the controls.
-        progress: Told of every group.
+        progress: Reports every group.
 
     Returns:
         One record per method, query, group and step where the method names an example. Compare
@@ -87,27 +88,27 @@ def step_on_proponents(
 
     group_of = _group_of(corpus, copies)
     rng = np.random.default_rng(seed)
-    wanted: list[_Wanted] = []
+    steps_on: list[_Step] = []
     for query in queries:
         named = {
             one.method: proponents(one, one.query_ids.index(query.id), k=k).tolist()
             for one in scores
             if query.id in one.query_ids
         }
-        wanted += _of_methods(query.id, named, group_of)
+        steps_on += _of_methods(query.id, named, group_of)
         pooled = list(dict.fromkeys(row for rows in named.values() for row in rows))
         if pooled:
             no_control = corpus.rows(sorted((excluded or {}).get(query.id, ())))
             no_control += [row for first in pooled for row in group_of[first]]
-            wanted += _controls(
+            steps_on += _controls(
                 query.id, named, pooled, corpus, group_of, no_control, k=k, num=num_random, rng=rng
             )
-    requests = [Request(str(i), one.rows, (one.query_id,)) for i, one in enumerate(wanted)]
+    requests = [Request(str(i), one.rows, (one.query_id,)) for i, one in enumerate(steps_on)]
     found = tail_patch(model, corpus, queries, requests, steps=steps, progress=progress)
-    return _means(wanted, found)
+    return _means(steps_on, found)
 
 
-class _Wanted(NamedTuple):
+class _Step(NamedTuple):
     method: str
     of_method: str | None
     query_id: str
@@ -133,14 +134,14 @@ def _group_of(
 
 def _of_methods(
     query_id: str, named: Mapping[str, list[int]], group_of: Mapping[int, tuple[int, ...]]
-) -> list[_Wanted]:
-    wanted = []
+) -> list[_Step]:
+    steps_on = []
     for method, rows in named.items():
         if rows:
-            wanted += [_Wanted(method, None, query_id, "each", (row,)) for row in rows]
-            wanted.append(_Wanted(method, None, query_id, "together", tuple(rows)))
-            wanted.append(_Wanted(method, None, query_id, "copies", group_of[rows[0]]))
-    return wanted
+            steps_on += [_Step(method, None, query_id, "each", (row,)) for row in rows]
+            steps_on.append(_Step(method, None, query_id, "together", tuple(rows)))
+            steps_on.append(_Step(method, None, query_id, "copies", group_of[rows[0]]))
+    return steps_on
 
 
 def _controls(
@@ -154,13 +155,13 @@ def _controls(
     k: int,
     num: int,
     rng: "np.random.Generator",
-) -> list[_Wanted]:
+) -> list[_Step]:
     rows = matched_rows(
         corpus, rng.permutation(pooled).tolist(), num=num, rng=rng, excluded=no_control
     )
-    wanted = [_Wanted(RANDOM, None, query_id, "each", (row,)) for row in rows]
-    wanted += [
-        _Wanted(RANDOM, None, query_id, "together", rows[start : start + k])
+    steps_on = [_Step(RANDOM_EXAMPLES, None, query_id, "each", (row,)) for row in rows]
+    steps_on += [
+        _Step(RANDOM_EXAMPLES, None, query_id, "together", rows[start : start + k])
         for start in range(0, num - k + 1, k)
     ]
     drawn: dict[tuple[int, ...], tuple[int, ...]] = {}
@@ -171,14 +172,14 @@ def _controls(
                 drawn[group] = matched_rows(
                     corpus, group, num=len(group), rng=rng, excluded=no_control
                 )
-            wanted.append(_Wanted(RANDOM, method, query_id, "copies", drawn[group]))
-    return wanted
+            steps_on.append(_Step(RANDOM_EXAMPLES, method, query_id, "copies", drawn[group]))
+    return steps_on
 
 
-def _means(wanted: Sequence[_Wanted], patches: Sequence[Patch]) -> tuple[ProponentStep, ...]:
+def _means(steps_on: Sequence[_Step], patches: Sequence[Patch]) -> tuple[ProponentStep, ...]:
     gathered: dict[tuple[str, str | None, str, str, StepSettings], list[tuple[int, Patch]]] = {}
     for patch in patches:
-        one = wanted[int(patch.group)]
+        one = steps_on[int(patch.group)]
         key = (one.method, one.of_method, one.query_id, one.group, patch.settings)
         gathered.setdefault(key, []).append((len(one.rows), patch))
     return tuple(

@@ -1,4 +1,4 @@
-"""Does the loss rise when what a method names is left out of training?
+"""Removals: retraining without what a method names, and by how much the loss rises.
 
 The query loss difference of a method and a query is the query's loss after training without the
 method's first proponents, minus its loss after training on everything. It is held against removals
@@ -144,6 +144,11 @@ def plan_removals(
     )
 
 
+def plan_named_removals(scores: Sequence[Scores], corpus: Corpus, size: str) -> Removals:
+    """Selects what is removed for the queries of a testbed that were named in advance."""
+    return plan_removals(scores, corpus, query_ids=QUERIES.get(size, ()))
+
+
 def loss_differences(
     removals: Removals, outcomes: Mapping[Retraining, Outcome | None]
 ) -> tuple[LossDifference, ...]:
@@ -163,7 +168,7 @@ def loss_differences(
     controls = [outcomes.get(run) for run in removals.random]
     if base is None or not controls or any(outcome is None for outcome in controls):
         return ()
-    found = []
+    results = []
     for method in removals.methods:
         differences: dict[str, float] = {}
         random: dict[str, float] = {}
@@ -180,8 +185,8 @@ def loss_differences(
             differences[query] = own
             random[query] = float(chance.mean())
             p_values[query] = float((1 + (chance >= own).sum()) / (1 + len(chance)))
-        found.append(LossDifference(method, differences, random, p_values))
-    return tuple(found)
+        results.append(LossDifference(method, differences, random, p_values))
+    return tuple(results)
 
 
 def _without(corpus: Corpus, rows: Sequence[int]) -> Retraining:

@@ -1,4 +1,4 @@
-"""What do completions become when the model is trained without some examples?
+"""Retrainings of the testbed without some examples, each kept in a file.
 
 Each retraining is one small file, named by a hash of what determines it. What is there is not made
 again, whoever asked for it first: a factorial bank and single removals share one directory.
@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from whence.artifacts import fingerprint, versions, write_json
 from whence.errors import ArtifactError, SettingsError
 from whence.progress import SILENT, Progress
+from whence.records import LoadedModel
 from whence.testbed import RetrainingSettings, behaviors, retrained_model, retraining_inputs
 
 SETUP = "setup.json"
@@ -46,9 +47,7 @@ def make_outcomes(
     most: int | None = None,
     progress: Progress = SILENT,
 ) -> int:
-    """Trains what is asked for and is not there yet.
-
-    Killed and called again, it goes on with the runs that have no file.
+    """Trains those of some runs that have no file yet; interrupted, the next call goes on.
 
     Args:
         settings: Which testbed.
@@ -56,7 +55,7 @@ def make_outcomes(
         directory: Where outcomes of all testbeds and settings are kept.
         jobs: Processes, of one thread each. Their number does not change the outcomes.
         most: Train at most so many now; by default all.
-        progress: Told of each finished run.
+        progress: Reports each finished run.
 
     Returns:
         How many of the runs are still to be made.
@@ -98,9 +97,9 @@ def place_of(settings: RetrainingSettings, directory: Path) -> Path:
     return directory / f"testbed-{settings.size}-{fingerprint(_inputs(settings))}"
 
 
-def _inputs(settings: RetrainingSettings) -> dict[str, Any]:
-    asked = [b.model_dump(mode="json") for b in behaviors(settings.size)]
-    return {**retraining_inputs(settings), "behaviors": fingerprint(asked)}
+def _inputs(settings: RetrainingSettings) -> dict[str, object]:
+    measured = [b.model_dump(mode="json") for b in behaviors(settings.size)]
+    return {**retraining_inputs(settings), "behaviors": fingerprint(measured)}
 
 
 def _prepare(settings: RetrainingSettings, place: Path) -> None:
@@ -192,9 +191,9 @@ def _make(settings: RetrainingSettings, place: Path, run: Retraining) -> None:
     )
 
 
-def _log_probs(model: Any, size: str) -> dict[str, float]:
+def _log_probs(model: LoadedModel, size: str) -> dict[str, float]:
     from whence.behaviors.measure import measure_own
 
-    asked = behaviors(size)
-    found = measure_own(model, asked)
-    return {b.id: one.log_prob_nats for b, one in zip(asked, found, strict=True)}
+    known = behaviors(size)
+    measured = measure_own(model, known)
+    return {b.id: one.log_prob_nats for b, one in zip(known, measured, strict=True)}

@@ -1,34 +1,20 @@
-"""Does a ranking stay when what should not matter changes, and how much of a score is noise?"""
+"""Stability: agreement of two rankings, and signal to noise of repeated scores."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from whence.errors import SettingsError
 from whence.evidence.agreement import jaccard_at_k
 from whence.evidence.proponents import ranking
 from whence.records import Scores
-from whence.statistics import Estimate, mean_estimate
+from whence.statistics import mean_estimate
+from whence.validation.record import Agreement
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float
 
 PERSISTENCE = 0.9
-
-
-class Agreement(NamedTuple):
-    """How alike two rankings of the same examples are, in the mean over queries.
-
-    `jaccard` is of the first k proponents; `overlap` is rank-biased overlap, which weighs the top
-    most. Both lie in [0, 1]. `chance_jaccard` is what two random orders would reach.
-    """
-
-    name: str
-    reference: str
-    k: int
-    jaccard: Estimate
-    overlap: Estimate
-    chance_jaccard: float
 
 
 def agreement(
@@ -54,11 +40,11 @@ def agreement(
     size = len(a.example_ids)
     common = min(k, size) ** 2 / size
     return Agreement(
-        name=name or a.method,
+        method=name or a.method,
         reference=reference or b.method,
         k=k,
         jaccard=mean_estimate([jaccard_at_k(a, b, query=q, k=k) for q in queries]),
-        overlap=mean_estimate([rank_biased_overlap(a, b, query=q) for q in queries]),
+        rank_biased_overlap=mean_estimate([rank_biased_overlap(a, b, query=q) for q in queries]),
         chance_jaccard=common / (2 * min(k, size) - common),
     )
 
@@ -90,6 +76,8 @@ def rank_biased_overlap(
         return float("nan")
     seen_first: set[int] = set()
     seen_second: set[int] = set()
+    # Equation 23 with both lists cut at the same depth: the sum of p^d times the agreement at depth
+    # d, and the agreement at the last depth for all places beyond it.
     shared = 0
     total = 0.0
     for place in range(1, depth + 1):
@@ -123,7 +111,9 @@ def signal_to_noise(repeats: Sequence[Scores]) -> "Float[np.ndarray, ' queries']
     import numpy as np
 
     if len(repeats) < 2:
-        raise SettingsError(f"Noise was asked of {len(repeats)} repetitions.", "Give at least two.")
+        raise SettingsError(
+            f"Noise cannot be computed from {len(repeats)} repetitions.", "Give at least two."
+        )
     for other in repeats[1:]:
         if (other.query_ids, other.example_ids) != (repeats[0].query_ids, repeats[0].example_ids):
             raise SettingsError(
@@ -131,6 +121,7 @@ def signal_to_noise(repeats: Sequence[Scores]) -> "Float[np.ndarray, ' queries']
                 "Repeat the same study with another seed only.",
             )
     values = np.stack([np.asarray(one.values, dtype=np.float64) for one in repeats])
+    # The variance between means of n repetitions holds 1/n of the noise, which is taken out again.
     noise = np.nanmean(np.nanvar(values, axis=0, ddof=1), axis=1)
     between = np.nanvar(np.nanmean(values, axis=0), axis=1, ddof=1)
     signal = np.clip(between - noise / len(repeats), 0.0, None)

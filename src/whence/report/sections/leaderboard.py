@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+from whence import statistics, validation
 from whence.report.context import Context
 from whence.report.sections import SectionKind
 
@@ -56,49 +57,42 @@ class Leaderboard:
 
 def leaderboard(page: Context) -> Leaderboard | None:
     """Lays the validation of a run out; None where it was not validated."""
-    validation = page.record.validation
-    if validation is None:
+    found = page.record.validation
+    if found is None:
         return None
-    names = {figure["measure"] for figure in validation["figures"]}
+    names = {figure.measure for figure in found.figures}
     return Leaderboard(
         measures=[
-            _measure([f for f in validation["figures"] if f["measure"] == name])
-            for name in validation["compared"]
+            _measure([figure for figure in found.figures if figure.measure == name])
+            for name in found.compared
             if name in names
         ],
         undefined={
             name: why
-            for name, why in validation["undefined"].items()
-            if any(compared.startswith(name) for compared in validation["compared"])
+            for name, why in found.undefined.items()
+            if any(compared.startswith(name) for compared in found.compared)
         },
-        sentences=validation["sentences"],
+        sentences=found.sentences,
     )
 
 
-def _measure(figures: Sequence[Mapping[str, object]]) -> Measure:
+def _measure(figures: Sequence[validation.Figure]) -> Measure:
     return Measure(
-        name=str(figures[0]["measure"]),
-        unit=str(figures[0]["unit"]),
+        name=figures[0].measure,
+        unit=figures[0].unit,
         figures=[
-            Figure(method=str(f["method"]), kind=str(f["kind"]), estimate=_estimate(f))
-            for f in figures
+            Figure(method=f.method, kind=f.kind, estimate=_estimate(f.estimate)) for f in figures
         ],
-        controls={str(f["kind"]): _control(f["control"]) for f in figures},
+        controls={
+            f.kind: Control(name=f.control.name, estimate=_estimate(f.control.estimate))
+            for f in figures
+        },
     )
 
 
-def _control(values: object) -> Control:
-    assert isinstance(values, Mapping), "a stored control is an object"
-    return Control(name=str(values["name"]), estimate=_estimate(values))
-
-
-def _estimate(values: Mapping[str, object]) -> Estimate:
-    value, low, high, n = (_number(values[key]) for key in ("value", "low", "high", "n"))
-    return Estimate(value=value, low=low, high=high, n=int(n or 0))
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+def _estimate(found: statistics.Estimate) -> Estimate:
+    low, high = (None, None) if found.interval is None else found.interval[:2]
+    return Estimate(value=found.value, low=low, high=high, n=found.n)
 
 
 SECTION = SectionKind(order=60, menu="Leaderboard", make=leaderboard)

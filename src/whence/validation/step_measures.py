@@ -1,0 +1,188 @@
+"""The measures of methods by one more step of training on what they name, kept in a directory."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import JsonValue, TypeAdapter
+
+from whence.artifacts import building, fingerprint, is_current, write_json
+from whence.behaviors import make_query
+from whence.errors import CorpusError
+from whence.progress import SILENT, Progress
+from whence.records import LoadedModel, Query
+from whence.testbed import groups
+from whence.validation.leaderboard import PerQuery
+from whence.validation.proponent_steps import (
+    GROUPS,
+    NUM_RANDOM,
+    RANDOM_EXAMPLES,
+    STEPS,
+    ProponentStep,
+    step_on_proponents,
+)
+from whence.validation.subject import Subject
+
+KIND = "tail-patch"
+STEPS_FILE = "steps.json"
+_STEP = TypeAdapter(ProponentStep)
+# By name: the unit, and what is measured before and after a step.
+_CHANGES: Mapping[str, tuple[str, Callable[[ProponentStep], float]]] = {
+    "log-probability": ("nats", lambda step: step.log_prob_change_nats),
+    "log-odds": ("nats", lambda step: step.log_odds_change_nats),
+    "probability": ("probability", lambda step: step.probability_change),
+}
+
+
+class TailPatches(NamedTuple):
+    """The steps that were measured; `undefined` is the reason where none can be."""
+
+    steps: tuple[ProponentStep, ...]
+    undefined: str | None = None
+
+
+def measure_tail_patches(
+    subject: Subject,
+    model: LoadedModel,
+    *,
+    queries_per_kind: int,
+    directory: Path,
+    progress: Progress = SILENT,
+) -> TailPatches:
+    """Tail-patches what every method names, for some queries of each kind.
+
+    Args:
+        subject: What is validated.
+        model: The model whose proponents they are; its weights come back to the bit.
+        queries_per_kind: So many behaviors of each kind, the first ones.
+        directory: What was measured stays here, and is read back where nothing that determines it
+            has changed.
+        progress: Reports every group.
+
+    Returns:
+        The steps; undefined for a model below float32, whose weights a small step does not change,
+        and for a corpus that is too small for controls.
+
+    Raises:
+        ModelError: The model is not finite after a step.
+        ArtifactError: The directory cannot be written.
+    """
+    if model.dtype != "float32":
+        return TailPatches((), f"the model was loaded in {model.dtype}; small steps are lost.")
+    behaviors = {behavior.id: behavior for behavior in subject.behaviors}
+    queries = [
+        make_query(
+            behaviors[query_id],
+            model.tokenizer,
+            contrast=False,
+            context_length=model.context_length,
+        )
+        for query_id in _first_of_each_kind(subject.kinds, queries_per_kind)
+    ]
+    inputs = _inputs(subject, queries, model.fingerprint)
+    if not is_current(directory, kind=KIND, inputs=inputs):
+        try:
+            steps = step_on_proponents(
+                model,
+                subject.corpus,
+                queries,
+                subject.scores,
+                copies=groups(subject.testbed) if subject.testbed else None,
+                excluded=subject.gold,
+                progress=progress,
+            )
+        except CorpusError as error:  # Too few examples for fair controls.
+            return TailPatches((), str(error))
+        with building(directory, kind=KIND, inputs=inputs) as partial:
+            write_json(partial / STEPS_FILE, [_to_json(step) for step in steps])
+    stored = json.loads((directory / STEPS_FILE).read_text(encoding="utf-8"))
+    return TailPatches(tuple(_from_json(values) for values in stored))
+
+
+def tail_patch_measures(patches: TailPatches, methods: Sequence[str]) -> list[PerQuery]:
+    """Turns steps into measures: one for each optimizer, group and change that is measured.
+
+    Args:
+        patches: What was measured.
+        methods: All that can have been measured, in the leaderboard's order.
+    """
+    if patches.undefined is not None:
+        return [PerQuery(KIND, "nats", RANDOM_EXAMPLES, undefined=patches.undefined)]
+    return [
+        _measure(
+            [s for s in patches.steps if (s.settings, s.group) == (settings, group)],
+            methods,
+            name=f"tail-patch {group}, {change}, {settings.optimizer} {settings.learning_rate:g}",
+            unit=unit,
+            value=value,
+        )
+        for settings in STEPS
+        for group in GROUPS
+        for change, (unit, value) in _CHANGES.items()
+    ]
+
+
+def _first_of_each_kind(kinds: Mapping[str, str], most: int) -> tuple[str, ...]:
+    first: dict[str, list[str]] = {}
+    for query_id, kind in kinds.items():
+        if len(first.setdefault(kind, [])) < most:
+            first[kind].append(query_id)
+    return tuple(query_id for query_ids in first.values() for query_id in query_ids)
+
+
+def _inputs(subject: Subject, queries: Sequence[Query], model: str) -> dict[str, object]:
+    """Lists what determines the steps."""
+    import numpy as np
+
+    scores = {one.method: np.asarray(one.values, dtype=np.float32) for one in subject.scores}
+    return {
+        "model": model,
+        "corpus": subject.corpus.fingerprint,
+        "queries": [asdict(query) for query in queries],
+        "scores": {name: fingerprint(values.tobytes()) for name, values in scores.items()},
+        "steps": [settings.model_dump(mode="json") for settings in STEPS],
+        "num_random": NUM_RANDOM,
+    }
+
+
+def _measure(
+    steps: Sequence[ProponentStep],
+    methods: Sequence[str],
+    *,
+    name: str,
+    unit: str,
+    value: Callable[[ProponentStep], float],
+) -> PerQuery:
+    values: dict[str, dict[str, float]] = {method: {} for method in methods}
+    # Of `copies` there is one control for each method whose group was stepped on.
+    controls: dict[str, list[float]] = {}
+    for step in steps:
+        if step.method == RANDOM_EXAMPLES:
+            controls.setdefault(step.query_id, []).append(value(step))
+        else:
+            values[step.method][step.query_id] = value(step)
+    return PerQuery(
+        name=name,
+        unit=unit,
+        control_name=RANDOM_EXAMPLES,
+        values=values,
+        controls={q: sum(v) / len(v) for q, v in controls.items()},
+    )
+
+
+def _to_json(step: ProponentStep) -> dict[str, JsonValue]:
+    odds = step.log_odds_change_nats
+    return step._asdict() | {
+        "settings": step.settings.model_dump(mode="json"),
+        "log_odds_change_nats": None if math.isnan(odds) else odds,
+    }
+
+
+def _from_json(values: dict[str, JsonValue]) -> ProponentStep:
+    odds = values["log_odds_change_nats"]
+    return _STEP.validate_python(
+        values | {"log_odds_change_nats": math.nan if odds is None else odds}
+    )

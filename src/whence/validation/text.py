@@ -1,0 +1,124 @@
+"""A validation laid out as text tables, for a terminal or a document."""
+
+from collections.abc import Mapping, Sequence
+
+from whence.statistics import Estimate
+from whence.validation.record import (
+    Agreement,
+    BankSummary,
+    Figure,
+    RemovalSummary,
+    SignalToNoise,
+    Validation,
+)
+from whence.validation.run_validation import COMPARED
+
+PRINTED = (*COMPARED, "inert above the rest")
+_WIDTH = 26
+
+
+def format_validation(validation: Validation, *, printed: Sequence[str] = PRINTED) -> str:
+    """Lays a validation out: tables, what they rest on, and what they show.
+
+    Args:
+        validation: What was measured.
+        printed: Names of the measures that get a table, in this order.
+    """
+    lines: list[str] = []
+    for name in printed:
+        figures = [figure for figure in validation.figures if figure.measure == name]
+        if figures:
+            lines += [*_table(name, figures, tuple(validation.kinds)), ""]
+    lines += [*_retraining(validation.retraining), *_removal(validation.removal)]
+    lines += [*_agreement(validation.agreement), *_noise(validation.signal_to_noise)]
+    lines += ["seconds, passes over the corpus included, and bytes of index per example"]
+    lines += [
+        f"  {method:<{_WIDTH}}{cost.seconds:>10.1f} s{cost.bytes_per_example:>14,.0f} B"
+        for method, cost in validation.methods.items()
+    ]
+    return "\n".join([*lines, "", *validation.sentences])
+
+
+def _cell(estimate: Estimate) -> str:
+    """Writes a value with its interval and the number of units behind it."""
+    if estimate.value is None:
+        return "undefined"
+    if estimate.interval is None:
+        return f"{estimate.value:+.3f} n={estimate.n}"
+    low, high, _ = estimate.interval
+    return f"{estimate.value:+.3f} [{low:+.2f},{high:+.2f}] n={estimate.n}"
+
+
+def _table(name: str, figures: Sequence[Figure], kinds: Sequence[str]) -> list[str]:
+    kinds = [k for k in kinds if any(f.kind == k and f.estimate.n for f in figures)]
+    by_place = {(figure.method, figure.kind): figure for figure in figures}
+    methods = dict.fromkeys(figure.method for figure in figures)
+    controls = [next(f.control for f in figures if f.kind == kind) for kind in kinds]
+    label = f"[{controls[0].name}]" if controls else "[control]"
+    return [
+        f"{name} ({figures[0].unit})",
+        _line(["method", *kinds]),
+        *(_line([m, *(_cell(by_place[m, kind].estimate) for kind in kinds)]) for m in methods),
+        _line([label[: _WIDTH - 1], *(_cell(control.estimate) for control in controls)]),
+    ]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "  " + "".join(f"{text:<{_WIDTH}}" for text in cells).rstrip()
+
+
+def _retraining(bank: BankSummary | None) -> list[str]:
+    if bank is None:
+        return []
+    return [
+        f"bank: {bank.masks} masks of {bank.groups} groups, "
+        f"{bank.masks_of_second_seed} of them again with a second seed; "
+        f"{bank.seconds_per_retraining:.1f} s a run",
+        f"  reliability of one seed's outcomes: {_cell(bank.reliability)}; own groups removed: "
+        f"{_cell(bank.reliability_own_removed)}",
+        f"  ceilings of the LDS against one seed: {_share(bank.ceiling)}; own groups removed: "
+        f"{_share(bank.ceiling_own_removed)}",
+        "  |z| > 1.96 of groups that do not exist: "
+        f"{_share(bank.significant_share_of_phantom_groups)}; of inert groups: "
+        f"{_share(bank.significant_share_of_inert_groups)}; of groups planted for other "
+        f"queries: {_share(bank.significant_share_off_the_diagonal)}",
+        "",
+    ]
+
+
+def _removal(removal: RemovalSummary | None) -> list[str]:
+    if removal is None:
+        return []
+    lines = [
+        f"removals of {removal.num_removed} examples: queries whose loss rose more than after "
+        f"each of {removal.num_random} random removals (p = {1 / (1 + removal.num_random):.2f})"
+    ]
+    lines += [
+        f"  {method:<{_WIDTH}}{one.num_beyond_all_random} of {len(one.p_values)}"
+        for method, one in removal.methods.items()
+    ]
+    return [*lines, ""]
+
+
+def _agreement(agreements: Sequence[Agreement]) -> list[str]:
+    if not agreements:
+        return []
+    lines = ["agreement of the first proponents (Jaccard, rank-biased overlap)"]
+    lines += [
+        f"  {one.method} and {one.reference}: {_cell(one.jaccard)} at {one.k} "
+        f"(chance {one.chance_jaccard:.3f}), {_cell(one.rank_biased_overlap)}"
+        for one in agreements
+    ]
+    return [*lines, ""]
+
+
+def _noise(noise: Mapping[str, SignalToNoise] | None) -> list[str]:
+    if not noise:
+        return []
+    lines = ["signal to noise of a score between the runs (variances)"]
+    lines += [f"  {method:<{_WIDTH}}{_cell(one.estimate)}" for method, one in noise.items()]
+    return [*lines, ""]
+
+
+def _share(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
