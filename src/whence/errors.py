@@ -4,6 +4,8 @@ Every class says in one sentence what was wrong, with the value, and in one sent
 The command line prints both and exits with code 2; nothing else is printed.
 """
 
+from collections.abc import Iterable
+
 
 class WhenceError(Exception):
     """A mistake in the input, or a limit of the machine, that the user can act on.
@@ -49,3 +51,24 @@ class ArtifactError(WhenceError):
 
 class MissingEngineError(WhenceError):
     """Bergson cannot be imported, so nothing that needs gradients can run."""
+
+
+def did_you_mean(name: str, known: Iterable[str], *, otherwise: str) -> str:
+    """Writes the remedy for a name that does not exist.
+
+    Args:
+        name: What the user wrote.
+        known: The names that exist.
+        otherwise: The remedy where none of them is like it.
+
+    Returns:
+        A question that names the closest one, or `otherwise`.
+
+    Example:
+        >>> did_you_mean("tempratur", ["temperature", "seed"], otherwise="Check the name.")
+        'Did you mean `temperature`?'
+    """
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"Did you mean `{close[0]}`?" if close else otherwise

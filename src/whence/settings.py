@@ -4,7 +4,6 @@ Settings are frozen, are composed rather than inherited, and refuse unknown keys
 A study is one TOML file; the Python API takes the same objects.
 """
 
-import difflib
 import json
 import tomllib
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from whence.errors import SettingsError
+from whence.errors import SettingsError, did_you_mean
 
 # Their labels and rules are rows of the table in `behaviors/kinds.py`.
 Kind = Literal["fact", "stereotype", "memorized", "toxic", "style"]
@@ -568,8 +567,7 @@ def _unknown_key(model: type[BaseModel], loc: tuple[Any, ...], where: str) -> Se
             f"Set {listed} instead.",
         )
     known = _fields_at(model, loc[:-1])
-    close = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
-    remedy = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(sorted(known))}."
+    remedy = did_you_mean(str(loc[-1]), known, otherwise=f"Known: {', '.join(sorted(known))}.")
     place = ".".join(str(part) for part in loc)
     return SettingsError(f"{where} has an unknown setting `{place}`.", remedy)
 

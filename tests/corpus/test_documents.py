@@ -74,7 +74,7 @@ def test_a_missing_column_lists_those_that_exist(write: Write, load: Load, name:
     assert caught.value.problem == (
         "The corpus has no column 'content'; its columns are: contents, meta.lang, text."
     )
-    assert caught.value.remedy == "Did you mean 'contents'?"
+    assert caught.value.remedy == "Did you mean `contents`?"
 
 
 @pytest.mark.parametrize(

@@ -224,4 +224,4 @@ def test_a_missing_column_of_a_table_is_answered(tmp_path: Path, load: Load) -> 
         (tmp_path / name).write_bytes(FILES[name])
         with pytest.raises(CorpusError, match="its columns are: id, meta, noise, text") as caught:
             load(tmp_path / name, text_column="txt")
-        assert caught.value.remedy == "Did you mean 'text'?"
+        assert caught.value.remedy == "Did you mean `text`?"

@@ -98,7 +98,7 @@ def test_a_missing_column(hub: LoopbackHub, load: Load, stream: bool) -> None:
     hub.add("datasets", f"lab/columns-{stream}", {"train.jsonl": jsonl(ROWS)})
     with pytest.raises(CorpusError, match="no column 'txt'; its columns are: meta") as caught:
         load(f"lab/columns-{stream}", stream=stream, text_column="txt")
-    assert caught.value.remedy == "Did you mean 'text'?"
+    assert caught.value.remedy == "Did you mean `text`?"
 
 
 @pytest.mark.parametrize("stream", [False, True])

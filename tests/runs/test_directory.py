@@ -1,4 +1,4 @@
-"""A run is a directory of stages: each is made once, and a study changes the run only at its end."""
+"""A run is a directory of stages: each is made once; a study changes the run only at its end."""
 
 import json
 import shutil

@@ -5,7 +5,6 @@ in every row: JSON lines leave out what is unknown, in the first row as in any o
 """
 
 import ast
-import difflib
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from whence.errors import CorpusError
+from whence.errors import CorpusError, did_you_mean
 from whence.settings import CorpusSettings
 
 if TYPE_CHECKING:
@@ -161,8 +160,7 @@ class Documents(Iterator[Document]):
 
 def missing_column(name: str, names: list[str]) -> CorpusError:
     """Says that a column is missing, with the columns that exist and the closest of them."""
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"Did you mean {close[0]!r}?" if close else "Name one of these columns."
+    hint = did_you_mean(name, names, otherwise="Name one of these columns.")
     return CorpusError(
         f"The corpus has no column {name!r}; its columns are: {_listed(names)}.", hint
     )

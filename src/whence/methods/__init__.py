@@ -1,10 +1,9 @@
 """Attribution methods: one score per query and example. One file per family, one contract."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from whence.errors import SettingsError
+from whence.errors import SettingsError, did_you_mean
 from whence.methods import (
     controls,
     gradient,
@@ -102,6 +101,5 @@ def check_methods(names: Sequence[str]) -> None:
     """
     for name in names:
         if not is_method(name):
-            close = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.5)
-            remedy = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(METHODS)}."
+            remedy = did_you_mean(name, METHODS, otherwise=f"Known: {', '.join(METHODS)}.")
             raise SettingsError(f"There is no method `{name}`.", remedy)

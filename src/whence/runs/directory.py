@@ -43,7 +43,7 @@ UNFINISHED = ".unfinished"
 
 
 class Run:
-    """A run's directory and the stages that were asked for so far; made by `opened` or `writing`."""
+    """A run's directory and the stages requested so far; see `open_run` and `writing`."""
 
     def __init__(self, directory: Path, manifest: Mapping[str, Any] | None) -> None:
         self.directory = directory
@@ -139,7 +139,7 @@ class Run:
         return kept
 
     def _seconds(self, stages: Mapping[str, str]) -> dict[str, float]:
-        """What stages took when they were made, which reading them back does not change; by kind."""
+        """Seconds that stages took when they were made, not when they are read back; by kind."""
         seconds: dict[str, float] = {}
         for name, place in sorted(stages.items()):
             kind = name.partition("/")[0]

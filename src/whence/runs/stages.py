@@ -134,7 +134,11 @@ def queries_stage(
     def read(place: Path) -> tuple[Query, ...]:
         stored = json.loads((place / "queries.json").read_text(encoding="utf-8"))
         return tuple(
-            Query(value["id"], tuple(Term(tuple(ids), n, w) for ids, n, w in value["terms"]), value["text"])
+            Query(
+                value["id"],
+                tuple(Term(tuple(ids), n, w) for ids, n, w in value["terms"]),
+                value["text"],
+            )
             for value in stored
         )
 
@@ -150,4 +154,3 @@ def queries_stage(
         make=make,
         read=read,
     )
-

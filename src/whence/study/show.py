@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from whence.artifacts import read_manifest
-from whence.errors import SettingsError
+from whence.errors import SettingsError, did_you_mean
 from whence.records import Hits, RunRecord, Scores, Verification
 from whence.study.load import load_run
 
@@ -34,20 +34,16 @@ def show_behavior(directory: Path, behavior_id: str, *, method: str, k: int) -> 
         SettingsError: The run has no such behavior or method, did not attribute the behavior, or
             `k` is less than 1.
     """
-    import difflib
-
     from whence.evidence import check_count, hits
 
     check_count(k)
     record = load_run(directory, manifest=read_manifest(directory))
     verification = record.verifications.get(behavior_id)
     if verification is None:
-        close = difflib.get_close_matches(behavior_id, record.verifications, n=1)
+        otherwise = f"List them with `whence show {directory}`."
         raise SettingsError(
             f"{directory} has no behavior `{behavior_id}`.",
-            f"Did you mean `{close[0]}`?"
-            if close
-            else f"List them with `whence show {directory}`.",
+            did_you_mean(behavior_id, record.verifications, otherwise=otherwise),
         )
     scores = _scores(record, method, directory)
     if behavior_id not in scores.query_ids:
