@@ -15,10 +15,10 @@ import numpy as np
 from measure import report
 
 from whence.cli.console import progress
+from whence.runs.record import load_run
+from whence.runs.study import run_study
 from whence.settings import MagicSettings, load_study
 from whence.statistics import mean_estimate, paired_estimate, spearman
-from whence.study.load import load_run
-from whence.study.run import run_study
 from whence.testbed import behaviors
 
 ROOT = Path(__file__).parents[1]

@@ -17,11 +17,11 @@ from whence.artifacts import read_manifest
 from whence.behaviors import make_query
 from whence.cli.console import progress
 from whence.records import RunRecord
+from whence.runs.demo import demo_study
+from whence.runs.record import load_run
+from whence.runs.study import run_study
 from whence.settings import StudySettings, TrackstarSettings
 from whence.statistics import mean_estimate, paired_estimate
-from whence.study.demo import demo_study
-from whence.study.load import load_run
-from whence.study.run import run_study
 from whence.validation import RANDOM_EXAMPLES, STEPS, step_on_proponents
 from whence.validation.retrieval import retrieval
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from measure import report
 
-from whence.study.demo import demo_study
-from whence.study.run import run_study
-from whence.study.summary import summarize
+from whence.runs.demo import demo_study
+from whence.runs.study import run_study
+from whence.runs.summary import summarize
 
 PATHS = ("streamed", "stored")
 

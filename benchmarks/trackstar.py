@@ -165,9 +165,9 @@ def score_whence(
     from whence.models import load_model
     from whence.progress import SILENT
     from whence.records import Query, Term
+    from whence.runs.passes import rows_stage
+    from whence.runs.views import ViewSource
     from whence.settings import AttributionSettings, IndexSettings, ModelSettings
-    from whence.study.stages import rows_stage
-    from whence.study.views import ViewSource
 
     settings = ModelSettings(name=str(model))
     loaded = load_model(settings)

@@ -17,9 +17,9 @@ from measure import report
 from whence import testbed
 from whence.behaviors.measure import measure_own
 from whence.cli.console import progress
-from whence.study.demo import demo_study
-from whence.study.run import run_study
-from whence.study.validate import make_retrainings, validate_run
+from whence.runs.demo import demo_study
+from whence.runs.study import run_study
+from whence.runs.validating import make_retrainings, validate_run
 
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "runs" / "worlds"

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 from whence.progress import SILENT, Progress
 from whence.records import Behavior, Corpus, Hits, LoadedModel, Verification
+from whence.runs import opening
+from whence.runs.indexing import query_index
+from whence.runs.study import RunResult, run_study
 from whence.settings import (
     AttributionSettings,
     CorpusSettings,
@@ -16,9 +19,6 @@ from whence.settings import (
     ModelSettings,
     VerifySettings,
 )
-from whence.study import inputs as sources
-from whence.study.index import query_index
-from whence.study.run import RunResult, run_study
 
 if TYPE_CHECKING:
     from whence.gradients import Index
@@ -56,7 +56,7 @@ def load_model(name: str, *, revision: str | None = None) -> LoadedModel:
         >>> load_model("testbed:mini").context_length
         1024
     """
-    return sources.open_model(ModelSettings(name=name, revision=revision))
+    return opening.open_model(ModelSettings(name=name, revision=revision))
 
 
 def load_corpus(
@@ -78,7 +78,7 @@ def load_corpus(
         CorpusError: It cannot be read, or is empty, ambiguous or broken.
     """
     chosen = (settings or CorpusSettings(source=source)).model_copy(update={"source": source})
-    return sources.open_corpus(chosen, model, progress=progress)
+    return opening.open_corpus(chosen, model, progress=progress)
 
 
 def load_behaviors(source: str | Path) -> tuple[Behavior, ...]:
@@ -89,7 +89,7 @@ def load_behaviors(source: str | Path) -> tuple[Behavior, ...]:
     """
     from whence.settings import BehaviorFile
 
-    return sources.open_behaviors(BehaviorFile(file=str(source)))
+    return opening.open_behaviors(BehaviorFile(file=str(source)))
 
 
 def verify(
@@ -146,7 +146,7 @@ def build_index(
     Raises:
         WhenceError: The disk budget is too small, a gradient is not finite, or Bergson is missing.
     """
-    from whence.study.index import index_corpus
+    from whence.runs.indexing import index_corpus
 
     chosen = settings or IndexSettings()
     index = index_corpus(Path(directory), model, corpus, chosen, progress=progress)

@@ -63,7 +63,7 @@ def test_the_kind_and_not_what_was_measured_selects_the_rule():
 
 def test_only_kinds_with_a_discoverer_can_be_looked_for(tmp_path):
     from whence.cli.discover import discover
-    from whence.study.discover import discover_behaviors
+    from whence.runs.discover import discover_behaviors
 
     choices = get_args(get_args(discover.__annotations__["kinds"])[0])
     assert choices == DISCOVERABLE == ("memorized", "style")

@@ -101,8 +101,8 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("study", sorted((ROOT / "examples").glob("pythia-*.toml")), ids=str)
 def test_every_example_study_is_valid(study: Path) -> None:
+    from whence.runs.opening import open_behaviors, resolve
     from whence.settings import load_study
-    from whence.study.inputs import open_behaviors, resolve
 
     settings = resolve(load_study(study), study.parent)
     assert len(open_behaviors(settings.behaviors)) == 4

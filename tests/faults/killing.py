@@ -112,8 +112,8 @@ def replace_index(root: Path) -> None:
 
 def run_study(root: Path) -> None:
     """Runs the tiny study."""
+    from whence.runs.study import run_study as run
     from whence.settings import load_study
-    from whence.study.run import run_study as run
 
     folder = Path(os.environ["WHENCE_TINY"])
     run(load_study(folder / "study.toml"), root / "run", base=folder)

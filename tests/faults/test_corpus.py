@@ -250,7 +250,7 @@ def test_a_shard_from_the_middle_is_not_a_map(tmp_path: Path, load: Any) -> None
 
 def test_corrected_metadata_does_not_arrive_in_a_run(tmp_path: Path, load: Any) -> None:
     from whence.corpus import read_corpus
-    from whence.study.stages import corpus_stage
+    from whence.runs.passes import corpus_stage
 
     first = load(write(tmp_path / "c.jsonl", [{"id": "a", "text": "one two", "subset": "old"}]))
     corpus_stage(tmp_path / "stage", first)

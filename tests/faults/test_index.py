@@ -19,9 +19,9 @@ from whence.errors import CorpusError, IndexFormatError, SettingsError
 from whence.gradients import build_index, open_index
 from whence.gradients.verify import verify_index
 from whence.records import Behavior
+from whence.runs.indexing import index_model, query_index
+from whence.runs.opening import open_corpus, open_model
 from whence.settings import IndexSettings, ModelSettings
-from whence.study.index import index_model, query_index
-from whence.study.inputs import open_corpus, open_model
 
 RACING = Path(__file__).with_name("racing.py")
 SETTINGS = IndexSettings(projection_dim=4, projection_seed=3, token_batch_size=96)
@@ -477,8 +477,8 @@ def test_the_environment_of_torchrun_is_checked_like_a_share(
 
 
 def test_a_study_can_choose_the_type_of_stored_rows(tiny: Path) -> None:
+    from whence.runs.study import run_study
     from whence.settings import load_study
-    from whence.study.run import run_study
 
     with (tiny / "study.toml").open("a") as file:
         file.write('[index]\nstorage = "bfloat16"\n[attribution]\nmethods = ["gradient_cosine"]\n')

@@ -8,8 +8,8 @@ import pytest
 
 from whence.methods import METHODS
 from whence.methods.influence import EkfacPass
+from whence.runs.study import run_study
 from whence.settings import StudySettings, load_study
-from whence.study.run import run_study
 
 METHOD_NAMES = ("gradient_dot", "tracin", "ekfac", "bm25", "embedding", "random")
 ATTRIBUTION = {
@@ -87,7 +87,7 @@ def test_what_a_method_reads_of_an_earlier_version_was_kept(
 def test_a_finished_run_loaded_its_checkpoints_to_read_files_back(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from whence.study import inputs
+    from whence.runs import opening as inputs
 
     _run(study)  # The copy's files are new, so that their fingerprints are computed once.
     opened = inputs.open_model
@@ -96,7 +96,7 @@ def test_a_finished_run_loaded_its_checkpoints_to_read_files_back(
         assert settings.revision is None, f"{settings.revision} was loaded"
         return opened(settings, **given)
 
-    monkeypatch.setattr("whence.study.inputs.open_model", open_own)
+    monkeypatch.setattr("whence.runs.opening.open_model", open_own)
     monkeypatch.setattr("whence.methods.products.Products.load", None)
     assert _changed(study) == set()
 

@@ -10,9 +10,9 @@ import pytest
 from tests.faults.killing import contents
 
 from whence.errors import WhenceError
+from whence.runs.show import show_verdicts
+from whence.runs.study import run_study
 from whence.settings import load_study
-from whence.study.run import run_study
-from whence.study.show import show_verdicts
 
 
 def whence(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

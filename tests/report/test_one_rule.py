@@ -106,8 +106,8 @@ def test_every_surface_names_the_same_examples_in_the_same_order(
     found = hits(record.scores[0], 0, record.corpus, K)
     assert tuple([(h.id, h.rank) for h in side] for side in found[:2]) == expected
 
-    monkeypatch.setattr("whence.study.show.load_run", lambda *_, **__: record)
-    monkeypatch.setattr("whence.study.show.read_manifest", lambda _: {})
+    monkeypatch.setattr("whence.runs.show.load_run", lambda *_, **__: record)
+    monkeypatch.setattr("whence.runs.show.read_manifest", lambda _: {})
     show = ("show", str(tmp_path), "--behavior", behavior.id, "--top-k", str(K))
     assert of_json(run_command(*show, "--json")) == expected
     assert printed_ids(run_command(*show)) == ids
@@ -126,7 +126,7 @@ def test_every_surface_names_the_same_examples_in_the_same_order(
     assert tuple([(h.id, h.rank) for h in side] for side in answer[:2]) == expected
 
     monkeypatch.setattr("whence.gradients.open_index", lambda _: index)
-    monkeypatch.setattr("whence.study.index.index_model", lambda _: model)
+    monkeypatch.setattr("whence.runs.indexing.index_model", lambda _: model)
     ask = ("query", str(tmp_path), "--prompt", "a", "--completion", " b", "--top-k", str(K))
     assert of_json(run_command(*ask, "--json")) == expected
     assert printed_ids(run_command(*ask)) == ids
@@ -150,7 +150,7 @@ def of_page(record: RunRecord) -> Named:
 def test_an_approximate_search_obeys_the_same_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     """It looks at the best and the worst alone; ranks count what lies between as seen."""
     from whence.gradients.approximate import Nearest, Search
-    from whence.study.index import query_index
+    from whence.runs.indexing import query_index
 
     values = np.array([-1, 4, 0.5, 0, 2, -3, 2, NAN, 0.25, -3], dtype=np.float32)
     documents = corpus(len(values))

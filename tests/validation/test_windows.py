@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from whence.study.demo import demo_study
-from whence.study.run import run_study
-from whence.study.validate import validate_run
+from whence.runs.demo import demo_study
+from whence.runs.study import run_study
+from whence.runs.validating import validate_run
 
 pytestmark = pytest.mark.slow
 

@@ -39,7 +39,7 @@ def bank(
     most
         Train at most so many now.
     """
-    from whence.study.validate import make_retrainings
+    from whence.runs.validating import make_retrainings
 
     made = make_retrainings(
         out,

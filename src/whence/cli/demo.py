@@ -25,7 +25,7 @@ def demo(
     force
         Attribute also the behaviors that the model does not show.
     """
-    from whence.study.demo import demo_study
-    from whence.study.run import run_study
+    from whence.runs.demo import demo_study
+    from whence.runs.study import run_study
 
     say_result(run_study(demo_study(size, force=force), out, progress=progress()), json_line=json)

@@ -45,8 +45,8 @@ def discover(
     num
         How many behaviors of each kind at most.
     """
+    from whence.runs.discover import discover_behaviors
     from whence.settings import ModelSettings
-    from whence.study.discover import discover_behaviors
 
     found = discover_behaviors(
         ModelSettings(name=model, revision=revision, tokenizer=tokenizer),

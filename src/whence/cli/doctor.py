@@ -10,7 +10,7 @@ def doctor(*, json: Json = False) -> None:
 
     Exits with 1 where something is missing that gradients need.
     """
-    from whence.study.doctor import examine
+    from whence.runs.doctor import examine
 
     checks = examine()
     rows = [(("ok" if c.ok else "MISSING"), c.name, c.found, c.remedy) for c in checks]

@@ -35,8 +35,8 @@ def import_(
     """
     import numpy as np
 
-    from whence.study.imported import import_scores
-    from whence.study.run import write_report
+    from whence.runs.importing import import_scores
+    from whence.runs.study import write_report
 
     scores = import_scores(run, source, method=method, orientation=orientation, query_ids=queries)
     page = write_report(run)

@@ -74,9 +74,9 @@ def index(
         Take only this share of the work, such as 0/4.
     """
     from whence.artifacts import check_place
+    from whence.runs.indexing import index_corpus
+    from whence.runs.opening import open_corpus, open_model
     from whence.settings import IndexSettings, ModelSettings
-    from whence.study.index import index_corpus
-    from whence.study.inputs import open_corpus, open_model
 
     settings = flags(
         IndexSettings,

@@ -47,9 +47,9 @@ def query(
     from whence.evidence import check_count
     from whence.gradients import open_index
     from whence.records import Behavior
+    from whence.runs.indexing import index_model, query_index
+    from whence.runs.opening import open_model
     from whence.settings import ModelSettings
-    from whence.study.index import index_model, query_index
-    from whence.study.inputs import open_model
 
     check_count(top_k)
     if model is None and (revision or tokenizer):

@@ -13,7 +13,7 @@ def report(run: Path, *, json: Json = False) -> None:
     run
         The run's directory.
     """
-    from whence.study.run import write_report
+    from whence.runs.study import write_report
 
     page = write_report(run)
     answer({"run": str(run), "page": str(page)}, f"Page  {page}", json_line=json)

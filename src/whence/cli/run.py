@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from whence.cli.console import Json, answer, progress
 
 if TYPE_CHECKING:
-    from whence.study.run import RunResult
+    from whence.runs.study import RunResult
 
 
 def run(
@@ -29,8 +29,8 @@ def run(
     force
         Attribute also the behaviors that the model does not show.
     """
+    from whence.runs.study import run_study
     from whence.settings import load_study
-    from whence.study.run import run_study
 
     settings = load_study(study)
     if force:
@@ -42,7 +42,7 @@ def run(
 
 def say_result(result: "RunResult", *, json_line: bool) -> None:
     """Answers with the run's directory and its page, after the verdicts in short."""
-    from whence.study.summary import summarize
+    from whence.runs.summary import summarize
 
     summary = summarize(result.directory)
     answer(

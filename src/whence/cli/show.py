@@ -33,7 +33,7 @@ def show(
     modules
         Print which layers of the model do, likewise.
     """
-    from whence.study.show import show_behavior, show_verdicts
+    from whence.runs.show import show_behavior, show_verdicts
 
     if behavior is None:
         verdicts = [
@@ -77,7 +77,7 @@ def show(
 
 def _print_tokens(run: Path, behavior: str, ids: list[str], *, json_line: bool) -> None:
     """Prints each proponent's tokens, the strongest first."""
-    from whence.study.tokens import token_parts
+    from whence.runs.tokens import token_parts
 
     split = token_parts(run, behavior, ids, progress=progress())
     blocks = []
@@ -99,7 +99,7 @@ def _print_tokens(run: Path, behavior: str, ids: list[str], *, json_line: bool) 
 
 def _print_modules(run: Path, behavior: str, ids: list[str], *, json_line: bool) -> None:
     """Prints each proponent's part in every layer, and the sum over proponents."""
-    from whence.study.tokens import module_parts
+    from whence.runs.tokens import module_parts
 
     split = module_parts(run, behavior, ids, progress=progress())
     names = list(next(iter(split.values()), {}))

@@ -23,7 +23,7 @@ def testbed(
     train
         Train the model from scratch and keep every checkpoint.
     """
-    from whence.study.testbed import export_testbed
+    from whence.testbed.export import export_testbed
 
     made = export_testbed(out, size, train=train, progress=progress())
     answer(

@@ -34,7 +34,7 @@ def validate(
     queries_per_kind
         Take steps for so many behaviors of each kind.
     """
-    from whence.study.validate import validate_run
+    from whence.runs.validating import validate_run
     from whence.validation import format_validation
 
     validation = validate_run(

@@ -34,8 +34,8 @@ def verify(
     corpus
         Documents with subsets, from which the judge of style is trained.
     """
+    from whence.runs.verify import verify_behaviors
     from whence.settings import BehaviorFile, ModelSettings
-    from whence.study.verify import verify_behaviors
 
     found = verify_behaviors(
         BehaviorFile(file=behaviors),

@@ -15,9 +15,9 @@ from whence.artifacts import write_json
 from whence.artifacts.files import files_state
 from whence.artifacts.stage import Stage
 from whence.records import LoadedModel
+from whence.runs import opening
 from whence.runs.directory import Run
 from whence.settings import ModelSettings
-from whence.study import inputs as sources
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -103,7 +103,7 @@ def model_origin(settings: ModelSettings) -> dict[str, Any]:
     Raises:
         ModelError: There is no such model, or the Hub cannot be reached.
     """
-    if (size := sources.testbed_size(settings.name)) is not None:
+    if (size := opening.testbed_size(settings.name)) is not None:
         from whence.testbed import training_inputs
 
         return {"testbed": dict(training_inputs(size)), "revision": settings.revision}

@@ -11,9 +11,9 @@ from whence.artifacts.files import files_state
 from whence.artifacts.stage import Stage
 from whence.progress import Progress
 from whence.records import Behavior, Corpus, Query, Term, Verification
+from whence.runs import opening
 from whence.runs.models import StudyModel
 from whence.settings import CorpusSettings, VerifySettings
-from whence.study import inputs as sources
 
 
 def corpus_stage(
@@ -26,7 +26,7 @@ def corpus_stage(
     from whence.corpus import read_corpus, save_corpus
 
     def make(place: Path) -> None:
-        save_corpus(sources.open_corpus(settings, model.loaded, progress=progress), place)
+        save_corpus(opening.open_corpus(settings, model.loaded, progress=progress), place)
 
     return Stage(
         "corpus",
@@ -43,7 +43,7 @@ def corpus_stage(
 
 
 def _corpus_origin(settings: CorpusSettings) -> dict[str, Any]:
-    if (size := sources.testbed_size(settings.source)) is not None:
+    if (size := opening.testbed_size(settings.source)) is not None:
         from whence.testbed import corpus_hash
 
         return {"testbed": size, "corpus_sha256": corpus_hash(size)}

@@ -24,12 +24,12 @@ from whence.artifacts import (
 from whence.errors import ArtifactError, BehaviorError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import Behavior, Corpus, LoadedModel, Verification
+from whence.runs import opening
+from whence.runs import passes as stages
+from whence.runs.attribution import attribute
+from whence.runs.planning import prepare
+from whence.runs.record import RunFile, load_run, write_run_file
 from whence.settings import StudySettings
-from whence.study import inputs as sources
-from whence.study import stages
-from whence.study.attribute import attribute
-from whence.study.load import RunFile, load_run, write_run_file
-from whence.study.planning import prepare
 
 UNFINISHED = ".unfinished"
 
@@ -61,15 +61,15 @@ def run_study(
     """
     from whence.report import write_page
 
-    study = sources.resolve(study, base or Path())
+    study = opening.resolve(study, base or Path())
     _check_place(directory)
     clock = _Clock()
     cache = directory / "cache"
     prepare(study, cache=cache)
     with clock("load"):
-        behaviors = sources.open_behaviors(study.behaviors)
-        model = sources.open_model(study.model, cache=cache)
-        corpus = sources.open_corpus(study.corpus, model, progress=progress)
+        behaviors = opening.open_behaviors(study.behaviors)
+        model = opening.open_model(study.model, cache=cache)
+        corpus = opening.open_corpus(study.corpus, model, progress=progress)
     _claim(directory, study)
     stages.corpus_stage(directory / "corpus", corpus)
     with clock("verify"):
@@ -182,15 +182,15 @@ def _verify(
                 "Use one model for both, or set `allow_other_model = true`.",
             )
         settings = study.verify_model
-        judge = sources.open_model(settings, cache=directory / "cache")
+        judge = opening.open_model(settings, cache=directory / "cache")
         warnings.append(
             f"Behaviors were verified with {judge.label}, but gradients are those of {model.label}."
         )
-    initial = sources.open_initial(settings, cache=directory / "cache")
+    initial = opening.open_initial(settings, cache=directory / "cache")
     if initial is None:
         warnings.append("No step-0 model was named, so nothing was compared with one.")
     texts = (
-        sources.texts_for_judges(corpus, study.corpus.source)
+        opening.texts_for_judges(corpus, study.corpus.source)
         if any(behavior.kind == "style" for behavior in behaviors)
         else {}
     )

@@ -8,9 +8,9 @@ from whence.artifacts import read_manifest, write_json
 from whence.errors import SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import RunRecord
+from whence.runs import opening
+from whence.runs.record import VALIDATION_FILE, load_run, read_run_file
 from whence.settings import StudySettings
-from whence.study import inputs as sources
-from whence.study.load import VALIDATION_FILE, load_run, read_run_file
 from whence.testbed import RetrainingSettings
 from whence.validation import (
     BankProgress,
@@ -69,12 +69,12 @@ def validate_run(
         scores=record.scores,
         corpus=record.corpus,
         behaviors=record.behaviors,
-        truth=_truth(sources.testbed_size(study.behaviors.file)),
-        testbed=sources.testbed_size(study.corpus.source),
+        truth=_truth(opening.testbed_size(study.behaviors.file)),
+        testbed=opening.testbed_size(study.corpus.source),
     )
     patches = measure_tail_patches(
         subject,
-        sources.open_model(study.model, cache=directory / "cache"),
+        opening.open_model(study.model, cache=directory / "cache"),
         queries_per_kind=queries_per_kind,
         directory=directory / "tail_patch",
         progress=progress,
@@ -136,7 +136,7 @@ def make_retrainings(
     if run is not None:
         record = load_run(run, manifest=read_manifest(run))
         source = read_run_file(run).study.corpus.source
-        if sources.testbed_size(source) is None:
+        if opening.testbed_size(source) is None:
             raise SettingsError(
                 f"{run} is about {source}, which cannot be trained again here.",
                 "Only runs on a testbed have retrainings.",

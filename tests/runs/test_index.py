@@ -6,9 +6,9 @@ import pytest
 
 from whence.gradients import approximate
 from whence.records import Behavior
+from whence.runs.indexing import index_corpus, query_index
+from whence.runs.opening import open_corpus, open_model
 from whence.settings import CorpusSettings, IndexSettings, ModelSettings
-from whence.study.index import index_corpus, query_index
-from whence.study.inputs import open_corpus, open_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

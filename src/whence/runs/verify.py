@@ -3,8 +3,8 @@
 from typing import Any
 
 from whence.progress import SILENT, Progress
+from whence.runs import opening
 from whence.settings import BehaviorFile, CorpusSettings, ModelSettings, VerifySettings
-from whence.study import inputs as sources
 
 
 def verify_behaviors(
@@ -32,13 +32,13 @@ def verify_behaviors(
     """
     from whence.behaviors import verification_to_json, verify
 
-    found = sources.open_behaviors(behaviors)
-    loaded = sources.open_model(model)
-    if corpus is None and sources.testbed_size(behaviors.file) is not None:
+    found = opening.open_behaviors(behaviors)
+    loaded = opening.open_model(model)
+    if corpus is None and opening.testbed_size(behaviors.file) is not None:
         corpus = CorpusSettings(source=behaviors.file)
     texts = (
-        sources.texts_for_judges(
-            sources.open_corpus(corpus, loaded, progress=progress), corpus.source
+        opening.texts_for_judges(
+            opening.open_corpus(corpus, loaded, progress=progress), corpus.source
         )
         if corpus
         else {}
@@ -47,7 +47,7 @@ def verify_behaviors(
         found,
         loaded,
         settings=settings or VerifySettings(),
-        initial=sources.open_initial(model),
+        initial=opening.open_initial(model),
         texts_by_subset=texts,
         progress=progress,
     )

@@ -9,10 +9,10 @@ import pytest
 from whence import testbed
 from whence.artifacts import write_json
 from whence.errors import ArtifactError, SettingsError
+from whence.runs.demo import demo_study
+from whence.runs.study import run_study, write_report
+from whence.runs.validating import make_retrainings, validate_run
 from whence.settings import TracinSettings, load_study
-from whence.study.demo import demo_study
-from whence.study.run import run_study, write_report
-from whence.study.validate import make_retrainings, validate_run
 from whence.validation import Validation, format_validation
 
 

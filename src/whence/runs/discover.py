@@ -8,8 +8,8 @@ from whence.behaviors.kinds import DISCOVERABLE, KINDS, RULES
 from whence.errors import BehaviorError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import Behavior
+from whence.runs import opening
 from whence.settings import CorpusSettings, Kind, ModelSettings
-from whence.study import inputs as sources
 
 
 def discover_behaviors(
@@ -45,8 +45,8 @@ def discover_behaviors(
             f"Look for {' or '.join(DISCOVERABLE)}.",
         )
     check_generated(out)
-    loaded = sources.open_model(model)
-    examples = sources.open_corpus(corpus, loaded, progress=progress)
+    loaded = opening.open_model(model)
+    examples = opening.open_corpus(corpus, loaded, progress=progress)
     behaviors = tuple(
         behavior
         for discover in discoverers.values()

@@ -14,11 +14,11 @@ from whence.methods import MethodInputs
 from whence.methods.requests import Context
 from whence.progress import Progress
 from whence.records import Behavior, Corpus, Coverage, LoadedModel, Plan, Query
+from whence.runs import passes as stages
+from whence.runs.opening import checkpoint_step, open_behaviors
+from whence.runs.passes import Results
+from whence.runs.planning import Needed, plan_passes, prepare
 from whence.settings import BehaviorFile, StudySettings
-from whence.study import stages
-from whence.study.inputs import checkpoint_step, open_behaviors
-from whence.study.planning import Needed, plan_passes, prepare
-from whence.study.stages import Results
 
 
 class Attributed(NamedTuple):

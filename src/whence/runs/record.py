@@ -9,9 +9,9 @@ from typing import Any
 from whence.artifacts import write_json
 from whence.errors import ArtifactError
 from whence.records import Behavior, Coverage, Plan, RunRecord
+from whence.runs import opening
+from whence.runs.importing import load_imported
 from whence.settings import StudySettings
-from whence.study import inputs as sources
-from whence.study.imported import load_imported
 from whence.validation import Validation
 
 RUN_FILE = "run.json"
@@ -115,7 +115,7 @@ def load_run(directory: Path, *, manifest: Mapping[str, Any]) -> RunRecord:
         forced=run.forced,
         skipped=run.skipped,
         warnings=run.warnings,
-        gold=sources.planted(run.study.behaviors),
+        gold=opening.planted(run.study.behaviors),
         commands=commands(directory),
         manifest=manifest,
         validation=_validation(directory, manifest),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from whence.errors import IndexFormatError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import Behavior, Corpus, Hits, LoadedModel, Plan, Query, Scores
+from whence.runs import opening
 from whence.settings import AttributionSettings, IndexSettings
-from whence.study import inputs as sources
 
 if TYPE_CHECKING:
     from whence.gradients import Index
@@ -86,7 +86,7 @@ def index_model(index: "Index") -> LoadedModel:
         raise IndexFormatError(
             f"{index.path} does not say which model it was made with.", "Name it with `--model`."
         )
-    return sources.open_model(settings)
+    return opening.open_model(settings)
 
 
 def query_index(

@@ -9,9 +9,9 @@ from whence.errors import SettingsError
 from whence.methods import View
 from whence.methods.requests import Moments, Training
 from whence.records import Corpus, LoadedModel
+from whence.runs import opening
+from whence.runs.identity import Fingerprints, initial_identity, model_identity
 from whence.settings import StudySettings
-from whence.study import inputs as sources
-from whence.study.fingerprints import Fingerprints, initial_identity, model_identity
 
 if TYPE_CHECKING:
     from whence.models import SecondMoments
@@ -39,7 +39,7 @@ class StudyModels:
             SettingsError: With what is missing.
         """
         study = self._study
-        testbed = sources.testbed_size(study.model.name)
+        testbed = opening.testbed_size(study.model.name)
         if view.checkpoint == "initial" and testbed is None and study.model.initial is None:
             raise SettingsError(
                 f"The study names no step-0 weights of {study.model.name}, and a method needs its "
@@ -76,7 +76,7 @@ class StudyModels:
 
     def learning_rates(self, steps: Sequence[int]) -> tuple[float, ...] | None:
         """Gives the rate of the step after each of some steps; None where no recipe is known."""
-        size = sources.testbed_size(self._study.model.name)
+        size = opening.testbed_size(self._study.model.name)
         if size is None:
             return None
         from whence.testbed import learning_rate_after
@@ -94,9 +94,9 @@ class StudyModels:
     def _identity(self, view: View) -> dict[str, Any]:
         """Lists what determines a view's model, without loading it; as `_load` does."""
         settings = self._study.model
-        size = sources.testbed_size(settings.name)
+        size = opening.testbed_size(settings.name)
         name = _member(self._study, view.member) if view.member else None
-        if size is not None and (name is None or sources.member_seed(name) is not None):
+        if size is not None and (name is None or opening.member_seed(name) is not None):
             from whence.testbed import RetrainingSettings, retraining_inputs
 
             inputs = dict(retraining_inputs(RetrainingSettings(size=size)))
@@ -114,17 +114,17 @@ class StudyModels:
     def _load(self, view: View) -> LoadedModel:
         settings = self._study.model
         if view.member:
-            return sources.open_member(
+            return opening.open_member(
                 settings, _member(self._study, view.member), cache=self._cache
             )
         if view.checkpoint == "final":
-            return sources.open_model(settings, cache=self._cache)
+            return opening.open_model(settings, cache=self._cache)
         if view.checkpoint == "initial":
-            initial = sources.open_initial(settings, cache=self._cache)
+            initial = opening.open_initial(settings, cache=self._cache)
             assert initial is not None, "`check` has seen that there is one"
             return initial
         revision = {"revision": f"step{view.checkpoint}"}
-        return sources.open_model(settings.model_copy(update=revision), cache=self._cache)
+        return opening.open_model(settings.model_copy(update=revision), cache=self._cache)
 
 
 def _check_step(study: StudySettings, step: int, testbed: str | None) -> None:
@@ -136,7 +136,7 @@ def _check_step(study: StudySettings, step: int, testbed: str | None) -> None:
                 f"{study.model.name} has no checkpoint at step {step}.",
                 f"Choose some of {', '.join(map(str, all_steps(testbed)))}.",
             )
-    if study.attribution.checkpoint_local and step > (last := sources.checkpoint_step(study.model)):
+    if study.attribution.checkpoint_local and step > (last := opening.checkpoint_step(study.model)):
         raise SettingsError(
             f"The checkpoint {step} comes after the model's own, {last}.",
             "Leave it out of `checkpoints`, or leave `checkpoint_local` out.",
@@ -149,7 +149,7 @@ def _member(study: StudySettings, number: int) -> str:
         raise SettingsError(
             f"`trak.ensemble` names {name} although it is averaged over already.", "Name it once."
         )
-    if sources.member_seed(name) is not None and sources.testbed_size(study.model.name) is None:
+    if opening.member_seed(name) is not None and opening.testbed_size(study.model.name) is None:
         raise SettingsError(
             f"`trak.ensemble` names {name}, and {study.model.name} is no testbed that could be "
             "trained with another seed.",
@@ -168,20 +168,20 @@ def _training(study: StudySettings, *, method: str) -> Training:
         training_weights,
     )
 
-    size = sources.testbed_size(study.model.name)
+    size = opening.testbed_size(study.model.name)
     if size is None:
         raise SettingsError(
             f"`{method}` is undefined for {study.model.name}, because the learning rate and the "
             "examples of its every step are not known.",
             "Leave the method out, or choose a testbed, whose training is known.",
         )
-    if sources.testbed_size(study.corpus.source) != size:
+    if opening.testbed_size(study.corpus.source) != size:
         raise SettingsError(
             f"`{method}` is undefined for {study.corpus.source}, on which {study.model.name} was "
             "not trained.",
             f"Set `corpus.source` to {study.model.name!r}, or leave the method out.",
         )
-    if (step := sources.checkpoint_step(study.model)) != (last := last_step(size)):
+    if (step := opening.checkpoint_step(study.model)) != (last := last_step(size)):
         raise SettingsError(
             f"`{method}` follows training to its end, step {last}, and the model's checkpoint is "
             f"step {step}.",
@@ -199,7 +199,7 @@ def _training(study: StudySettings, *, method: str) -> Training:
 def _moments(study: StudySettings, view: View, cache: Path) -> Moments:
     settings = study.attribution.adam
     step = view.checkpoint if isinstance(view.checkpoint, int) else None
-    size = sources.testbed_size(study.model.name)
+    size = opening.testbed_size(study.model.name)
     if settings.second_moments == "estimate":
         return _estimate(study, view, size)
     if settings.second_moments != "auto":

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from whence.artifacts import read_manifest
 from whence.errors import SettingsError, did_you_mean
 from whence.records import Hits, RunRecord, Scores, Verification
-from whence.study.load import load_run
+from whence.runs.record import load_run
 
 
 class BehaviorHits(NamedTuple):

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, TypeVar
 from whence.errors import SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import LoadedModel
-from whence.study import inputs as sources
-from whence.study.attribute import make_queries
-from whence.study.load import read_run_file
+from whence.runs import opening
+from whence.runs.attribution import make_queries
+from whence.runs.record import read_run_file
 
 Parts = TypeVar("Parts")
 Split = Callable[[LoadedModel, dict[str, Any], list[int]], Parts]
@@ -98,7 +98,7 @@ def _split(
             f"{directory} has no example `{min(missing)}`.", "Choose one of its corpus."
         )
     with progress.task("Splitting", total=len(example_ids), unit="examples") as task:
-        model = sources.open_model(run.study.model, cache=directory / "cache")
+        model = opening.open_model(run.study.model, cache=directory / "cache")
         rows = query_gradients(
             model,
             make_queries(run.study, [behavior], model),

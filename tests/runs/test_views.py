@@ -11,10 +11,10 @@ from scipy.stats import spearmanr
 from whence.artifacts import read_manifest
 from whence.errors import SettingsError
 from whence.records import RunRecord
+from whence.runs.record import load_run
+from whence.runs.study import run_study
+from whence.runs.summary import summarize
 from whence.settings import StudySettings, load_study
-from whence.study.load import load_run
-from whence.study.run import run_study
-from whence.study.summary import summarize
 
 LADDER = {
     "methods": ("gradient_dot", "gradient_cosine_initial", "tracin"),
@@ -101,7 +101,7 @@ def test_a_second_run_computes_no_view_again(ladder: Path, monkeypatch: pytest.M
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("a finished stage was made again")
 
-    monkeypatch.setattr("whence.study.stages.building", fail)
+    monkeypatch.setattr("whence.runs.passes.building", fail)
     run_study(load_study(ladder / "study.toml"), ladder)
 
 
@@ -180,8 +180,8 @@ def test_a_stored_index_takes_no_correction(tiny: Path) -> None:
 
 def test_the_testbeds_own_second_moments_are_taken_where_they_ship(tmp_path: Path) -> None:
     from whence.methods import View
-    from whence.study.demo import demo_study
-    from whence.study.views import StudyModels
+    from whence.runs.demo import demo_study
+    from whence.runs.views import StudyModels
 
     models = StudyModels(demo_study("mini"), cache=tmp_path)
     end, middle = (models.second_moments(View(place, "adam")) for place in ("final", 512))
@@ -233,15 +233,15 @@ def test_what_a_view_needs_is_asked_for_before_anything_is_done(
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("something was loaded")
 
-    monkeypatch.setattr("whence.study.inputs.open_model", fail)
+    monkeypatch.setattr("whence.runs.opening.open_model", fail)
     with pytest.raises(SettingsError, match=said):
         _run(tiny, **{"attribution": LADDER, **changes})
 
 
 def test_a_step_that_the_testbed_did_not_keep_is_refused_at_once(tmp_path: Path) -> None:
     from whence.methods import View
-    from whence.study.demo import demo_study
-    from whence.study.views import StudyModels
+    from whence.runs.demo import demo_study
+    from whence.runs.views import StudyModels
 
     with pytest.raises(SettingsError, match="no checkpoint at step 384"):
         StudyModels(demo_study("nano"), cache=tmp_path).check(View(384))
@@ -286,7 +286,7 @@ def test_a_stored_index_has_no_curvature(tiny: Path) -> None:
 def test_training_that_is_not_known_is_not_followed(
     tmp_path: Path, changes: dict[str, object], said: str
 ) -> None:
-    from whence.study.planning import prepare
+    from whence.runs.planning import prepare
 
     checkpoints = changes.pop("checkpoints", (64, 488))
     study = {
@@ -375,8 +375,8 @@ def test_a_checkpoint_sees_no_example_from_its_future(tiny: Path) -> None:
 
 
 def test_the_testbed_knows_its_learning_rates(tmp_path: Path) -> None:
-    from whence.study.demo import demo_study
-    from whence.study.views import StudyModels
+    from whence.runs.demo import demo_study
+    from whence.runs.views import StudyModels
     from whence.testbed import learning_rate_after
     from whence.testbed.checkpoints import read_log
     from whence.testbed.tables import DATA

@@ -11,11 +11,11 @@ import pytest
 
 from whence.errors import ArtifactError, SettingsError
 from whence.gradients import require_engine
+from whence.runs.importing import import_scores
+from whence.runs.record import load_run
+from whence.runs.show import show_behavior
+from whence.runs.study import run_study, write_report
 from whence.settings import StudySettings, load_study
-from whence.study.imported import import_scores
-from whence.study.load import load_run
-from whence.study.run import run_study, write_report
-from whence.study.show import show_behavior
 
 QUERIES = ("fact/france", "memorized/herons")
 

@@ -47,7 +47,7 @@ def import_scores(
     from whence.corpus import read_corpus
     from whence.gradients.score_folder import is_score_folder
     from whence.methods import is_method, save_scores
-    from whence.study.load import read_run_file
+    from whence.runs.record import read_run_file
 
     read_manifest(run)
     if is_method(method) or not method.isidentifier():

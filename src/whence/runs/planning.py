@@ -11,9 +11,9 @@ from whence.methods.products import rows_dim
 from whence.methods.requests import CorpusPass
 from whence.progress import Progress
 from whence.records import Corpus, Coverage, LoadedModel, Plan
+from whence.runs.indexing import describe
+from whence.runs.views import StudyModels
 from whence.settings import StudySettings
-from whence.study.index import describe
-from whence.study.views import StudyModels
 
 
 class Needed(NamedTuple):

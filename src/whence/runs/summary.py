@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from whence.artifacts import read_manifest
 from whence.behaviors.kinds import KINDS, VERDICTS
 from whence.records import RunRecord
-from whence.study.load import load_run
+from whence.runs.record import load_run
 
 
 class Summary(NamedTuple):

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from tests.hub_server import LoopbackHub
 
+from whence.runs.record import load_run
+from whence.runs.study import run_study
 from whence.settings import load_study
-from whence.study.load import load_run
-from whence.study.run import run_study
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

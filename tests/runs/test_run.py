@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from whence.errors import ArtifactError, BehaviorError, SettingsError, WhenceError
+from whence.runs import passes as stages
+from whence.runs.record import load_run
+from whence.runs.show import show_behavior, show_verdicts
+from whence.runs.study import run_study, write_report
+from whence.runs.summary import summarize
+from whence.runs.tokens import token_parts
 from whence.settings import StudySettings, load_study
-from whence.study import stages
-from whence.study.load import load_run
-from whence.study.run import run_study, write_report
-from whence.study.show import show_behavior, show_verdicts
-from whence.study.summary import summarize
-from whence.study.tokens import token_parts
 
 
 def _run(folder: Path, *, name: str = "run", **changes: object) -> Path:
@@ -70,7 +70,7 @@ def test_a_second_run_makes_nothing_again(finished: Path, monkeypatch: pytest.Mo
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("a finished stage was made again")
 
-    monkeypatch.setattr("whence.study.stages.building", fail)
+    monkeypatch.setattr("whence.runs.passes.building", fail)
     study = load_study(finished / "study.toml")
     run_study(study, finished)
 

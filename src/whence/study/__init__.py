@@ -1,1 +1,0 @@
-"""How does the whole journey run, from one `study.toml` to one directory with a page?"""
