@@ -41,7 +41,7 @@ def main(since: int = 464, every: int = 2) -> None:
     }
     place = ROOT / "runs" / f"derivative-{since}"
     run_study(study.model_copy(update=changes), place, progress=progress())
-    record = load_run(place, manifest={})
+    record = load_run(place)
     found = {scores.method: scores.values for scores in record.scores}
     is_late = np.isfinite(found["magic"]).all(axis=0)
     ranks = {

@@ -13,7 +13,6 @@ from typing import Any
 from measure import report
 
 from whence import testbed
-from whence.artifacts import read_manifest
 from whence.behaviors import make_query
 from whence.cli.console import progress
 from whence.records import RunRecord
@@ -133,7 +132,7 @@ def _run(reported: tuple[str, ...], settings: TrackstarSettings, projection_dim:
 
 def _record(study: StudySettings, directory: Path) -> RunRecord:
     run_study(study, directory, progress=progress())
-    return load_run(directory, manifest=read_manifest(directory))
+    return load_run(directory)
 
 
 if __name__ == "__main__":

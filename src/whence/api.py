@@ -218,4 +218,6 @@ def run(study: str | Path, directory: str | Path, *, progress: Progress = SILENT
     from whence.settings import load_study
 
     path = Path(study)
-    return run_study(load_study(path), Path(directory), base=path.parent, progress=progress)
+    return run_study(
+        load_study(path), Path(directory), base=path.parent, source=path, progress=progress
+    )

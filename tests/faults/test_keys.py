@@ -8,6 +8,7 @@ import pytest
 
 from whence.methods import METHODS
 from whence.methods.influence import EkfacPass
+from whence.runs.directory import open_run
 from whence.runs.study import run_study
 from whence.settings import StudySettings, load_study
 
@@ -18,8 +19,8 @@ ATTRIBUTION = {
 }
 
 
-def _run(folder: Path, **changes: object) -> Path:
-    study = load_study(folder / "study.toml").model_dump()
+def _run(folder: Path, *, index: dict | None = None, **changes: object) -> Path:
+    study = load_study(folder / "study.toml").model_dump() | {"index": index or {}}
     study["attribution"] = {**ATTRIBUTION, **changes}
     study = StudySettings.model_validate(study)
     return run_study(study, folder / "run", base=folder).directory
@@ -42,12 +43,13 @@ def study(finished: Path, tmp_path: Path) -> Path:
 
 def _times(folder: Path) -> dict[str, int]:
     """When each stage of attribution was finished."""
-    places = [
-        *folder.glob("run/scores/*"),
-        *folder.glob("run/products*"),
-        *folder.glob("run/pass*"),
-    ]
-    return {path.name: (path / "manifest.json").stat().st_mtime_ns for path in places}
+    run = open_run(folder / "run")
+    found = {}
+    for name in (*run.names("scores/"), *run.names("products"), *run.names("pass/")):
+        place = run.find(name)
+        assert place is not None
+        found[name] = (place / "manifest.json").stat().st_mtime_ns
+    return found
 
 
 def _changed(folder: Path, **changes: object) -> set[str]:
@@ -58,30 +60,33 @@ def _changed(folder: Path, **changes: object) -> set[str]:
 
 
 def test_adding_a_method_computed_the_scores_of_all_others_again(study: Path) -> None:
-    assert _changed(study, methods=(*METHOD_NAMES, "length")) == {"length"}
+    assert _changed(study, methods=(*METHOD_NAMES, "length")) == {"scores/length"}
 
 
 def test_raising_the_disk_budget_computed_all_scores_again(study: Path) -> None:
-    assert _changed(study, disk_budget_gb=3.0) == set()
+    assert _changed(study, index={"disk_budget_gb": 3.0}) == set()
 
 
 def test_one_methods_setting_computed_the_scores_of_all_others_again(study: Path) -> None:
-    assert _changed(study, random={"seed": 1}) == {"random"}
-    assert _changed(study, random={"seed": 1}, ekfac={"damping": 0.2}) == {"ekfac", "pass-ekfac"}
+    assert _changed(study, random={"seed": 1}) == {"scores/random"}
+    assert _changed(study, random={"seed": 1}, ekfac={"damping": 0.2}) == {
+        "scores/ekfac",
+        "pass/ekfac",
+    }
 
 
 def test_scores_of_an_earlier_version_of_a_method_were_kept(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(METHODS, "bm25", replace(METHODS["bm25"], version=2))  # pyright: ignore
-    assert _changed(study) == {"bm25"}
+    assert _changed(study) == {"scores/bm25"}
 
 
 def test_what_a_method_reads_of_an_earlier_version_was_kept(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(EkfacPass, "version", 2)
-    assert _changed(study) == {"ekfac", "pass-ekfac"}
+    assert _changed(study) == {"scores/ekfac", "pass/ekfac"}
 
 
 def test_a_finished_run_loaded_its_checkpoints_to_read_files_back(
@@ -104,4 +109,4 @@ def test_a_finished_run_loaded_its_checkpoints_to_read_files_back(
 def test_other_weights_in_a_checkpoints_place_are_noticed(study: Path) -> None:
     shutil.rmtree(study / "model" / "step2")
     shutil.copytree(study / "initial", study / "model" / "step2")
-    assert _changed(study) == {"tracin", "products-step2"}
+    assert _changed(study) == {"scores/tracin", "products/step2"}

@@ -155,7 +155,7 @@ def test_the_completion_alone_is_queried_unless_a_contrast_was_asked(record: Run
         "alternative": " Paris",
     }
     assert not by_id(found, "style-000-norland")["query"]["is_contrast"]
-    plain = page_data(replace(record, manifest={}))
+    plain = page_data(replace(record))
     assert not any(b["query"]["is_contrast"] for b in behaviors_of(plain))
 
 

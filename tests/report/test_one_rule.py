@@ -107,7 +107,6 @@ def test_every_surface_names_the_same_examples_in_the_same_order(
     assert tuple([(h.id, h.rank) for h in side] for side in found[:2]) == expected
 
     monkeypatch.setattr("whence.runs.show.load_run", lambda *_, **__: record)
-    monkeypatch.setattr("whence.runs.show.read_manifest", lambda _: {})
     show = ("show", str(tmp_path), "--behavior", behavior.id, "--top-k", str(K))
     assert of_json(run_command(*show, "--json")) == expected
     assert printed_ids(run_command(*show)) == ids
@@ -120,7 +119,7 @@ def test_every_surface_names_the_same_examples_in_the_same_order(
     query = SimpleNamespace(id=behavior.id)
     monkeypatch.setattr("whence.behaviors.make_query", lambda *_, **__: query)
     monkeypatch.setattr("whence.gradients.stored_products", lambda *_, **__: None)
-    monkeypatch.setattr("whence.methods.Inputs", lambda **_: None)
+    monkeypatch.setattr("whence.methods.MethodInputs", lambda **_: None)
     monkeypatch.setattr("whence.methods.score", lambda *_: record.scores[0])
     answer = whence.query(index, model, behavior, k=K)  # pyright: ignore[reportArgumentType]
     assert tuple([(h.id, h.rank) for h in side] for side in answer[:2]) == expected

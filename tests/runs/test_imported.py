@@ -35,7 +35,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 
 def _values(run: Path) -> np.ndarray:
-    size = len(load_run(run, manifest={}).corpus)
+    size = len(load_run(run).corpus)
     return np.random.default_rng(0).normal(size=(2, size)).astype(np.float32)
 
 
@@ -205,13 +205,13 @@ def test_a_name_that_is_taken_or_no_name_is_refused(run, tmp_path, name: str) ->
 def test_the_page_and_the_commands_know_what_was_imported(run, tmp_path) -> None:
     path = _table(tmp_path / "t.parquet", [(QUERIES[0], "d5", 2.0), (QUERIES[0], "d6", 3.0)])
     import_scores(run, path, method="theirs", orientation="higher")
-    record = load_run(run, manifest={})
+    record = load_run(run)
     assert [scores.method for scores in record.scores] == ["bm25", "theirs"]
     assert [scores.family for scores in record.scores] == ["text", "unknown"]
     assert "theirs" in write_report(run).read_text(encoding="utf-8")
     found = show_behavior(run, QUERIES[0], method="theirs", k=5)
     assert [hit.id for hit in found.hits.proponents] == ["d6", "d5"]
     import_scores(run, path, method="theirs", orientation="lower")
-    again = load_run(run, manifest={}).scores
+    again = load_run(run).scores
     assert len(again) == 2
     assert np.nanmax(again[1].values) == -2

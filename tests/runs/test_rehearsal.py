@@ -63,7 +63,7 @@ def test_a_starter_study_runs_from_the_hub_to_a_page(
     study = load_study(EXAMPLES / f"pythia-{size}-pile-10k.toml")
     study = study.model_copy(update={"force": True})
     result = run_study(study, tmp_path / "run", base=EXAMPLES)
-    record = load_run(result.directory, manifest={})
+    record = load_run(result.directory)
     assert result.page.is_file()
     assert record.model == f"EleutherAI/pythia-{size}@step143000"
     assert len(record.corpus) == 12

@@ -1,13 +1,15 @@
 """A study becomes a page; what is finished is kept, and what is wrong is one sentence."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from whence.errors import ArtifactError, BehaviorError, SettingsError, WhenceError
-from whence.runs import passes as stages
+from whence.methods import METHODS
+from whence.runs.directory import open_run
 from whence.runs.record import load_run
 from whence.runs.show import show_behavior, show_verdicts
 from whence.runs.study import run_study, write_report
@@ -40,7 +42,7 @@ def test_only_what_the_model_shows_is_attributed(finished: Path) -> None:
     verdicts = {v.behavior_id: v.verdict for v in show_verdicts(finished)}
     assert verdicts["fact/france"] == "shown"
     assert verdicts["fact/false"] == "not shown"
-    record = load_run(finished, manifest={})
+    record = load_run(finished)
     assert all("fact/false" not in scores.query_ids for scores in record.scores)
     with pytest.raises(SettingsError, match="it is not shown"):
         show_behavior(finished, "fact/false", method="bm25", k=3)
@@ -55,11 +57,9 @@ def test_the_top_proponent_of_a_memorized_passage_is_the_passage(finished: Path)
 
 
 def test_every_method_scores_every_example(finished: Path) -> None:
-    record = load_run(finished, manifest={})
+    record = load_run(finished)
     assert [scores.method for scores in record.scores] == list(
-        StudySettings.model_validate(
-            json.loads((finished / "run.json").read_text())["study"]
-        ).attribution.methods
+        StudySettings.model_validate(open_run(finished).manifest["inputs"]).attribution.methods
     )
     for scores in record.scores:
         assert scores.values.shape == (len(scores.query_ids), len(record.corpus))
@@ -70,43 +70,48 @@ def test_a_second_run_makes_nothing_again(finished: Path, monkeypatch: pytest.Mo
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("a finished stage was made again")
 
-    monkeypatch.setattr("whence.runs.passes.building", fail)
+    def manifest() -> dict:
+        found = json.loads((finished / "manifest.json").read_text())
+        assert found.pop("finished")
+        return found
+
     study = load_study(finished / "study.toml")
+    run_study(study, finished)  # Its models are named by absolute paths from here on.
+    before = manifest()
+    monkeypatch.setattr("whence.artifacts.stage.building", fail)
+    monkeypatch.setattr("whence.runs.opening.open_model", fail)
     run_study(study, finished)
+    assert manifest() == before
 
 
 def test_a_killed_run_goes_on_where_it_stopped(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = stages.scores_stage
-
-    def interrupt(directory: Path, method: str, *args: object, **kwargs: object):
-        if method == "bm25":
-            raise KeyboardInterrupt
-        return original(directory, method, *args, **kwargs)  # pyright: ignore[reportArgumentType]
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "scores_stage", interrupt)
+        patch.setitem(METHODS, "bm25", replace(METHODS["bm25"], compute=interrupt))
         with pytest.raises(KeyboardInterrupt):
             _run(tiny)
     run = tiny / "run"
     assert not (run / "manifest.json").exists()
     assert not (run / "index.html").exists()
-    before = (run / "products" / "manifest.json").read_text()
+    (products,) = run.glob("stages/products-*/manifest.json")
+    before = products.read_text()
     _run(tiny)
-    assert (run / "products" / "manifest.json").read_text() == before
+    assert products.read_text() == before
     assert (run / "manifest.json").exists()
 
 
 def test_the_stored_path_ranks_like_the_streamed_one(tiny: Path) -> None:
     attribution = {"methods": ("gradient_cosine",)}
-    streamed = load_run(_run(tiny, name="a", attribution=attribution), manifest={})
+    streamed = load_run(_run(tiny, name="a", attribution=attribution))
     stored = load_run(
         _run(
             tiny,
             name="b",
             attribution={**attribution, "path": "stored"},
             index={"projection_dim": 16},
-        ),
-        manifest={},
+        )
     )
     assert stored.plan is not None
     assert stored.plan.path == "stored"
@@ -118,7 +123,7 @@ def test_the_stored_path_ranks_like_the_streamed_one(tiny: Path) -> None:
 
 def test_an_unshown_behavior_is_attributed_when_asked_and_the_page_says_so(tiny: Path) -> None:
     run = _run(tiny, force=True)
-    record = load_run(run, manifest={})
+    record = load_run(run)
     assert record.forced == ("fact/false",)
     assert all("fact/false" in scores.query_ids for scores in record.scores)
 
@@ -137,7 +142,7 @@ def test_verifying_with_another_model_is_refused_unless_asked(tiny: Path) -> Non
     run = _run(
         tiny, name="other", verify_model={"name": "initial"}, allow_other_model=True, force=True
     )
-    assert "were verified with" in " ".join(load_run(run, manifest={}).warnings)
+    assert "were verified with" in " ".join(load_run(run).warnings)
 
 
 def test_without_bergson_everything_else_still_runs(
@@ -146,9 +151,9 @@ def test_without_bergson_everything_else_still_runs(
     import sys
 
     monkeypatch.setitem(sys.modules, "bergson", None)
-    streamed = load_run(_run(tiny, name="streamed"), manifest={})
+    streamed = load_run(_run(tiny, name="streamed"))
     assert not streamed.skipped
-    stored = load_run(_run(tiny, name="stored", attribution={"path": "stored"}), manifest={})
+    stored = load_run(_run(tiny, name="stored", attribution={"path": "stored"}))
     methods = [scores.method for scores in stored.scores]
     assert "bm25" in methods
     assert not {"gradient_cosine", "gradient_dot"} & set(methods)
@@ -205,8 +210,8 @@ def test_the_layers_of_a_proponent_sum_up_to_its_inner_product(
 def test_a_contrast_that_is_none_is_said(tiny: Path) -> None:
     attribution = {"methods": ("gradient_cosine",), "contrast": True}
     plain = {"methods": ("gradient_cosine",)}
-    contrast = load_run(_run(tiny, name="a", attribution=attribution), manifest={})
-    usual = load_run(_run(tiny, name="b", attribution=plain), manifest={})
+    contrast = load_run(_run(tiny, name="a", attribution=attribution))
+    usual = load_run(_run(tiny, name="b", attribution=plain))
     assert "1 of 2 behaviors name no alternative" in " ".join(contrast.warnings)
     assert "alternative" not in " ".join(usual.warnings)
     changed = dict.fromkeys(usual.scores[0].query_ids, False)

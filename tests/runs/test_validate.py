@@ -10,6 +10,7 @@ from whence import testbed
 from whence.artifacts import write_json
 from whence.errors import ArtifactError, SettingsError
 from whence.runs.demo import demo_study
+from whence.runs.directory import open_run
 from whence.runs.study import run_study, write_report
 from whence.runs.validating import make_retrainings, validate_run
 from whence.settings import TracinSettings, load_study
@@ -24,7 +25,9 @@ def finished(tiny_files: Path) -> Path:
 
 def test_what_does_not_apply_is_undefined_with_a_reason(finished: Path):
     found = validate_run(finished)
-    stored = json.loads((finished / "validation.json").read_text())
+    place = open_run(finished).find("validation")
+    assert place is not None
+    stored = json.loads((place / "validation.json").read_text())
     assert stored == json.loads(json.dumps(found.to_json()))
     assert Validation.from_json(stored) == found
     for name in ("planted AP", "LDS", "own-removed LDS", "QLD", "tail-patch"):
@@ -36,7 +39,7 @@ def test_what_does_not_apply_is_undefined_with_a_reason(finished: Path):
     assert "undefined here" in format_validation(found)
 
 
-def test_the_leaderboard_is_on_the_page_until_the_run_changes(finished: Path):
+def test_the_leaderboard_is_on_the_page_until_the_run_changes(finished: Path, tiny_files: Path):
     def leaderboard() -> dict | None:
         page = write_report(finished).read_text(encoding="utf-8")
         data = page.split('<script type="application/json" id="data">')[1].split("</script>")[0]
@@ -48,13 +51,19 @@ def test_the_leaderboard_is_on_the_page_until_the_run_changes(finished: Path):
     assert found is not None
     assert found["sentences"] == stored["sentences"]
     assert found["undefined"]["tail-patch"] == stored["undefined"]["tail-patch"]
-    write_json(finished / "validation.json", stored | {"run": "another"})
-    assert leaderboard() is None
-    (finished / "validation.json").write_text("{")
+    place = open_run(finished).find("validation")
+    assert place is not None
+    (place / "validation.json").write_text("{")
     with pytest.raises(ArtifactError, match="whence validate"):
         leaderboard()
-    (finished / "validation.json").unlink()
+    validate_run(finished)
+    study = load_study(tiny_files / "study.toml")
+    run_study(study, finished, base=tiny_files)
+    assert leaderboard() == found, "the same study keeps what was found about its scores"
+    fewer = study.attribution.model_copy(update={"methods": ("bm25",)})
+    run_study(study.model_copy(update={"attribution": fewer}), finished, base=tiny_files)
     assert leaderboard() is None
+    run_study(study, finished, base=tiny_files)
 
 
 def test_another_run_tells_how_stable_scores_are(finished: Path):

@@ -36,7 +36,7 @@ def run(
     if force:
         settings = settings.model_copy(update={"force": True})
     directory = out or Path("runs") / study.stem
-    result = run_study(settings, directory, base=study.parent, progress=progress())
+    result = run_study(settings, directory, base=study.parent, source=study, progress=progress())
     say_result(result, json_line=json)
 
 

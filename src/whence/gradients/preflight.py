@@ -21,7 +21,9 @@ DIMS = (64, 32, 16, 8)
 PathChoice = Literal["auto", "streamed", "stored"]
 
 
-class _Choice(NamedTuple):
+class Choice(NamedTuple):
+    """The path with its reason, and what it keeps on disk."""
+
     path: Literal["streamed", "stored"]
     reason: str
     projection_dim: int | None = None
@@ -58,7 +60,7 @@ def plan(
             was chosen for the streamed path.
         ArtifactError: The disk has not enough room for the index.
     """
-    choice = _choose(corpus, coverage, settings, path=path, num_queries=num_queries)
+    choice = choose(corpus, coverage, settings, path=path, num_queries=num_queries)
     if choice.disk_bytes:
         _check_room(choice.disk_bytes, directory or Path.cwd())
     measured = measure(
@@ -85,14 +87,20 @@ def index_bytes(coverage: Coverage, *, num_examples: int, projection_dim: int | 
     return 4 * num_examples * len(coverage.modules) * projection_dim**2
 
 
-def _choose(
+def choose(
     corpus: Corpus,
     coverage: Coverage,
     settings: IndexSettings,
     *,
     path: PathChoice,
     num_queries: int,
-) -> _Choice:
+) -> Choice:
+    """Chooses a path and a projection, without measuring what they take.
+
+    Raises:
+        SettingsError: No projection worth having fits the disk budget, or an option of stored rows
+            was chosen for the streamed path.
+    """
     weights = coverage.num_attributed
     option = next((f"{name} = {value}" for name, value in settings.row_options.items()), None)
     if path == "streamed":
@@ -101,7 +109,7 @@ def _choose(
                 f"`index.{option}` is about stored rows, and the path is `streamed`.",
                 "Leave it out, or leave the path to `auto`.",
             )
-        return _Choice("streamed", "It was asked for.")
+        return Choice("streamed", "It was asked for.")
     if path == "stored":
         return _stored(corpus, coverage, settings, why="It was asked for")
     if settings.projection_dim is not None:
@@ -115,14 +123,14 @@ def _choose(
         size = 4 * weights * num_queries / 1e9
         why = f"The gradients of {num_queries} queries would take {size:.0f} GB of memory"
         return _stored(corpus, coverage, settings, why=why)
-    return _Choice(
+    return Choice(
         "streamed",
         f"With {weights:,} attributed weights whole gradients can be compared; in a model of this "
         "size a projection would be the largest error.",
     )
 
 
-def _stored(corpus: Corpus, coverage: Coverage, settings: IndexSettings, *, why: str) -> _Choice:
+def _stored(corpus: Corpus, coverage: Coverage, settings: IndexSettings, *, why: str) -> Choice:
     budget = int(settings.disk_budget_gb * 1e9)
     chosen = settings.projection_dim
     candidates: Sequence[int | None] = (None, *DIMS) if chosen is None else (chosen,)
@@ -132,7 +140,7 @@ def _stored(corpus: Corpus, coverage: Coverage, settings: IndexSettings, *, why:
 
     for dim in candidates:
         if size(dim) <= budget:
-            return _Choice("stored", f"{why}; {_describe(dim, settings)}", dim, size(dim))
+            return Choice("stored", f"{why}; {_describe(dim, settings)}", dim, size(dim))
     least = candidates[-1]
     raise SettingsError(
         f"An index of {len(corpus):,} examples with {least} x {least} numbers for each of "

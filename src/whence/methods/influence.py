@@ -69,7 +69,7 @@ class EkfacPass(OwnPass):
     def inputs(self, context: Context) -> Mapping[str, Any]:
         """Model, modules, and the curvature's settings."""
         return {
-            "model": context.model.fingerprint,
+            "model": context.own_fingerprint,
             "modules": list(context.modules),
             **self.settings.model_dump(mode="json"),
         }

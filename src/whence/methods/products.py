@@ -167,12 +167,19 @@ class Products(CorpusPass[GradientProducts]):
         index = build_index(
             model,
             context.corpus,
-            context.directory / _named("index", self.view),
+            self._index_place(context),
             self._index_settings(context),
             progress=context.progress,
         )
         assert index is not None, "only a share of an index can leave it unfinished"
         return stored_products(index, model, context.queries, progress=context.progress)
+
+    def artifacts(self, context: Context) -> tuple[Path, ...]:
+        """The index of the stored path."""
+        return (self._index_place(context),) if self._path(context) == "stored" else ()
+
+    def _index_place(self, context: Context) -> Path:
+        return context.keep(_named("index", self.view), self.inputs(context))
 
     def _index_settings(self, context: Context) -> IndexSettings:
         return context.index.model_copy(update={"projection_dim": context.projection_dim})
@@ -197,7 +204,7 @@ class Rows(CorpusPass[GradientRows]):
     @property
     def stage(self) -> str:
         """The directory of the run that holds the queries' rows."""
-        return f"{_named('rows', self.view)}-queries"
+        return _named("queries", self.view)
 
     @property
     def directories(self) -> tuple[str, ...]:
@@ -294,6 +301,13 @@ class Rows(CorpusPass[GradientRows]):
             seconds=details["seconds"],
         )
 
+    def artifacts(self, context: Context) -> tuple[Path, ...]:
+        """The index of the examples' rows."""
+        return (self._index_place(context),)
+
+    def _index_place(self, context: Context) -> Path:
+        return context.keep(_named("rows", self.view), self.inputs(context))
+
     def _moments(self, context: Context) -> "SecondMoments | None":
         return None if self.view.correction == "none" else context.second_moments(self.view)
 
@@ -303,7 +317,7 @@ class Rows(CorpusPass[GradientRows]):
         index = build_index(
             context.open(self.view),
             context.corpus,
-            context.directory / _named("rows", self.view),
+            self._index_place(context),
             self._index_settings(context),
             second_moments=moments,
             progress=context.progress,
@@ -348,4 +362,4 @@ def _origin(view: View, context: Context) -> dict[str, Any]:
 
 
 def _named(stage: str, view: View) -> str:
-    return stage if view == FINAL else f"{stage}-{view.label}"
+    return stage if view == FINAL else f"{stage}/{view.label}"

@@ -86,23 +86,30 @@ class Models(Protocol):
 class Context:
     """Everything that a request may use.
 
-    `model` is the study's own. `index` are the study's settings for gradients; `modules` are the
-    attributed layers, `path` and `projection_dim` those of the plan. `directory` is the run's,
-    `work` an empty place for what a pass that is cut short can continue from.
+    `own` loads the study's own model, once. `index` are the study's settings for gradients;
+    `modules` are the attributed layers, `path` and `projection_dim` those of the plan. `keep` gives
+    a place to an artifact that keeps itself, such as an index, by its name and by what determines
+    it; `work` is an empty place for what a pass that is cut short can continue from.
     """
 
-    model: LoadedModel
+    own: Callable[[], LoadedModel]
+    own_fingerprint: str
     corpus: Corpus
     queries: tuple[Query, ...]
     models: Models
     settings: AttributionSettings
     index: IndexSettings
-    directory: Path
+    keep: Callable[[str, Mapping[str, Any]], Path]
     modules: tuple[str, ...] = ()
     path: Literal["streamed", "stored"] = "streamed"
     projection_dim: int | None = None
     work: Path | None = None
     progress: Progress = SILENT
+
+    @property
+    def model(self) -> LoadedModel:
+        """The study's own model."""
+        return self.own()
 
     def open(self, view: View) -> LoadedModel:
         """Loads a view's model; the study's own is not loaded again."""
@@ -111,7 +118,7 @@ class Context:
     def fingerprint(self, view: View) -> str:
         """Gives the fingerprint of a view's model."""
         is_own = view.checkpoint == FINAL.checkpoint
-        return self.model.fingerprint if is_own else self.models.fingerprint(view)
+        return self.own_fingerprint if is_own else self.models.fingerprint(view)
 
     def second_moments(self, view: View) -> "SecondMoments":
         """Loads or estimates the second moments at a view's checkpoint."""
@@ -159,12 +166,16 @@ class CorpusPass(Request[T]):
     @property
     @abstractmethod
     def stage(self) -> str:
-        """The directory of the run that holds the result."""
+        """The name of the run's stage that holds the result."""
 
     @property
     @abstractmethod
     def directories(self) -> tuple[str, ...]:
-        """All directories of the run whose time and disk are spent on it."""
+        """The names of all artifacts of the run whose time and disk are spent on it."""
+
+    def artifacts(self, context: Context) -> tuple[Path, ...]:
+        """Places of artifacts, beside the result, that the run keeps for it; none by default."""
+        return ()
 
     @property
     @abstractmethod
@@ -208,8 +219,8 @@ class OwnPass(CorpusPass[PairScores]):
 
     @property
     def stage(self) -> str:
-        """The directory of the run that holds the scores."""
-        return f"pass-{self.label}"
+        """The name of the run's stage that holds the scores."""
+        return f"pass/{self.label}"
 
     @property
     def directories(self) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ class SourcePass(OwnPass):
         training = context.models.training(self.label)
         ends = self.settings.checkpoints
         return {
-            "model": context.model.fingerprint,
+            "model": context.own_fingerprint,
             "modules": list(context.modules),
             "segments": self._bounds(),
             "learning_rate_sums": [_rate_sum(training, *bounds) for bounds in self._bounds()],
@@ -167,7 +167,7 @@ class MagicPass(OwnPass):
     def inputs(self, context: Context) -> Mapping[str, Any]:
         """The recipe, and how far the walk goes."""
         return {
-            "model": context.model.fingerprint,
+            "model": context.own_fingerprint,
             "recipe": context.models.training(self.label).recipe.model_dump(mode="json"),
             **self.settings.model_dump(mode="json"),
         }

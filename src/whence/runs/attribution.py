@@ -1,10 +1,10 @@
 """Scores of every example for every chosen behavior, by every method of a study.
 
-Only what the methods request is computed: each pass over the corpus once, in a directory of its
-own, and a method's scores only where something that determines them has changed.
+Only what the methods request is computed: each pass over the corpus once, in a stage of its own,
+and a method's scores only where something that determines them has changed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,45 +13,53 @@ from whence.errors import MissingEngineError
 from whence.methods import MethodInputs
 from whence.methods.requests import Context
 from whence.progress import Progress
-from whence.records import Behavior, Corpus, Coverage, LoadedModel, Plan, Query
-from whence.runs import passes as stages
+from whence.records import Behavior, Corpus, Coverage, Plan, Scores
+from whence.runs.directory import Run
 from whence.runs.opening import checkpoint_step, open_behaviors
-from whence.runs.passes import Results
-from whence.runs.planning import Needed, plan_passes, prepare
+from whence.runs.passes import Results, pass_stage, request_key, scores_stage
+from whence.runs.planning import Needed, plan_passes
+from whence.runs.stages import queries_stage
 from whence.settings import BehaviorFile, StudySettings
 
 
 class Attributed(NamedTuple):
-    """Which methods have scored, and how gradients were taken, if any were."""
+    """The scores of each method that has some, and how gradients were computed, if any were."""
 
-    methods: tuple[str, ...]
+    scores: tuple[Scores, ...]
     coverage: Coverage | None
     plan: Plan | None
     skipped: tuple[str, ...]
 
 
 def attribute(
+    run: Run,
     study: StudySettings,
     chosen: tuple[Behavior, ...],
-    model: LoadedModel,
     corpus: Corpus,
-    directory: Path,
+    needed: Needed,
     *,
-    clock: Callable[[str], Any],
     progress: Progress,
 ) -> Attributed:
     """Scores every example for every chosen behavior, by every method of the study.
 
+    Args:
+        run: Keeps every pass over the corpus and every method's scores.
+        study: The study.
+        chosen: The behaviors to attribute.
+        corpus: The examples.
+        needed: What the study's methods request.
+        progress: Reports progress.
+
     Raises:
-        SettingsError: A method does not exist, or the study does not name what it needs.
+        SettingsError: What is to be stored does not fit the disk budget.
     """
-    needed = prepare(study, cache=directory / "cache")
-    settings, methods = study.attribution, study.attribution.methods
+    settings, models = study.attribution, needed.models
     references = _references(study, chosen)
     inputs = MethodInputs(
-        queries=make_queries(study, (*chosen, *references), model),
+        queries=run.get(
+            queries_stage((*chosen, *references), models.own, contrast=settings.contrast)
+        ),
         corpus=corpus,
-        model=model,
         settings=settings,
         index=study.index,
         references=frozenset(behavior.id for behavior in references),
@@ -61,21 +69,22 @@ def attribute(
     if num_unseen := int(inputs.is_unseen.sum()):
         progress.note(f"{num_unseen} of {len(corpus)} examples come after step {inputs.last_step}.")
     context = Context(
-        model,
-        corpus,
-        inputs.queries,
-        needed.models,
-        settings,
-        study.index,
-        directory,
+        own=lambda: models.own.loaded,
+        own_fingerprint=models.own.fingerprint,
+        corpus=corpus,
+        queries=inputs.queries,
+        models=models,
+        settings=settings,
+        index=study.index,
+        keep=lambda name, inputs: _keep(run, name, inputs),
         progress=progress,
     )
-    methods, skipped = _without_engine(needed, methods)
+    methods, skipped = _without_engine(needed, settings.methods)
     coverage = plan = None
     if needed.passes(methods):
         try:
             coverage, plan = plan_passes(
-                study, model, corpus, len(inputs.queries), needed, methods, progress
+                run, study, corpus, len(inputs.queries), needed, methods, progress
             )
             context = replace(
                 context,
@@ -88,27 +97,49 @@ def attribute(
             skipped = f"Gradient methods were skipped: {error.problem} {error.remedy}"
     if skipped:
         progress.note(skipped)
+    scores = _score(run, needed, methods, inputs, context, progress)
+    return Attributed(scores, coverage, plan, (skipped,) if skipped else ())
+
+
+def _score(
+    run: Run,
+    needed: Needed,
+    methods: Sequence[str],
+    inputs: MethodInputs,
+    context: Context,
+    progress: Progress,
+) -> tuple[Scores, ...]:
     requests = dict.fromkeys(request for name in methods for request in needed.by_method[name])
-    given = replace(inputs, results=Results(requests, context))
-
-    def keys(name: str) -> dict[str, str]:
-        return {r.label: stages.request_key(r, context) for r in needed.by_method[name]}
-
-    with clock("gradients"):
-        # A pass whose methods all have their scores is not even read back.
-        stale = [
-            name
-            for name in methods
-            if not stages.has_scores(directory / "scores" / name, name, given, keys)
-        ]
-        for request in needed.passes(stale):
-            given.result(request)
-    with clock("scores"), progress.task("Scoring", total=len(methods), unit="methods") as task:
+    given = replace(inputs, results=Results(run, requests, context))
+    stages = {
+        name: scores_stage(
+            name,
+            given,
+            keys={r.label: request_key(r, context) for r in needed.by_method[name]},
+            own=context.own,
+        )
+        for name in methods
+    }
+    # A pass whose methods all have their scores is kept, and not even read back.
+    for request in needed.passes(methods):
+        run.retain(pass_stage(request, context))
+        request.artifacts(context)
+    stale = [name for name in methods if not run.has(stages[name])]
+    for request in needed.passes(stale):
+        given.result(request)
+    with progress.task("Scoring", total=len(methods), unit="methods") as task:
+        found = []
         for name in methods:
-            place = directory / "scores" / name
-            stages.scores_stage(place, name, given, keys=keys(name))
+            found.append(run.get(stages[name]))
             task.advance()
-    return Attributed(methods, coverage, plan, (skipped,) if skipped else ())
+    return tuple(found)
+
+
+def _keep(run: Run, name: str, inputs: Mapping[str, Any]) -> Path:
+    """Gives an index its place in the run."""
+    from whence.artifacts import fingerprint
+
+    return run.claim(name, fingerprint(name, dict(inputs)))
 
 
 def _without_engine(needed: Needed, methods: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
@@ -133,20 +164,3 @@ def _references(study: StudySettings, chosen: Sequence[Behavior]) -> tuple[Behav
     scored = {behavior.id for behavior in chosen}
     found = open_behaviors(BehaviorFile(file=name))
     return tuple(behavior for behavior in found if behavior.id not in scored)
-
-
-def make_queries(
-    study: StudySettings, chosen: Sequence[Behavior], model: LoadedModel
-) -> tuple[Query, ...]:
-    """Makes the queries of some behaviors, contrasts where the study asks for them."""
-    from whence.behaviors import make_query
-
-    return tuple(
-        make_query(
-            behavior,
-            model.tokenizer,
-            contrast=study.attribution.contrast and bool(behavior.alternatives),
-            context_length=model.context_length,
-        )
-        for behavior in chosen
-    )

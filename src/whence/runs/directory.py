@@ -10,8 +10,8 @@ RUN/
 ```
 
 A stage's directory is named by its key, so that another study in the same directory disturbs
-nothing: the new manifest, renamed into place, is the moment at which the run changes. What no
-manifest names any more is removed after that.
+nothing: the new manifest, renamed into place, is the moment at which the run changes. Older forms
+of the stages that it names are removed after that.
 """
 
 import shutil
@@ -26,7 +26,9 @@ from whence.artifacts import (
     MANIFEST,
     check_place,
     clear_disk_errors,
+    damage,
     exclusive,
+    fingerprint,
     read_manifest,
     versions,
     write_json,
@@ -82,9 +84,28 @@ class Run:
         self._keys.add(stage.key)
         return stage.read(place)
 
+    def has(self, stage: Stage[Any]) -> bool:
+        """Whether a stage is there, whole and current."""
+        return stage.is_current_in(self.place(stage))
+
+    def retain(self, stage: Stage[Any]) -> None:
+        """Keeps a stage that is there, without reading it."""
+        if self.has(stage):
+            self._used[stage.name] = self.place(stage)
+            self._keys.add(stage.key)
+
+    def claim(self, name: str, key: str) -> Path:
+        """Gives a place to an artifact that keeps itself, such as an index."""
+        place = self._place(name, key)
+        self._used[name] = place
+        return place
+
     def place(self, stage: Stage[Any]) -> Path:
         """The directory of a stage, made or not."""
-        return self.directory / STAGES / f"{stage.name.replace('/', '.')}-{stage.key[:8]}"
+        return self._place(stage.name, stage.key)
+
+    def _place(self, name: str, key: str) -> Path:
+        return self.directory / STAGES / f"{name.replace('/', '.')}-{key[:8]}"
 
     def find(self, name: str) -> Path | None:
         """The directory of a stage that the finished run keeps; None where it has none so named."""
@@ -95,29 +116,41 @@ class Run:
         """The names of the stages that the finished run keeps, sorted."""
         return tuple(name for name in sorted(self.manifest["stages"]) if name.startswith(prefix))
 
-    def finish(self, inputs: Mapping[str, Any] | None = None) -> None:
-        """Makes the stages that were asked for the finished run, and removes all others.
+    def keys(self, *prefixes: str) -> tuple[str, ...]:
+        """The keys of the stages that the finished run keeps, of some names or prefixes."""
+        places = [self.find(name) for name in self.names() if name.startswith(prefixes)]
+        return tuple(read_manifest(place)["key"] for place in places if place is not None)
 
-        A stage of the run before that names in its inputs what it is `about`, the keys of other
-        stages, stays while all of those are asked for, as imported scores do.
+    def finish(
+        self, inputs: Mapping[str, Any] | None = None, hashes: Mapping[str, str] | None = None
+    ) -> None:
+        """Makes the stages that were asked for the finished run, and removes their older forms.
+
+        A stage of the run before that names in its inputs what it is `about`, keys of other stages
+        or fingerprints, stays while all of those are in the new run, as imported scores do.
 
         Args:
             inputs: What was asked, JSON-able. Without it the run before stays as it is, with the
                 new stages beside its own.
+            hashes: Fingerprints of what the inputs name.
 
         Raises:
             ArtifactError: The directory cannot be written.
         """
-        stages = {name: place.name for name, place in self._used.items()}
-        asked: Mapping[str, Any] = self.manifest["inputs"] if inputs is None else inputs
+        stages = {name: place.name for name, place in self._used.items() if place.is_dir()}
         if inputs is None:
+            inputs, hashes = self.manifest["inputs"], self.manifest["hashes"]
             stages = self.manifest["stages"] | stages
         elif self._manifest is not None:
-            stages = self._kept(self._manifest["stages"]) | stages
+            known = self._keys | set((hashes or {}).values())
+            stages = self._kept(self._manifest["stages"], known) | stages
+        asked, hashes = dict(inputs or {}), dict(hashes or {})
         self._manifest = {
             "format": FORMAT,
             "kind": KIND,
-            "inputs": dict(asked),
+            "key": fingerprint(KIND, asked, hashes),
+            "inputs": asked,
+            "hashes": hashes,
             "stages": stages,
             "seconds": self._seconds(stages),
             "versions": versions(),
@@ -127,14 +160,16 @@ class Run:
         (self.directory / UNFINISHED).unlink(missing_ok=True)
         self._sweep(set(stages.values()))
 
-    def _kept(self, stages: Mapping[str, str]) -> dict[str, str]:
+    def _kept(self, stages: Mapping[str, str], known: set[str]) -> dict[str, str]:
         kept = {}
         for name, place in stages.items():
             try:
-                about = read_manifest(self.directory / STAGES / place)["inputs"].get("about")
+                manifest = read_manifest(self.directory / STAGES / place)
+                about = manifest["inputs"].get("about")
             except (ArtifactError, KeyError, AttributeError):
                 continue
-            if about is not None and set(about) <= self._keys:
+            is_whole = damage(self.directory / STAGES / place, manifest) is None
+            if about is not None and set(about) <= known and is_whole:
                 kept[name] = place
         return kept
 
@@ -148,10 +183,19 @@ class Run:
         return seconds
 
     def _sweep(self, kept: set[str]) -> None:
+        """Removes what stands under the name of a stage with another key.
+
+        Stages that the study did not ask for stay: the next study may ask for them again.
+        """
+        names = {_stem(place) for place in kept}
         with clear_disk_errors(self.directory):
             for path in (self.directory / STAGES).iterdir():
-                if path.name not in kept:
-                    shutil.rmtree(path)
+                if path.name not in kept and _stem(path.name.lstrip(".")) in names:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _stem(place: str) -> str:
+    return place.rpartition("-")[0]
 
 
 def open_run(directory: Path) -> Run:
@@ -195,14 +239,32 @@ def writing(directory: Path) -> Iterator[Run]:
             writing to it.
     """
     check_run_place(directory)
-    with exclusive(directory.resolve()), clear_disk_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        try:
-            run = open_run(directory)
-        except ArtifactError:
-            (directory / UNFINISHED).touch()
-            run = Run(directory, None)
-        yield run
+    new = [path for path in (directory, *directory.parents) if not path.exists()]
+    try:
+        with exclusive(directory.resolve()), clear_disk_errors(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            try:
+                run = open_run(directory)
+            except ArtifactError:
+                (directory / UNFINISHED).touch()
+                run = Run(directory, None)
+            yield run
+    except BaseException:
+        if new and _holds_nothing(directory):
+            shutil.rmtree(directory)
+            for path in new[1:]:
+                path.rmdir()
+        raise
+
+
+def _holds_nothing(directory: Path) -> bool:
+    """Whether a directory has no result: at most what is known of a model, and no cache."""
+    if not directory.is_dir():
+        return False
+    stages = directory / STAGES
+    made = {path.name for path in stages.iterdir()} if stages.is_dir() else set()
+    names = {path.name for path in directory.iterdir()}
+    return names <= {UNFINISHED, STAGES} and all(name.startswith("model.") for name in made)
 
 
 def _is_run(directory: Path) -> bool:

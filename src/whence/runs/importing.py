@@ -1,18 +1,19 @@
-"""How do scores that another tool made become one more method of a run?"""
+"""Scores that another tool made, as one more method of a run."""
 
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from whence.artifacts import building, read_manifest
+from whence.artifacts.stage import Stage
 from whence.errors import ArtifactError, SettingsError
 from whence.records import UNKNOWN, Scores
+from whence.runs.directory import open_run, writing
+from whence.runs.record import IMPORTED, part, run_decisions
 
 if TYPE_CHECKING:
     import numpy as np
 
-IMPORTED = "imported"
 Orientation = Literal["higher", "lower"]
 
 
@@ -46,17 +47,17 @@ def import_scores(
     """
     from whence.corpus import read_corpus
     from whence.gradients.score_folder import is_score_folder
-    from whence.methods import is_method, save_scores
-    from whence.runs.record import read_run_file
+    from whence.methods import is_method, load_scores, save_scores
 
-    read_manifest(run)
     if is_method(method) or not method.isidentifier():
         raise SettingsError(
             f"Scores from elsewhere cannot be called `{method}`.",
             "Choose a name of letters, digits and underscores that no method here has.",
         )
-    attributed = read_run_file(run).attributed
-    example_ids = read_corpus(run / "corpus").ids
+    opened = open_run(run)
+    attributed = run_decisions(opened).attributed
+    corpus = read_corpus(part(opened, "corpus"))
+    example_ids = corpus.ids
     if is_score_folder(source):
         ids, values, said = _bergson(source, attributed, query_ids, example_ids)
     else:
@@ -77,30 +78,24 @@ def import_scores(
         family="unknown",
         higher_means=UNKNOWN,
     )
-    inputs = {"scores": scores.settings["sha256"], "method": method, "orientation": chosen}
-    with building(run / IMPORTED / method, kind="scores", inputs=inputs) as partial:
-        save_scores(scores, partial)
-    return scores
-
-
-def load_imported(run: Path, example_ids: Sequence[str]) -> tuple[Scores, ...]:
-    """Reads what was imported into a run, by name.
-
-    Raises:
-        ArtifactError: The run's corpus has changed since.
-    """
-    from whence.methods import load_scores
-
-    places = sorted((run / IMPORTED).glob("*/scores.json"))
-    found = tuple(load_scores(place.parent) for place in places)
-    for scores in found:
-        if scores.example_ids != tuple(example_ids):
-            raise ArtifactError(
-                f"The scores in {run / IMPORTED / scores.method} are of another corpus than the "
-                "run has now.",
-                "Delete that folder, and import the scores again.",
+    with writing(run) as written:
+        written.get(
+            Stage(
+                f"{IMPORTED}{method}",
+                1,
+                {
+                    "scores": scores.settings["sha256"],
+                    "method": method,
+                    "orientation": chosen,
+                    "queries": list(ids),
+                    "about": [corpus.fingerprint],
+                },
+                make=lambda place: save_scores(scores, place),
+                read=load_scores,
             )
-    return found
+        )
+        written.finish()
+    return scores
 
 
 def _bergson(

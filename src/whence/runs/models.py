@@ -7,7 +7,6 @@ keyed by the state of the model's files, so a run whose stages are all current l
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,46 +36,47 @@ class ModelCard:
 
 
 class StudyModel:
-    """A model with its card, loaded at most once."""
+    """A model with its card, loaded when something has to be computed with it."""
 
     def __init__(self, card: ModelCard, load: Callable[[], LoadedModel]) -> None:
         self.card = card
         self._load = load
+        self._loaded: LoadedModel | None = None
 
     @property
     def fingerprint(self) -> str:
         """A hash of configuration and weights."""
         return self.card.fingerprint
 
-    @cached_property
+    @property
     def loaded(self) -> LoadedModel:
         """The model itself.
 
         Raises:
             ModelError: It cannot be loaded.
         """
-        return self._load()
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
+    def forget(self) -> None:
+        """Frees the model's memory; it is loaded again when it is needed."""
+        self._loaded = None
 
 
 def study_model(
-    run: Run,
-    role: str,
-    settings: ModelSettings,
-    load: Callable[[], LoadedModel],
-    *,
-    extra: Mapping[str, Any] | None = None,
+    run: Run, role: str, origin: Mapping[str, Any], load: Callable[[], LoadedModel]
 ) -> StudyModel:
     """Finds out which model some settings mean, and loads it only if that is not known yet.
 
     Args:
         run: Where the card is kept.
-        role: What the study uses it for, such as `own` or `initial`.
-        settings: Where the model comes from.
-        load: Loads it.
-        extra: What else determines the weights.
+        role: What the study uses the model for, such as `own` or `initial`.
+        origin: What determines weights and tokenizer, without loading them.
+        load: Loads the model.
 
     Raises:
-        ModelError: There is no such model.
+        ModelError: It cannot be loaded.
     """
     early: list[LoadedModel] = []
 
@@ -90,7 +90,7 @@ def study_model(
     stage = Stage(
         f"model/{role}",
         1,
-        {"origin": model_origin(settings), "dtype": settings.dtype, **(extra or {})},
+        dict(origin),
         make=make,
         read=lambda place: ModelCard(**json.loads((place / _CARD).read_text(encoding="utf-8"))),
     )
@@ -98,21 +98,49 @@ def study_model(
 
 
 def model_origin(settings: ModelSettings) -> dict[str, Any]:
-    """Lists what determines a model's weights and tokenizer, without reading the weights.
+    """Lists what determines a model's weights and tokenizer, without reading them.
 
     Raises:
         ModelError: There is no such model, or the Hub cannot be reached.
     """
     if (size := opening.testbed_size(settings.name)) is not None:
-        from whence.testbed import training_inputs
+        from whence.testbed import RetrainingSettings, retraining_inputs
 
-        return {"testbed": dict(training_inputs(size)), "revision": settings.revision}
+        inputs = dict(retraining_inputs(RetrainingSettings(size=size)))
+        return {"testbed": inputs, "revision": settings.revision, "dtype": settings.dtype}
     from whence.models import model_folder, tokenizer_folder
 
     folders = [model_folder(settings.name, revision=settings.revision)]
     if settings.tokenizer is not None:
         folders.append(tokenizer_folder(settings.tokenizer))
-    return {"files": files_state(*folders), "tokenizer": settings.tokenizer is not None}
+    files = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
+    # The label of a model is its name, so that equal files of another name have another card.
+    return {
+        "name": Path(settings.name).name,
+        "revision": settings.revision,
+        "files": files_state(*files),
+        "dtype": settings.dtype,
+    }
+
+
+def initial_origin(settings: ModelSettings) -> dict[str, Any]:
+    """Lists what determines the untrained model that `initial` names.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    from whence.models.load import RANDOM_WEIGHTS
+
+    if opening.testbed_size(settings.name) is not None:
+        return model_origin(settings.model_copy(update={"revision": "step0"}))
+    if settings.initial is None or settings.initial == RANDOM_WEIGHTS:
+        # Weights that are drawn anew have the configuration of the trained model.
+        return {"initial": settings.initial, **model_origin(settings)}
+    if Path(settings.initial).expanduser().is_dir():
+        place = {"name": settings.initial, "revision": None}
+    else:
+        place = {"revision": settings.initial}
+    return model_origin(settings.model_copy(update=place))
 
 
 def _card(model: LoadedModel) -> ModelCard:

@@ -1,19 +1,27 @@
 """What a study's methods need computed, and what the passes over the corpus take together."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from whence.artifacts import write_json
+from whence.artifacts.stage import Stage
 from whence.errors import SettingsError
 from whence.methods import Request, check_methods, find_method
 from whence.methods.products import rows_dim
 from whence.methods.requests import CorpusPass
 from whence.progress import Progress
-from whence.records import Corpus, Coverage, LoadedModel, Plan
+from whence.records import Corpus, Coverage, Plan
+from whence.runs.directory import Run
 from whence.runs.indexing import describe
+from whence.runs.models import StudyModel
 from whence.runs.views import StudyModels
-from whence.settings import StudySettings
+from whence.settings import IndexSettings, StudySettings
+
+if TYPE_CHECKING:
+    from whence.gradients.preflight import PathChoice
 
 
 class Needed(NamedTuple):
@@ -28,7 +36,7 @@ class Needed(NamedTuple):
         return tuple(request for request in found if isinstance(request, CorpusPass))
 
 
-def prepare(study: StudySettings, *, cache: Path) -> Needed:
+def prepare(study: StudySettings, models: StudyModels) -> Needed:
     """Lists what the study's methods need, and checks it before anything long starts.
 
     Raises:
@@ -36,16 +44,42 @@ def prepare(study: StudySettings, *, cache: Path) -> Needed:
     """
     settings = study.attribution
     check_methods(settings.methods)
-    models = StudyModels(study, cache=cache)
     by_method = {name: find_method(name).needs(settings) for name in settings.methods}
     for request in dict.fromkeys(request for needs in by_method.values() for request in needs):
         request.check(models)
     return Needed(models, by_method)
 
 
+def coverage_stage(model: StudyModel, settings: IndexSettings) -> Stage[Coverage]:
+    """Which parameters are attributed, kept so that planning needs no model."""
+    from whence.models import coverage
+
+    def make(place: Path) -> None:
+        found = coverage(model.loaded, modules=settings.modules, include_bias=settings.include_bias)
+        # In the model's order, which `write_json` does not keep.
+        values = {"modules": list(found.modules.items()), "left_out": list(found.left_out.items())}
+        write_json(place / "coverage.json", values)
+
+    def read(place: Path) -> Coverage:
+        values = json.loads((place / "coverage.json").read_text(encoding="utf-8"))
+        return Coverage(dict(values["modules"]), dict(values["left_out"]))
+
+    return Stage(
+        "coverage",
+        1,
+        {
+            "model": model.fingerprint,
+            "modules": settings.modules,
+            "include_bias": settings.include_bias,
+        },
+        make=make,
+        read=read,
+    )
+
+
 def plan_passes(
+    run: Run,
     study: StudySettings,
-    model: LoadedModel,
     corpus: Corpus,
     num_queries: int,
     needed: Needed,
@@ -62,13 +96,13 @@ def plan_passes(
             the path.
         MissingEngineError: Bergson is needed, and cannot be imported.
     """
-    from whence.gradients import plan, require_engine
+    from whence.gradients import require_engine
     from whence.gradients.preflight import index_bytes
-    from whence.models import coverage, notes
 
+    model = needed.models.own
     settings, path, dim = study.index, study.attribution.path, rows_dim(study.index)
     passes = needed.passes(methods)
-    covered = coverage(model, modules=settings.modules, include_bias=settings.include_bias)
+    covered = run.get(coverage_stage(model, settings))
     num_rows = sum(request.holds == "stored" for request in passes)
     num_planned = sum(request.holds == "planned" for request in passes)
     stored = index_bytes(covered, num_examples=len(corpus), projection_dim=dim) * num_rows
@@ -87,13 +121,16 @@ def plan_passes(
         changes |= settings.without_row_options()
         if path == "auto":
             changes |= {"projection_dim": None}
-    found = plan(
-        model,
-        corpus,
-        covered,
-        settings.model_copy(update=changes),
-        num_queries=num_queries,
-        path=path,
+    found = run.get(
+        _plan_stage(
+            model,
+            corpus,
+            covered,
+            settings.model_copy(update=changes),
+            path=path,
+            num_queries=num_queries,
+            progress=progress,
+        )
     )
     if num_rows < len(passes):
         for request in passes:
@@ -109,7 +146,50 @@ def plan_passes(
             seconds=found.seconds * num_passes,
             disk_bytes=found.disk_bytes * num_planned + stored,
         )
-    for note in notes(model):
-        progress.note(note)
     progress.note(describe(found))
     return covered, found
+
+
+def _plan_stage(
+    model: StudyModel,
+    corpus: Corpus,
+    covered: Coverage,
+    settings: IndexSettings,
+    *,
+    path: "PathChoice",
+    num_queries: int,
+    progress: Progress,
+) -> Stage[Plan]:
+    """What one pass takes, as measured when it was first planned.
+
+    Keyed by what was chosen and not by the budget, so that a larger one which changes nothing does
+    not measure again.
+    """
+    from whence.gradients import plan
+    from whence.gradients.preflight import choose
+    from whence.models import notes
+
+    choice = choose(corpus, covered, settings, path=path, num_queries=num_queries)
+
+    def make(place: Path) -> None:
+        for note in notes(model.loaded):
+            progress.note(note)
+        found = plan(model.loaded, corpus, covered, settings, num_queries=num_queries, path=path)
+        write_json(place / "plan.json", asdict(found))
+
+    return Stage(
+        "plan",
+        1,
+        {
+            "model": model.fingerprint,
+            "corpus": corpus.fingerprint,
+            "num_queries": num_queries,
+            "path": choice.path,
+            "disk_bytes": choice.disk_bytes,
+            "token_batch_size": settings.token_batch_size,
+            "modules": list(covered.modules),
+            **settings.model_copy(update={"projection_dim": choice.projection_dim}).key(),
+        },
+        make=make,
+        read=lambda place: Plan(**json.loads((place / "plan.json").read_text(encoding="utf-8"))),
+    )

@@ -1,26 +1,29 @@
-"""What did a run find, read back from its directory?"""
+"""What a run found, read back from its directory."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from whence.artifacts import write_json
+from whence.artifacts import fingerprint, write_json
+from whence.artifacts.stage import Stage
 from whence.errors import ArtifactError
-from whence.records import Behavior, Coverage, Plan, RunRecord
+from whence.records import Behavior, Coverage, Plan, RunRecord, Scores
 from whence.runs import opening
-from whence.runs.importing import load_imported
+from whence.runs.directory import Run, open_run
 from whence.settings import StudySettings
 from whence.validation import Validation
 
-RUN_FILE = "run.json"
-VALIDATION_FILE = "validation.json"
+DECISIONS = "decisions"
+VALIDATION = "validation"
+IMPORTED = "imported/"
+_FILE = "decisions.json"
 
 
 @dataclass(frozen=True)
-class RunFile:
-    """What a run decided that no stage holds: the content of `run.json`."""
+class Decisions:
+    """What a run decided that no other stage holds."""
 
     study: StudySettings
     behaviors: tuple[Behavior, ...]
@@ -33,107 +36,182 @@ class RunFile:
     skipped: tuple[str, ...]
     warnings: tuple[str, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """Turns the record into what JSON can hold; the order of modules is kept."""
+        return {
+            "study": self.study.model_dump(mode="json"),
+            "behaviors": [behavior.model_dump(mode="json") for behavior in self.behaviors],
+            "attributed": list(self.attributed),
+            "forced": list(self.forced),
+            "model": self.model,
+            "methods": list(self.methods),
+            "coverage": self.coverage
+            and {
+                "modules": list(self.coverage.modules.items()),
+                "left_out": list(self.coverage.left_out.items()),
+            },
+            "plan": asdict(self.plan) if self.plan else None,
+            "skipped": list(self.skipped),
+            "warnings": list(self.warnings),
+        }
 
-def write_run_file(directory: Path, run: RunFile) -> None:
-    """Writes `run.json` in one piece."""
-    write_json(
-        directory / RUN_FILE,
-        {
-            "study": run.study.model_dump(mode="json"),
-            "behaviors": [behavior.model_dump(mode="json") for behavior in run.behaviors],
-            "attributed": list(run.attributed),
-            "forced": list(run.forced),
-            "model": run.model,
-            "methods": list(run.methods),
-            "coverage": asdict(run.coverage) if run.coverage else None,
-            "plan": asdict(run.plan) if run.plan else None,
-            "skipped": list(run.skipped),
-            "warnings": list(run.warnings),
-        },
+
+def decisions_stage(decisions: Decisions) -> Stage[Decisions]:
+    """Keeps what a run decided; the content is its own key."""
+    values = decisions.to_json()
+    return Stage(
+        DECISIONS,
+        1,
+        values,
+        make=lambda place: write_json(place / _FILE, values),
+        read=read_decisions,
     )
 
 
-def read_run_file(directory: Path) -> RunFile:
-    """Reads `run.json`.
+def read_decisions(place: Path) -> Decisions:
+    """Reads what `decisions_stage` keeps.
 
     Raises:
-        ArtifactError: The directory holds no run, or one of another version.
+        ArtifactError: The file is broken, or of another version.
     """
     try:
-        value = json.loads((directory / RUN_FILE).read_text(encoding="utf-8"))
-        return RunFile(
+        value = json.loads((place / _FILE).read_text(encoding="utf-8"))
+        coverage = value["coverage"]
+        return Decisions(
             study=StudySettings.model_validate(value["study"]),
             behaviors=tuple(Behavior.model_validate(b) for b in value["behaviors"]),
             attributed=tuple(value["attributed"]),
             forced=tuple(value["forced"]),
             model=value["model"],
             methods=tuple(value["methods"]),
-            coverage=Coverage(**value["coverage"]) if value["coverage"] else None,
+            coverage=coverage and Coverage(dict(coverage["modules"]), dict(coverage["left_out"])),
             plan=Plan(**value["plan"]) if value["plan"] else None,
             skipped=tuple(value["skipped"]),
             warnings=tuple(value["warnings"]),
         )
-    except FileNotFoundError:
-        raise ArtifactError(f"{directory} holds no run.", "Check the path.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
-            f"{directory / RUN_FILE} cannot be read ({error}).", "Run the study again."
+            f"{place / _FILE} cannot be read ({error}).", "Run the study again."
         ) from None
 
 
-def load_run(directory: Path, *, manifest: Mapping[str, Any]) -> RunRecord:
+def run_decisions(run: Run) -> Decisions:
+    """Reads what a finished run decided.
+
+    Raises:
+        ArtifactError: The run is not finished, or its files are broken.
+    """
+    return read_decisions(part(run, DECISIONS))
+
+
+def part(run: Run, name: str) -> Path:
+    """Finds a stage that every finished run has.
+
+    Raises:
+        ArtifactError: It is gone.
+    """
+    place = run.find(name)
+    if place is None or not place.is_dir():
+        raise ArtifactError(
+            f"{run.directory} has lost its stage `{name}`.", "Run the study again: it goes on."
+        )
+    return place
+
+
+def load_run(run: Run | Path, *, is_validating: bool = False) -> RunRecord:
     """Reads what a run stored, with everything that its page shows.
 
     Args:
-        directory: The run's directory.
-        manifest: Its manifest: settings, versions, hashes, seconds.
+        run: A finished run, or its directory.
+        is_validating: Leave out what was validated before, which is about to be replaced.
 
     Raises:
-        ArtifactError: The directory is not a run, or a part of it is broken.
+        ArtifactError: The directory is not a finished run, or a part of it is broken.
     """
     from whence.behaviors import verification_from_json
     from whence.corpus import read_corpus
     from whence.methods import load_scores
 
-    run = read_run_file(directory)
-    corpus = read_corpus(directory / "corpus")
-    stored = json.loads((directory / "verification" / "verification.json").read_text("utf-8"))
-    verifications = [verification_from_json(value) for value in stored]
+    run = run if isinstance(run, Run) else open_run(run)
+    found = run_decisions(run)
+    path = part(run, "verification") / "verification.json"
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        verifications = [verification_from_json(value) for value in stored]
+    except (OSError, ValueError, TypeError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({error}).", "Run the study again: it goes on."
+        ) from None
     return RunRecord(
-        title=run.study.title,
-        model=run.model,
-        behaviors=run.behaviors,
+        title=found.study.title,
+        model=found.model,
+        behaviors=found.behaviors,
         verifications={v.behavior_id: v for v in verifications},
-        corpus=corpus,
+        corpus=read_corpus(part(run, "corpus")),
         scores=(
-            *(load_scores(directory / "scores" / method) for method in run.methods),
-            *load_imported(directory, corpus.ids),
+            *(load_scores(part(run, f"scores/{method}")) for method in found.methods),
+            *_imported(run, found.attributed),
         ),
-        coverage=run.coverage,
-        plan=run.plan,
-        top_k=run.study.top_k,
-        forced=run.forced,
-        skipped=run.skipped,
-        warnings=run.warnings,
-        gold=opening.planted(run.study.behaviors),
-        commands=commands(directory),
-        manifest=manifest,
-        validation=_validation(directory, manifest),
+        coverage=found.coverage,
+        plan=found.plan,
+        top_k=found.study.top_k,
+        forced=found.forced,
+        skipped=found.skipped,
+        warnings=found.warnings,
+        gold=opening.planted(found.study.behaviors),
+        commands=commands(run.directory),
+        manifest=run.manifest,
+        validation=None if is_validating else _validation(run),
     )
 
 
-def _validation(directory: Path, manifest: Mapping[str, Any]) -> Validation | None:
-    """What `whence validate` stored; None where it was not asked, or about an earlier run here."""
-    path = directory / VALIDATION_FILE
-    if not path.is_file():
-        return None
+def _imported(run: Run, attributed: Sequence[str]) -> tuple[Scores, ...]:
+    """Reads the scores that another tool made, by name, for the queries that the run still has."""
+    from whence.methods import load_scores
+
+    found = []
+    for name in run.names(IMPORTED):
+        scores = load_scores(part(run, name))
+        rows = [row for row, query in enumerate(scores.query_ids) if query in attributed]
+        if rows:
+            ids = tuple(scores.query_ids[row] for row in rows)
+            found.append(replace(scores, query_ids=ids, values=scores.values[rows]))
+    return tuple(found)
+
+
+def _validation(run: Run) -> Validation | None:
+    """What `whence validate` found about these scores; None where it did not run since."""
+    place = run.find(VALIDATION)
+    return None if place is None else read_validation(place)
+
+
+def validation_stage(validation: Validation, *, about: Sequence[str]) -> Stage[Validation]:
+    """Keeps what `whence validate` found, while the run keeps the stages that it is about.
+
+    The content is its own key, since a bank of retrainings grows without a name for its state.
+    """
+    values = validation.to_json()
+    return Stage(
+        VALIDATION,
+        1,
+        {"about": list(about), "content": fingerprint(values)},
+        make=lambda place: write_json(place / "validation.json", values),
+        read=read_validation,
+    )
+
+
+def read_validation(place: Path) -> Validation:
+    """Reads a stored validation.
+
+    Raises:
+        ArtifactError: It is broken, or of another version.
+    """
+    path = place / "validation.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        is_current = values["run"] == manifest.get("key")
-        return Validation.from_json(values) if is_current else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Validation.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
         raise ArtifactError(
-            f"{path} cannot be read ({error}).", "Run `whence validate` again, or remove the file."
+            f"{path} cannot be read ({error}).", "Run `whence validate` again."
         ) from None
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from whence.artifacts import read_manifest
 from whence.errors import SettingsError, did_you_mean
 from whence.records import Hits, RunRecord, Scores, Verification
 from whence.runs.record import load_run
@@ -23,7 +22,7 @@ def show_verdicts(directory: Path) -> list[Verification]:
     Raises:
         ArtifactError: The directory is not a finished run.
     """
-    record = load_run(directory, manifest=read_manifest(directory))
+    record = load_run(directory)
     return [record.verifications[behavior.id] for behavior in record.behaviors]
 
 
@@ -37,7 +36,7 @@ def show_behavior(directory: Path, behavior_id: str, *, method: str, k: int) -> 
     from whence.evidence import check_count, hits
 
     check_count(k)
-    record = load_run(directory, manifest=read_manifest(directory))
+    record = load_run(directory)
     verification = record.verifications.get(behavior_id)
     if verification is None:
         otherwise = f"List them with `whence show {directory}`."

@@ -1,37 +1,29 @@
-"""How does a study become a page?
+"""A study from its TOML file to its page.
 
-The stages run in one direction: verify, read the corpus, multiply gradients, score, show. Whatever
-an interrupted run finished is kept, and the same command goes on from there.
+Verify, read the corpus, compute gradients, score, show: one direction, and each step a stage of the
+run. An interrupted run keeps the stages that it finished, and the same command goes on from there.
 """
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from whence.artifacts import (
-    FORMAT,
-    MANIFEST,
-    check_place,
-    clear_disk_errors,
-    fingerprint,
-    read_manifest,
-    versions,
-    write_json,
-    write_text,
-)
-from whence.errors import ArtifactError, BehaviorError, SettingsError
+from whence.artifacts import write_text
+from whence.errors import BehaviorError, SettingsError
 from whence.progress import SILENT, Progress
-from whence.records import Behavior, Corpus, LoadedModel, Verification
+from whence.records import Behavior, Corpus, Verification
 from whence.runs import opening
-from whence.runs import passes as stages
 from whence.runs.attribution import attribute
+from whence.runs.directory import Run, open_run, writing
+from whence.runs.models import model_origin, study_model
 from whence.runs.planning import prepare
-from whence.runs.record import RunFile, load_run, write_run_file
+from whence.runs.record import Decisions, decisions_stage, load_run
+from whence.runs.stages import corpus_stage, verification_stage
+from whence.runs.views import StudyModels, initial_model
 from whence.settings import StudySettings
 
-UNFINISHED = ".unfinished"
+STUDY = "study.toml"
+PAGE = "index.html"
 
 
 class RunResult(NamedTuple):
@@ -42,16 +34,23 @@ class RunResult(NamedTuple):
 
 
 def run_study(
-    study: StudySettings, directory: Path, *, base: Path | None = None, progress: Progress = SILENT
+    study: StudySettings,
+    directory: Path,
+    *,
+    base: Path | None = None,
+    source: Path | None = None,
+    progress: Progress = SILENT,
 ) -> RunResult:
     """Runs a study from behaviors to page.
 
     Args:
         study: The question and its settings.
-        directory: The run's directory: new, or an earlier run of a study, whose finished stages
-            are used again where their inputs have not changed.
+        directory: The run's directory: new, or that of an earlier run, whose stages are used again
+            where what determines them has not changed. A finished run there stays until this one
+            is finished.
         base: The folder that the study's relative paths start from; by default the current one.
-        progress: Is told how far the work is.
+        source: The study's own file, which is never overwritten.
+        progress: Reports progress.
 
     Returns:
         The run's directory and its page.
@@ -59,48 +58,38 @@ def run_study(
     Raises:
         WhenceError: Some input is wrong; nothing that looks finished is left behind.
     """
-    from whence.report import write_page
-
     study = opening.resolve(study, base or Path())
-    _check_place(directory)
-    clock = _Clock()
-    cache = directory / "cache"
-    prepare(study, cache=cache)
-    with clock("load"):
+    with writing(directory) as run:
+        models = StudyModels(run, study)
+        needed = prepare(study, models)
         behaviors = opening.open_behaviors(study.behaviors)
-        model = opening.open_model(study.model, cache=cache)
-        corpus = opening.open_corpus(study.corpus, model, progress=progress)
-    _claim(directory, study)
-    stages.corpus_stage(directory / "corpus", corpus)
-    with clock("verify"):
-        verifications, warnings = _verify(study, behaviors, model, corpus, directory, progress)
-    chosen, forced = _choose(study, behaviors, verifications)
-    if study.attribution.contrast and (plain := sum(not b.alternatives for b in chosen)):
-        warnings.append(
-            f"{plain} of {len(chosen)} behaviors name no alternative, so their queries are the "
-            "completion alone and no contrast."
+        corpus = run.get(corpus_stage(study.corpus, models.own, progress=progress))
+        verifications, warnings = _verify(run, study, behaviors, models, corpus, progress)
+        chosen, forced = _choose(study, behaviors, verifications)
+        warnings += _missing_alternatives(study, chosen)
+        attributed = attribute(run, study, chosen, corpus, needed, progress=progress)
+        run.get(
+            decisions_stage(
+                Decisions(
+                    study=study,
+                    behaviors=behaviors,
+                    attributed=tuple(behavior.id for behavior in chosen),
+                    forced=forced,
+                    model=models.own.card.label,
+                    methods=tuple(scores.method for scores in attributed.scores),
+                    coverage=attributed.coverage,
+                    plan=attributed.plan,
+                    skipped=attributed.skipped,
+                    warnings=tuple(warnings),
+                )
+            )
         )
-    attributed = attribute(study, chosen, model, corpus, directory, clock=clock, progress=progress)
-    write_run_file(
-        directory,
-        RunFile(
-            study=study,
-            behaviors=behaviors,
-            attributed=tuple(behavior.id for behavior in chosen),
-            forced=forced,
-            model=model.label,
-            methods=attributed.methods,
-            coverage=attributed.coverage,
-            plan=attributed.plan,
-            skipped=attributed.skipped,
-            warnings=tuple(warnings),
-        ),
-    )
-    manifest = _manifest(study, model, corpus, clock)
-    page = write_page(load_run(directory, manifest=manifest), directory / "index.html")
-    write_json(directory / MANIFEST, manifest)
-    (directory / UNFINISHED).unlink(missing_ok=True)
-    return RunResult(directory, page)
+        _write_study(run, study, source)
+        run.finish(
+            study.model_dump(mode="json"),
+            {"model": models.own.fingerprint, "corpus": corpus.fingerprint},
+        )
+        return RunResult(directory, _write_page(run))
 
 
 def write_report(directory: Path) -> Path:
@@ -109,101 +98,60 @@ def write_report(directory: Path) -> Path:
     Raises:
         ArtifactError: The directory is not a finished run.
     """
+    return _write_page(open_run(directory))
+
+
+def _write_page(run: Run) -> Path:
     from whence.report import write_page
 
-    record = load_run(directory, manifest=read_manifest(directory))
-    return write_page(record, directory / "index.html")
+    return write_page(load_run(run), run.directory / PAGE)
 
 
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.seconds[stage] = round(time.perf_counter() - started, 3)
-
-
-def _check_place(directory: Path) -> None:
-    """Refuses a directory that is no run's; changes nothing.
-
-    A run's directory, finished or not, has nothing but a run's parts in it; a study's own folder
-    is none, so that the study is never overwritten with what was made of it.
-    """
-    with clear_disk_errors(directory):
-        if not directory.exists():
-            check_place(directory, kind="run")
-        elif not directory.is_dir():
-            raise ArtifactError(f"{directory} is no directory.", "Choose another place.")
-        elif any(directory.iterdir()) and not _is_run(directory):
-            raise ArtifactError(f"{directory} exists and is not a run.", "Choose another place.")
-
-
-def _is_run(directory: Path) -> bool:
-    try:
-        return read_manifest(directory).get("kind") == "run"
-    except ArtifactError:
-        return (directory / UNFINISHED).is_file()
-
-
-def _claim(directory: Path, study: StudySettings) -> None:
-    """Takes a directory for this run; an earlier run's manifest goes, its stages stay."""
+def _write_study(run: Run, study: StudySettings, source: Path | None) -> None:
+    """Writes the study with its paths resolved, unless that is where it was read from."""
     import tomli_w
 
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / UNFINISHED).touch()
-        (directory / MANIFEST).unlink(missing_ok=True)
-    except OSError as error:
-        raise ArtifactError(
-            f"{directory} cannot be written ({error.strerror}).", "Choose another place."
-        ) from None
-    write_text(
-        directory / "study.toml", tomli_w.dumps(study.model_dump(mode="json", exclude_none=True))
-    )
+    place = run.directory / STUDY
+    if source is None or source.resolve() != place.resolve():
+        write_text(place, tomli_w.dumps(study.model_dump(mode="json", exclude_none=True)))
 
 
 def _verify(
+    run: Run,
     study: StudySettings,
     behaviors: tuple[Behavior, ...],
-    model: LoadedModel,
+    models: StudyModels,
     corpus: Corpus,
-    directory: Path,
     progress: Progress,
 ) -> tuple[tuple[Verification, ...], list[str]]:
-    judge, settings, warnings = model, study.model, []
-    if study.verify_model is not None and study.verify_model != study.model:
+    model, initial, warnings = models.own, models.initial, []
+    other = study.verify_model
+    if other is not None and other != study.model:
         if not study.allow_other_model:
             raise SettingsError(
-                f"The study verifies with {study.verify_model.name} but attributes "
-                f"{study.model.name}.",
+                f"The study verifies with {other.name} but attributes {study.model.name}.",
                 "Use one model for both, or set `allow_other_model = true`.",
             )
-        settings = study.verify_model
-        judge = opening.open_model(settings, cache=directory / "cache")
-        warnings.append(
-            f"Behaviors were verified with {judge.label}, but gradients are those of {model.label}."
+        model = study_model(
+            run, "verify", model_origin(other), lambda: opening.open_model(other, cache=run.cache)
         )
-    initial = opening.open_initial(settings, cache=directory / "cache")
+        initial = initial_model(run, other, "verify-initial")
+        warnings.append(
+            f"Behaviors were verified with {model.card.label}, but gradients are those of "
+            f"{models.own.card.label}."
+        )
     if initial is None:
         warnings.append("No step-0 model was named, so nothing was compared with one.")
-    texts = (
-        opening.texts_for_judges(corpus, study.corpus.source)
-        if any(behavior.kind == "style" for behavior in behaviors)
-        else {}
-    )
-    found = stages.verification_stage(
-        directory / "verification",
+    stage = verification_stage(
         behaviors,
-        judge,
-        initial=initial,
+        model,
+        initial,
+        corpus,
         settings=study.verify,
-        texts_by_subset=texts,
+        texts_by_subset=lambda: opening.texts_for_judges(corpus, study.corpus.source),
         progress=progress,
     )
-    return found, warnings
+    return run.get(stage), warnings
 
 
 def _choose(
@@ -211,7 +159,7 @@ def _choose(
     behaviors: tuple[Behavior, ...],
     verifications: tuple[Verification, ...],
 ) -> tuple[tuple[Behavior, ...], tuple[str, ...]]:
-    """Keeps what the model shows, at least weakly; the rest only when asked."""
+    """Keeps what the model shows, at least weakly; the rest only with `force`."""
     absent = {v.behavior_id for v in verifications if v.verdict == "not shown"}
     if study.force:
         return behaviors, tuple(b.id for b in behaviors if b.id in absent)
@@ -225,17 +173,11 @@ def _choose(
     return chosen, ()
 
 
-def _manifest(
-    study: StudySettings, model: LoadedModel, corpus: Corpus, clock: _Clock
-) -> dict[str, Any]:
-    hashes = {"model": model.fingerprint, "corpus": corpus.fingerprint}
-    inputs = study.model_dump(mode="json")
-    return {
-        "format": FORMAT,
-        "kind": "run",
-        "key": fingerprint("run", inputs, hashes),
-        "inputs": inputs,
-        "hashes": hashes,
-        "versions": versions(),
-        "seconds": clock.seconds,
-    }
+def _missing_alternatives(study: StudySettings, chosen: Sequence[Behavior]) -> list[str]:
+    plain = sum(not behavior.alternatives for behavior in chosen)
+    if not study.attribution.contrast or not plain:
+        return []
+    return [
+        f"{plain} of {len(chosen)} behaviors name no alternative, so their queries are the "
+        "completion alone and no contrast."
+    ]

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from whence.artifacts import read_manifest
 from whence.behaviors.kinds import KINDS, VERDICTS
 from whence.records import RunRecord
 from whence.runs.record import load_run
@@ -22,7 +21,7 @@ def summarize(directory: Path) -> Summary:
     Raises:
         ArtifactError: The directory is not a finished run.
     """
-    record = load_run(directory, manifest=read_manifest(directory))
+    record = load_run(directory)
     verdicts = {
         kind: {verdict: _count(record, kind, verdict) for verdict in VERDICTS}
         for kind in KINDS

@@ -8,8 +8,8 @@ from whence.errors import SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import LoadedModel
 from whence.runs import opening
-from whence.runs.attribution import make_queries
-from whence.runs.record import read_run_file
+from whence.runs.directory import open_run
+from whence.runs.record import part, run_decisions
 
 Parts = TypeVar("Parts")
 Split = Callable[[LoadedModel, dict[str, Any], list[int]], Parts]
@@ -78,10 +78,12 @@ def _split(
     *,
     progress: Progress,
 ) -> "dict[str, Parts]":
+    from whence.behaviors import make_query
     from whence.corpus import read_corpus
     from whence.gradients.queries import query_gradients
 
-    run = read_run_file(directory)
+    opened = open_run(directory)
+    run = run_decisions(opened)
     behavior = next((b for b in run.behaviors if b.id == behavior_id), None)
     if behavior is None:
         raise SettingsError(
@@ -92,16 +94,23 @@ def _split(
         raise SettingsError(
             f"{directory} has no gradient scores to split.", "Run a gradient method."
         )
-    corpus = read_corpus(directory / "corpus")
+    corpus = read_corpus(part(opened, "corpus"))
     if missing := set(example_ids) - set(corpus.ids):
         raise SettingsError(
             f"{directory} has no example `{min(missing)}`.", "Choose one of its corpus."
         )
     with progress.task("Splitting", total=len(example_ids), unit="examples") as task:
-        model = opening.open_model(run.study.model, cache=directory / "cache")
+        model = opening.open_model(run.study.model, cache=opened.cache)
         rows = query_gradients(
             model,
-            make_queries(run.study, [behavior], model),
+            [
+                make_query(
+                    behavior,
+                    model.tokenizer,
+                    contrast=run.study.attribution.contrast and bool(behavior.alternatives),
+                    context_length=model.context_length,
+                )
+            ],
             modules=tuple(run.coverage.modules),
             token_batch_size=run.study.index.token_batch_size,
         )

@@ -1,15 +1,16 @@
 """Validating a finished run, and training the retrainings that this needs."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from whence.artifacts import read_manifest, write_json
+from whence.artifacts import read_manifest
 from whence.errors import SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import RunRecord
 from whence.runs import opening
-from whence.runs.record import VALIDATION_FILE, load_run, read_run_file
+from whence.runs.directory import Run, open_run, writing
+from whence.runs.record import load_run, run_decisions, validation_stage
+from whence.runs.study import write_report
 from whence.settings import StudySettings
 from whence.testbed import RetrainingSettings
 from whence.validation import (
@@ -20,8 +21,8 @@ from whence.validation import (
     Truth,
     Validation,
     make_bank,
-    measure_tail_patches,
     plan_named_removals,
+    tail_patch_stage,
     validate,
 )
 
@@ -39,7 +40,8 @@ def validate_run(
     """Measures a run's methods by planted truth, one more step, retraining and each other.
 
     Args:
-        directory: A finished run; `validation.json` is written into it, and its page again.
+        directory: A finished run; the validation becomes a stage of it, and its page is written
+            again.
         bank: Where retrainings are kept; see `make_retrainings`. Nothing is trained here.
         num_masks: Masks of the bank.
         num_second: Masks of its second seed.
@@ -55,47 +57,42 @@ def validate_run(
         ArtifactError: The directory is not a finished run, or a retraining cannot be read.
         SettingsError: The run has no method, or another run is about other examples or queries.
     """
-    from whence.report import write_page
-
-    manifest = read_manifest(directory)
-    record = load_run(directory, manifest=manifest)
-    study = read_run_file(directory).study
-    if not record.scores:
-        raise SettingsError(
-            f"{directory} holds no scores.", "Run the study with at least one method."
+    with writing(directory) as run:
+        record, study = load_run(run, is_validating=True), run_decisions(run).study
+        if not record.scores:
+            raise SettingsError(
+                f"{directory} holds no scores.", "Run the study with at least one method."
+            )
+        subject = Subject(
+            run=run.manifest["key"],
+            scores=record.scores,
+            corpus=record.corpus,
+            behaviors=record.behaviors,
+            truth=_truth(opening.testbed_size(study.behaviors.file)),
+            testbed=opening.testbed_size(study.corpus.source),
         )
-    subject = Subject(
-        run=manifest["key"],
-        scores=record.scores,
-        corpus=record.corpus,
-        behaviors=record.behaviors,
-        truth=_truth(opening.testbed_size(study.behaviors.file)),
-        testbed=opening.testbed_size(study.corpus.source),
-    )
-    patches = measure_tail_patches(
-        subject,
-        opening.open_model(study.model, cache=directory / "cache"),
-        queries_per_kind=queries_per_kind,
-        directory=directory / "tail_patch",
-        progress=progress,
-    )
-    costs = {
-        method: Cost(seconds=seconds, bytes_per_example=size)
-        for method, (seconds, size) in _costs(record, study, directory).items()
-    }
-    validation = validate(
-        subject,
-        tail_patches=patches,
-        costs=costs,
-        bank=bank,
-        num_masks=num_masks,
-        num_second=num_second,
-        repeats={
-            str(path): load_run(path, manifest=read_manifest(path)).scores for path in against
-        },
-    )
-    write_json(directory / VALIDATION_FILE, validation.to_json())
-    write_page(replace(record, validation=validation), directory / "index.html")
+        about = run.keys("scores/", "imported/", "corpus")
+        patches = run.get(
+            tail_patch_stage(
+                subject,
+                opening.open_model(study.model, cache=run.cache),
+                queries_per_kind=queries_per_kind,
+                about=about,
+                progress=progress,
+            )
+        )
+        validation = validate(
+            subject,
+            tail_patches=patches,
+            costs=_costs(run, record, study),
+            bank=bank,
+            num_masks=num_masks,
+            num_second=num_second,
+            repeats={str(path): load_run(path, is_validating=True).scores for path in against},
+        )
+        run.get(validation_stage(validation, about=about))
+        run.finish()
+    write_report(directory)
     return validation
 
 
@@ -134,8 +131,8 @@ def make_retrainings(
     )
     removals = None
     if run is not None:
-        record = load_run(run, manifest=read_manifest(run))
-        source = read_run_file(run).study.corpus.source
+        opened = open_run(run)
+        record, source = load_run(opened), run_decisions(opened).study.corpus.source
         if opening.testbed_size(source) is None:
             raise SettingsError(
                 f"{run} is about {source}, which cannot be trained again here.",
@@ -156,9 +153,7 @@ def _truth(size: str | None) -> Truth | None:
     return Truth(gold(size), decoys(size), inert(size))
 
 
-def _costs(
-    record: RunRecord, study: StudySettings, directory: Path
-) -> dict[str, tuple[float, float]]:
+def _costs(run: Run, record: RunRecord, study: StudySettings) -> dict[str, Cost]:
     """Seconds with the passes over the corpus that a method needs, and its index's bytes."""
     from whence.methods import find_method, is_method
     from whence.methods.requests import CorpusPass
@@ -168,16 +163,20 @@ def _costs(
         is_ours = one.family != "unknown" and is_method(one.method)
         needs = find_method(one.method).needs(study.attribution) if is_ours else ()
         places = [
-            directory / name
+            run.find(name)
             for request in needs
             if isinstance(request, CorpusPass)
             for name in request.directories
         ]
         total, size = one.seconds, 0
-        for place in filter(Path.is_dir, places):
+        for place in places:
+            if place is None:
+                continue
             manifest = read_manifest(place)
             total += manifest["details"].get("seconds", manifest["seconds"])
             rows = place / "gradients.bin"
             size += rows.stat().st_size if rows.is_file() else 0
-        found[one.method] = (round(total, 3), size / len(record.corpus))
+        found[one.method] = Cost(
+            seconds=round(total, 3), bytes_per_example=size / len(record.corpus)
+        )
     return found

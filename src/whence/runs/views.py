@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whence.errors import SettingsError
-from whence.methods import View
+from whence.methods import FINAL, View
 from whence.methods.requests import Moments, Training
 from whence.records import Corpus, LoadedModel
 from whence.runs import opening
-from whence.runs.identity import Fingerprints, initial_identity, model_identity
-from whence.settings import StudySettings
+from whence.runs.directory import Run
+from whence.runs.models import StudyModel, initial_origin, model_origin, study_model
+from whence.settings import ModelSettings, StudySettings
 
 if TYPE_CHECKING:
     from whence.models import SecondMoments
@@ -22,15 +23,28 @@ NUM_ESTIMATION_EXAMPLES = 256
 class StudyModels:
     """What methods may ask about a study's models; see `whence.methods.requests.Models`.
 
-    The model that was opened last stays in memory, so that what is computed of one view loads it
-    once.
+    Beside the study's own, only the model that was opened last stays in memory.
     """
 
-    def __init__(self, study: StudySettings, *, cache: Path) -> None:
+    def __init__(self, run: Run, study: StudySettings) -> None:
+        self._run = run
         self._study = study
-        self._cache = cache
-        self._last: tuple[str | int, LoadedModel] | None = None
-        self._fingerprints = Fingerprints(cache)
+        self._models: dict[str | int, StudyModel] = {}
+        self._last: StudyModel | None = None
+
+    @property
+    def own(self) -> StudyModel:
+        """The model that the study attributes.
+
+        Raises:
+            ModelError: It cannot be loaded.
+        """
+        return self._model(FINAL)
+
+    @property
+    def initial(self) -> StudyModel | None:
+        """Its untrained weights; None where the study names none."""
+        return initial_model(self._run, self._study.model, "initial")
 
     def check(self, view: View) -> None:
         """Refuses a view whose model the study does not name.
@@ -57,14 +71,16 @@ class StudyModels:
         Raises:
             ModelError: It cannot be loaded.
         """
-        if self._last is None or self._last[0] != view.checkpoint:
-            self._last = None  # frees its memory before the next is loaded
-            self._last = (view.checkpoint, self._load(view))
-        return self._last[1]
+        model = self._model(view)
+        if model is not self._last and model is not self.own:
+            if self._last is not None:
+                self._last.forget()
+            self._last = model
+        return model.loaded
 
     def fingerprint(self, view: View) -> str:
         """Gives the fingerprint of a view's model, which is loaded only where it is not known."""
-        return self._fingerprints.of(self._identity(view), lambda: self.open(view).fingerprint)
+        return self._model(view).fingerprint
 
     def second_moments(self, view: View) -> Moments:
         """Finds the optimizer's second moments at a view's checkpoint.
@@ -72,7 +88,7 @@ class StudyModels:
         Raises:
             SettingsError: They are not known, and cannot be estimated.
         """
-        return _moments(self._study, view, self._cache)
+        return _moments(self._study, view, self._run.cache)
 
     def learning_rates(self, steps: Sequence[int]) -> tuple[float, ...] | None:
         """Gives the rate of the step after each of some steps; None where no recipe is known."""
@@ -91,40 +107,55 @@ class StudyModels:
         """
         return _training(self._study, method=method)
 
-    def _identity(self, view: View) -> dict[str, Any]:
+    def _model(self, view: View) -> StudyModel:
+        if view.checkpoint not in self._models:
+            role = "own" if view.checkpoint == FINAL.checkpoint else str(view.checkpoint)
+            self._models[view.checkpoint] = study_model(
+                self._run, role, self._origin(view), lambda: self._load(view)
+            )
+        return self._models[view.checkpoint]
+
+    def _origin(self, view: View) -> dict[str, Any]:
         """Lists what determines a view's model, without loading it; as `_load` does."""
         settings = self._study.model
-        size = opening.testbed_size(settings.name)
-        name = _member(self._study, view.member) if view.member else None
-        if size is not None and (name is None or opening.member_seed(name) is not None):
-            from whence.testbed import RetrainingSettings, retraining_inputs
-
-            inputs = dict(retraining_inputs(RetrainingSettings(size=size)))
-            place = {"checkpoint": view.checkpoint, "member": name, "dtype": settings.dtype}
-            return {"testbed": inputs, **place}
-        if name is not None:
-            return model_identity(settings.model_copy(update={"name": name, "revision": None}))
+        if view.member:
+            name = _member(self._study, view.member)
+            if opening.member_seed(name) is not None:
+                return {"seed": name, **model_origin(settings)}
+            return model_origin(settings.model_copy(update={"name": name, "revision": None}))
         if view.checkpoint == "initial":
-            # Weights that are drawn anew have the configuration of the trained model.
-            return {"initial": True, **initial_identity(settings)}
-        if view.checkpoint != "final":
+            return initial_origin(settings)
+        if view.checkpoint != FINAL.checkpoint:
             settings = settings.model_copy(update={"revision": f"step{view.checkpoint}"})
-        return model_identity(settings)
+        return model_origin(settings)
 
     def _load(self, view: View) -> LoadedModel:
         settings = self._study.model
         if view.member:
             return opening.open_member(
-                settings, _member(self._study, view.member), cache=self._cache
+                settings, _member(self._study, view.member), cache=self._run.cache
             )
         if view.checkpoint == "final":
-            return opening.open_model(settings, cache=self._cache)
+            return opening.open_model(settings, cache=self._run.cache)
         if view.checkpoint == "initial":
-            initial = opening.open_initial(settings, cache=self._cache)
+            initial = opening.open_initial(settings, cache=self._run.cache)
             assert initial is not None, "`check` has seen that there is one"
             return initial
         revision = {"revision": f"step{view.checkpoint}"}
-        return opening.open_model(settings.model_copy(update=revision), cache=self._cache)
+        return opening.open_model(settings.model_copy(update=revision), cache=self._run.cache)
+
+
+def initial_model(run: Run, settings: ModelSettings, role: str) -> StudyModel | None:
+    """The untrained weights of a model; None where none are named."""
+    if opening.testbed_size(settings.name) is None and settings.initial is None:
+        return None
+
+    def load() -> LoadedModel:
+        found = opening.open_initial(settings, cache=run.cache)
+        assert found is not None, "the settings name one"
+        return found
+
+    return study_model(run, role, initial_origin(settings), load)
 
 
 def _check_step(study: StudySettings, step: int, testbed: str | None) -> None:

@@ -20,7 +20,7 @@ from whence.validation.proponent_steps import (
 from whence.validation.record import Comparison, Control, Cost, Figure, Validation
 from whence.validation.removal import plan_named_removals
 from whence.validation.run_validation import validate
-from whence.validation.step_measures import TailPatches, measure_tail_patches
+from whence.validation.step_measures import TailPatches, tail_patch_stage
 from whence.validation.subject import Subject, Truth
 from whence.validation.text import format_validation
 
@@ -41,8 +41,8 @@ __all__ = [
     "Validation",
     "format_validation",
     "make_bank",
-    "measure_tail_patches",
     "plan_named_removals",
     "step_on_proponents",
+    "tail_patch_stage",
     "validate",
 ]

@@ -41,7 +41,7 @@ def validate(
 
     Args:
         subject: The run's scores and what is known about its corpus and behaviors.
-        tail_patches: What steps on the methods' proponents did; see `measure_tail_patches`.
+        tail_patches: What steps on the methods' proponents did; see `tail_patch_stage`.
         costs: What each method costs.
         bank: Where retrainings are kept; nothing is trained here. None where there are none.
         num_masks: Masks of the bank.

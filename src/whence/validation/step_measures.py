@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from pydantic import JsonValue, TypeAdapter
 
-from whence.artifacts import building, fingerprint, is_current, write_json
+from whence.artifacts import fingerprint, write_json
+from whence.artifacts.stage import Stage
 from whence.behaviors import make_query
 from whence.errors import CorpusError
 from whence.progress import SILENT, Progress
@@ -44,34 +45,30 @@ class TailPatches(NamedTuple):
     undefined: str | None = None
 
 
-def measure_tail_patches(
+def tail_patch_stage(
     subject: Subject,
     model: LoadedModel,
     *,
     queries_per_kind: int,
-    directory: Path,
+    about: Sequence[str] = (),
     progress: Progress = SILENT,
-) -> TailPatches:
-    """Tail-patches what every method names, for some queries of each kind.
+) -> Stage[TailPatches]:
+    """The steps on what every method names, for some queries of each kind.
 
     Args:
         subject: What is validated.
         model: The model whose proponents they are; its weights come back to the bit.
         queries_per_kind: So many behaviors of each kind, the first ones.
-        directory: What was measured stays here, and is read back where nothing that determines it
-            has changed.
+        about: Keys of the stages that the steps are about; a run keeps them while it keeps those.
         progress: Reports every group.
 
     Returns:
-        The steps; undefined for a model below float32, whose weights a small step does not change,
-        and for a corpus that is too small for controls.
+        A stage of the steps. They are undefined for a model below float32, whose weights a small
+        step does not change, and for a corpus that is too small for controls.
 
     Raises:
-        ModelError: The model is not finite after a step.
-        ArtifactError: The directory cannot be written.
+        ModelError: The model is not finite after a step; raised when the stage is made.
     """
-    if model.dtype != "float32":
-        return TailPatches((), f"the model was loaded in {model.dtype}; small steps are lost.")
     behaviors = {behavior.id: behavior for behavior in subject.behaviors}
     queries = [
         make_query(
@@ -82,24 +79,40 @@ def measure_tail_patches(
         )
         for query_id in _first_of_each_kind(subject.kinds, queries_per_kind)
     ]
-    inputs = _inputs(subject, queries, model.fingerprint)
-    if not is_current(directory, kind=KIND, inputs=inputs):
-        try:
-            steps = step_on_proponents(
-                model,
-                subject.corpus,
-                queries,
-                subject.scores,
-                copies=groups(subject.testbed) if subject.testbed else None,
-                excluded=subject.gold,
-                progress=progress,
-            )
-        except CorpusError as error:  # Too few examples for fair controls.
-            return TailPatches((), str(error))
-        with building(directory, kind=KIND, inputs=inputs) as partial:
-            write_json(partial / STEPS_FILE, [_to_json(step) for step in steps])
-    stored = json.loads((directory / STEPS_FILE).read_text(encoding="utf-8"))
-    return TailPatches(tuple(_from_json(values) for values in stored))
+
+    def make(place: Path) -> None:
+        undefined, steps = None, []
+        if model.dtype != "float32":
+            undefined = f"the model was loaded in {model.dtype}; small steps are lost."
+        else:
+            try:
+                steps = step_on_proponents(
+                    model,
+                    subject.corpus,
+                    queries,
+                    subject.scores,
+                    copies=groups(subject.testbed) if subject.testbed else None,
+                    excluded=subject.gold,
+                    progress=progress,
+                )
+            except CorpusError as error:  # Too few examples for fair controls.
+                undefined = str(error)
+        values = {"steps": [_to_json(step) for step in steps], "undefined": undefined}
+        write_json(place / STEPS_FILE, values)
+
+    return Stage(
+        KIND,
+        1,
+        {**_inputs(subject, queries, model.fingerprint), "about": list(about)},
+        make=make,
+        read=_read,
+    )
+
+
+def _read(place: Path) -> TailPatches:
+    stored = json.loads((place / STEPS_FILE).read_text(encoding="utf-8"))
+    steps = tuple(_from_json(values) for values in stored["steps"])
+    return TailPatches(steps, stored["undefined"])
 
 
 def tail_patch_measures(patches: TailPatches, methods: Sequence[str]) -> list[PerQuery]:
