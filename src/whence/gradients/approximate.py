@@ -10,12 +10,13 @@ as queries; as many cells are looked into as it takes to find `TARGET_RECALL` of
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from whence.artifacts import building, is_current, read_manifest, write_json
-from whence.errors import SettingsError
+from whence.errors import IndexFormatError, SettingsError
 from whence.gradients.index import Index
 from whence.gradients.manifest import GRADIENTS
 from whence.gradients.search import multiply_rows, row_blocks, row_norms
@@ -123,9 +124,21 @@ def open_cells(index: Index, *, unit_norm: bool, progress: Progress = SILENT) ->
             write_json(
                 partial / "details.json", {"num_probed": made.num_probed, "recall": made.recall}
             )
-    details = read_manifest(directory)["details"]
-    searcher = faiss.read_index(str(directory / FILE), faiss.IO_FLAG_MMAP)
-    return Cells(index, searcher, unit_norm, details["num_probed"], details["recall"])
+    return _read_cells(faiss, index, directory, unit_norm=unit_norm)
+
+
+def _read_cells(faiss: Any, index: Index, directory: Path, *, unit_norm: bool) -> Cells:
+    try:
+        details = read_manifest(directory)["details"]
+        num_probed, recall = int(details["num_probed"]), float(details["recall"])
+        searcher = faiss.read_index(str(directory / FILE), faiss.IO_FLAG_MMAP)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise IndexFormatError(
+            f"{directory} cannot be read ({type(error).__name__}: {reason}).",
+            "Remove it: the next approximate search makes it again.",
+        ) from None
+    return Cells(index, searcher, unit_norm, num_probed, recall)
 
 
 def search_cells(

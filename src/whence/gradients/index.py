@@ -19,7 +19,14 @@ from whence.artifacts import damage, partial_directory, read_manifest
 from whence.artifacts.places import key_of
 from whence.corpus.store import read_corpus
 from whence.errors import IndexFormatError
-from whence.gradients.engine import SUPPORTED_VERSION
+from whence.gradients.index_checks import (
+    check_kind,
+    check_lengths,
+    check_manifest,
+    check_size,
+    check_version,
+    table,
+)
 from whence.gradients.index_files import (
     foreign_corpus,
     number_type,
@@ -29,13 +36,9 @@ from whence.gradients.index_files import (
 )
 from whence.gradients.manifest import (
     GRADIENTS,
-    INFO,
     KIND,
-    NORMS,
-    PROCESSOR,
     REBUILD,
     IndexManifest,
-    modules_of,
     read_index_manifest,
 )
 from whence.records import Corpus, LoadedModel
@@ -43,9 +46,6 @@ from whence.settings import ModelSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-PROJECTION_VERSION = 2
-NUM_SAMPLED, SAMPLED_BYTES = 16, 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def open_index(directory: Path, *, model: LoadedModel | None = None) -> Index:
             made with another model.
 
     Cost:
-        Reading the small files, and at most `SAMPLED_BYTES` of the rows.
+        Reading the small files and a few rows.
     """
     if not os.path.isdir(directory):  # noqa: PTH112  # pathlib raises where a name is too long.
         raise _missing(directory)
@@ -174,12 +174,12 @@ def open_index(directory: Path, *, model: LoadedModel | None = None) -> Index:
         loss_reduction=_loss_reduction(manifest, run),
         manifest=manifest,
     )
-    _check_kind(index, info, run)
-    _check_version(index, run)
-    _check_size(index)
+    check_kind(index, info, run)
+    check_version(index, run)
+    check_size(index)
     if manifest is not None:
-        _check_manifest(index, manifest)
-        _check_lengths(index)
+        check_manifest(index, manifest)
+        check_lengths(index)
     if model is not None:
         check_model(index, model)
     return index
@@ -198,27 +198,6 @@ def check_model(index: Index, model: LoadedModel) -> None:
             f"({index.fingerprint}), not with {model.label} ({model.fingerprint}).",
             "Use that model, or build an index with this one.",
         )
-
-
-def stored_norms(index: Index) -> "NDArray[np.float32] | None":
-    """Reads the rows' lengths; None where they were not stored.
-
-    Raises:
-        IndexFormatError: They are not those of this index.
-    """
-    path = index.path / NORMS
-    if index.manifest is None or not path.is_file():
-        return None
-    try:
-        norms = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise IndexFormatError(f"{path} cannot be read ({error}).", REBUILD) from None
-    if norms.shape != (index.num_examples,) or norms.dtype != np.float32:
-        raise IndexFormatError(
-            f"{path} has {norms.size:,} lengths of {norms.dtype} for {index.num_examples:,} rows.",
-            REBUILD,
-        )
-    return norms
 
 
 def _missing(directory: Path) -> IndexFormatError:
@@ -240,105 +219,4 @@ def _missing(directory: Path) -> IndexFormatError:
 def _loss_reduction(manifest: IndexManifest | None, run: Mapping[str, Any]) -> str:
     if manifest is not None:
         return manifest.inputs.loss_reduction
-    return _table(run, "index_cfg").get("loss_reduction", "sum")
-
-
-def _table(run: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = run.get(name)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _check_kind(index: Index, info: Mapping[str, Any], run: Mapping[str, Any]) -> None:
-    settings, prepared = _table(run, "index_cfg"), _table(run, "preprocess_cfg")
-    reason = (
-        ("it has a row per token" if info.get("attribute_tokens") else None)
-        or ("its projection mixes modules" if _is_global(index) else None)
-        or ("its rows were normalized" if prepared.get("unit_normalize") else None)
-        or ("its rows were preconditioned" if prepared.get("hessian_path") else None)
-        or ("its rows were summed up" if prepared.get("aggregation", "none") != "none" else None)
-        or ("its loss is not the cross-entropy" if settings.get("loss_fn", "ce") != "ce" else None)
-    )
-    if reason:
-        raise IndexFormatError(
-            f"{index.path} cannot be queried here, because {reason}.",
-            "Build it with Bergson's defaults but the projection.",
-        )
-
-
-def _is_global(index: Index) -> bool:
-    return index.projection["projection_target"] != "per_module"
-
-
-def _check_version(index: Index, run: Mapping[str, Any]) -> None:
-    made_with = index.manifest.versions.get("bergson") if index.manifest else run.get("version")
-    if made_with not in (None, SUPPORTED_VERSION):
-        raise IndexFormatError(
-            f"{index.path} was made with Bergson {made_with}, and this is for {SUPPORTED_VERSION}.",
-            REBUILD,
-        )
-    found = index.projection["projection_version"]
-    if index.projection_dim and found != PROJECTION_VERSION:
-        raise IndexFormatError(
-            f"{index.path} was projected with version {found} of Bergson's matrices, and version "
-            f"{SUPPORTED_VERSION} makes version {PROJECTION_VERSION}.",
-            REBUILD,
-        )
-
-
-def _check_size(index: Index) -> None:
-    if dim := index.projection_dim:
-        wrong = [name for name, size in index.grad_sizes.items() if size != dim**2]
-        if wrong:
-            raise IndexFormatError(
-                f"{index.path} says in {PROCESSOR} that gradients are projected to {dim} x {dim} "
-                f"numbers, and in {INFO} that {wrong[0]} has {index.grad_sizes[wrong[0]]}.",
-                REBUILD,
-            )
-    numbers = index.num_examples * sum(index.grad_sizes.values())
-    expected = numbers * number_type(index.dtype).itemsize
-    try:
-        found = (index.path / GRADIENTS).stat().st_size
-    except FileNotFoundError:
-        raise IndexFormatError(f"{index.path} has no {GRADIENTS}.", REBUILD) from None
-    if found != expected:
-        raise IndexFormatError(
-            f"{index.path / GRADIENTS} has {found:,} bytes instead of {expected:,}: it is "
-            f"{'truncated' if found < expected else 'not the one that info.json describes'}.",
-            REBUILD,
-        )
-
-
-def _check_manifest(index: Index, manifest: IndexManifest) -> None:
-    """Refuses files that are not of the index that the manifest describes."""
-    inputs, details = manifest.inputs, manifest.details
-    stated = [
-        (INFO, "modules", list(modules_of(manifest).items()), list(index.grad_sizes.items())),
-        (INFO, "number of rows", details.num_examples, index.num_examples),
-        (INFO, "type", details.dtype, index.dtype),
-        (PROCESSOR, "projection_dim", inputs.projection_dim, index.projection_dim),
-        (PROCESSOR, "projection_seed", inputs.projection_seed, index.projection_seed),
-        (PROCESSOR, "include_bias", inputs.include_bias, index.include_bias),
-    ]
-    for name, what, expected, found in stated:
-        if expected != found:
-            raise IndexFormatError(
-                f"{index.path / name} does not have the {what} of the index's manifest.", REBUILD
-            )
-
-
-def _check_lengths(index: Index) -> None:
-    """Compares the lengths of a few rows, at equal distances, with those that were stored."""
-    norms = stored_norms(index)
-    if norms is None or not index.num_examples:
-        return
-    row_bytes = sum(index.grad_sizes.values()) * number_type(index.dtype).itemsize
-    count = min(index.num_examples, max(2, min(NUM_SAMPLED, SAMPLED_BYTES // row_bytes)))
-    for row in np.linspace(0, index.num_examples - 1, count).astype(int):
-        with np.errstate(over="ignore"):
-            length = np.float32(np.linalg.norm(np.asarray(index.gradients[row], dtype=np.float64)))
-        if not np.isclose(length, norms[row], rtol=1e-5, atol=0):
-            raise IndexFormatError(
-                f"Row {row} of {index.path / GRADIENTS} has the length {length:.6g} instead of "
-                f"{norms[row]:.6g}, so one of {GRADIENTS} and {NORMS} was changed.",
-                REBUILD,
-            )
+    return table(run, "index_cfg").get("loss_reduction", "sum")

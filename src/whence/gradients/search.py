@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from whence.errors import IndexFormatError
-from whence.gradients.index import Index, stored_norms
+from whence.gradients.index import Index
+from whence.gradients.index_checks import stored_norms
 from whence.gradients.index_files import number_type
 from whence.gradients.manifest import GRADIENTS, NORMS
 from whence.progress import SILENT, Progress
@@ -88,7 +89,13 @@ def save_norms(directory: Path, *, num_rows: int, width: int, dtype: str) -> Non
 
 
 def row_norms(rows: "Float[Tensor, 'rows numbers']") -> "NDArray[np.float32]":
-    """Measures rows; squares of large numbers overflow float32, so their sum is in float64."""
+    """Computes the Euclidean lengths of rows.
+
+    Squares of large numbers overflow float32, so their sum is in float64.
+
+    Returns:
+        One length per row, at least 0, in float32; infinite where float32 cannot hold it.
+    """
     import torch
 
     return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).float().numpy()

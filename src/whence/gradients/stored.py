@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from whence.gradients.collector import collecting, stored_processor
 from whence.gradients.correction import correction_scales, scales_digest
 from whence.gradients.index import Index, check_model
 from whence.gradients.loss import batch_tokens
+from whence.gradients.manifest import PROCESSOR, REBUILD
 from whence.gradients.queries import query_norms, term_batches
 from whence.gradients.search import multiply_rows
 from whence.progress import SILENT, Progress
@@ -144,10 +145,20 @@ def query_rows(
         token_batch_size=batch_tokens(model, TOKEN_BATCH_SIZE),
         max_sequences=affordable_sequences(sum(index.grad_sizes.values())),
     )
-    processor = stored_processor(index.path)
+    processor = _processor(index)
     with collecting(model, index.modules, processor, scales=scales) as collect:
         for batch in batches:
             for name, gradients in collect(batch.padded).rows.items():
                 weighted = gradients.to(dtype) * batch.weights[:, None]
                 found[name].index_add_(0, batch.owners, weighted)
     return found
+
+
+def _processor(index: Index) -> Any:
+    """Reads how the index's rows were projected, as Bergson's own record."""
+    try:
+        return stored_processor(index.path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IndexFormatError(
+            f"{index.path / PROCESSOR} cannot be read by Bergson ({error}).", REBUILD
+        ) from None
