@@ -80,7 +80,9 @@ def _tiny():
     return tiny("neox"), corpus
 
 
-def build_index(root: Path, *, seed: int = 0, shard: tuple[int, int] | None = None) -> None:
+def build_index(
+    root: Path, *, seed: int = 0, shard: tuple[int, int] | None = None, subset: str | None = None
+) -> None:
     """Builds a small index of several blocks."""
     import torch
 
@@ -90,6 +92,8 @@ def build_index(root: Path, *, seed: int = 0, shard: tuple[int, int] | None = No
     torch.set_num_threads(1)
     build.BLOCK_TOKENS = 40
     model, corpus = _tiny()
+    if subset is not None:
+        corpus = _of_subset(corpus, subset)
     build.build_index(
         model,
         corpus,
@@ -97,6 +101,16 @@ def build_index(root: Path, *, seed: int = 0, shard: tuple[int, int] | None = No
         IndexSettings(projection_dim=4, projection_seed=seed, token_batch_size=48),
         shard=shard,
     )
+
+
+def _of_subset(corpus, subset: str):
+    from dataclasses import replace
+
+    import pyarrow as pa
+
+    place = corpus.table.schema.get_field_index("subset")
+    values = pa.array([subset] * len(corpus), pa.string())
+    return replace(corpus, table=corpus.table.set_column(place, "subset", values))
 
 
 def build_sharded(root: Path) -> None:
@@ -108,6 +122,11 @@ def build_sharded(root: Path) -> None:
 def replace_index(root: Path) -> None:
     """Builds an index where another one, with another projection, may stand."""
     build_index(root, seed=1)
+
+
+def renew_index(root: Path) -> None:
+    """Builds an index whose examples are known to be of another subset than before."""
+    build_index(root, subset="web")
 
 
 def run_study(root: Path) -> None:
@@ -162,11 +181,16 @@ WHAT = {
         build_index,
         build_sharded,
         replace_index,
+        renew_index,
         run_study,
         make_bank,
     )
 }
-BEFORE = {"replace_index": build_index, "replace_artifact": make_artifact}
+BEFORE = {
+    "replace_index": build_index,
+    "renew_index": build_index,
+    "replace_artifact": make_artifact,
+}
 
 
 def main() -> None:

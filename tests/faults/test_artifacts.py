@@ -263,7 +263,13 @@ def test_a_kill_at_any_step_loses_nothing_and_leaves_nothing(tmp_path, what) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "points"),
-    [("build_index", 30), ("build_sharded", 30), ("replace_index", 30), ("make_bank", 10)],
+    [
+        ("build_index", 30),
+        ("build_sharded", 30),
+        ("replace_index", 30),
+        ("renew_index", 30),
+        ("make_bank", 10),
+    ],
 )
 def test_a_kill_at_any_step_of_a_build_loses_nothing_and_leaves_nothing(
     tmp_path, what, points
