@@ -71,10 +71,10 @@ def read(
 
     Args:
         behaviors: Their ids are unique.
-        model: The model that is asked.
+        model: The model that is measured.
         like: The model whose tokenizer and context decide the tokens, so that a step-0 model is
-            asked exactly the same.
-        progress: Told of each completion.
+            measured on exactly the same.
+        progress: Reports each completion.
 
     Returns:
         Readings by behavior id.
@@ -86,7 +86,7 @@ def read(
     pairs: list[Pair] = []
     names: list[str] = []
     for behavior in behaviors:
-        for prompt, completions in _asked(behavior):
+        for prompt, completions in _prompts(behavior):
             pairs += encode_completions(
                 behavior,
                 like.tokenizer,
@@ -95,10 +95,10 @@ def read(
                 prompt=prompt,
             )
             names += [f"behavior {behavior.id!r}"] * len(completions)
-    found = iter(measure(model, pairs, names=names, progress=progress))
+    measured = iter(measure(model, pairs, names=names, progress=progress))
     readings = {}
     for behavior in behaviors:
-        rows = [[next(found) for _ in completions] for _, completions in _asked(behavior)]
+        rows = [[next(measured) for _ in completions] for _, completions in _prompts(behavior)]
         num_prompts = 1 + len(behavior.paraphrases)
         readings[behavior.id] = Readings(
             prompts=tuple(Reading(row[0], tuple(row[1:])) for row in rows[:num_prompts]),
@@ -143,7 +143,7 @@ def margins(readings: Readings, *, confidence: float, seed: int) -> Margins | No
     )
 
 
-def _asked(behavior: Behavior) -> list[tuple[str | None, list[str | None]]]:
+def _prompts(behavior: Behavior) -> list[tuple[str | None, list[str | None]]]:
     """Lists each prompt with the completions asked after it; None is the behavior's own."""
     completions = [None, *behavior.alternatives]
     prompts: list[tuple[str | None, list[str | None]]] = [(None, completions)]

@@ -156,13 +156,13 @@ def by_extraction(
         The reason warns where a choice was so close that other hardware may decide differently.
     """
     ranks = readings.main.completion.ranks
-    told = sum(rank == 1 for rank in ranks)
+    num_greedy = sum(rank == 1 for rank in ranks)
     full = extraction >= FULL_EXTRACTION
     words = (
         f"is extracted whole ({len(ranks)} of {len(ranks)} greedy tokens)"
         if full
         else f"is extracted at {extraction:.0%} of its {len(ranks)} tokens, "
-        f"{told / len(ranks):.0%} when the truth so far is given"
+        f"{num_greedy / len(ranks):.0%} when the truth so far is given"
     )
     close = extraction >= WEAK_EXTRACTION and continuation.smallest_gap_nats < TIE_NATS
     note = (

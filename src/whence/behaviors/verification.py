@@ -43,7 +43,7 @@ def verify(
         initial: The model's step-0 weights, with the same tokenizer. Where given, a behavior must
             be stronger than there.
         texts_by_subset: Documents by subset, to make judges of style from.
-        progress: Told of each step.
+        progress: Reports each step.
 
     Returns:
         One verification per behavior, in order. The same inputs give the same result.
@@ -52,7 +52,7 @@ def verify(
         BehaviorError: Two behaviors share an id, or one cannot be encoded.
         ModelError: A model gives NaN or infinite values on a behavior, which is named; or a judge
             cannot be loaded.
-        SettingsError: A judge has no label of the name asked.
+        SettingsError: A judge has no label of that name.
 
     Cost:
         One forward pass over each prompt with each completion, and one over each sampled token. A

@@ -1,4 +1,4 @@
-"""How much does training on a group change a completion, and is it more than chance?"""
+"""Effects of training on planted groups, estimated from a bank, and their null."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +52,7 @@ def group_effects(
     """
     import numpy as np
 
+    # In minus out: the two sides of every group, for all queries at once.
     means, variances = [], []
     for side in (included, ~included):
         n = side.sum(axis=0).astype(np.float64)
@@ -92,8 +93,8 @@ def significant_share(
     """
     import numpy as np
 
-    chosen = z if where is None else z[where]
-    defined = chosen[~np.isnan(chosen)]
+    selected = z if where is None else z[where]
+    defined = selected[~np.isnan(selected)]
     return float((np.abs(defined) > CRITICAL_Z).mean()) if len(defined) else None
 
 

@@ -1,4 +1,4 @@
-"""Do a method's scores predict what retraining without some groups does?
+"""The linear datamodeling score: do scores predict what retraining without groups does?
 
 The linear datamodeling score of a query is Spearman's correlation, over the bank's masks, of
 
@@ -51,8 +51,8 @@ class Predicted:
 
     def rows(self, query_ids: Sequence[str] | None) -> list[int]:
         """The rows of those of some queries that are there; of all by default."""
-        wanted = set(self.query_ids if query_ids is None else query_ids)
-        return [row for row, query_id in enumerate(self.query_ids) if query_id in wanted]
+        selected = set(self.query_ids if query_ids is None else query_ids)
+        return [row for row, query_id in enumerate(self.query_ids) if query_id in selected]
 
 
 class Ceiling(NamedTuple):
@@ -110,6 +110,8 @@ def predict(
         weights[list(own[query_id]) if own_removed else []] = 0.0
         predicted[row] = bank.included @ weights
         measured[row] = bank.log_probs_nats[:, column]
+        # Which own groups were in explains most of the outcome. Both sides lose that part, so that
+        # what is correlated is knowledge about everything else.
         if own_removed:
             explained = bank.included[:, list(own[query_id])].astype(np.float64)
             predicted[row] = residuals(predicted[row], explained)
@@ -173,8 +175,8 @@ def noise_ceiling(
 
     undefined = Estimate(None, None, 0)
     n = len(bank.second_log_probs_nats)
-    wanted = set(bank.query_ids if query_ids is None else query_ids)
-    rows = [row for row, query_id in enumerate(bank.query_ids) if query_id in wanted]
+    selected = set(bank.query_ids if query_ids is None else query_ids)
+    rows = [row for row, query_id in enumerate(bank.query_ids) if query_id in selected]
     if n < 3 or not rows:
         return Ceiling(undefined, undefined)
     first, second = bank.log_probs_nats[:n].T, bank.second_log_probs_nats.T

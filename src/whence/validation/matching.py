@@ -1,4 +1,4 @@
-"""Which random examples are a fair control for the ones that a method names?"""
+"""Random controls that are like some given examples in subset and length."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ def matched_rows(
         corpus: Where to draw from.
         rows: The examples to be like.
         num: How many to draw; all different.
-        rng: The dice.
+        rng: Draws them.
         excluded: Rows that are not drawn, beside `rows` themselves.
 
     Returns:
@@ -52,7 +52,7 @@ def matched_rows(
             f"examples beside the {len(rows)} that they should be like.",
             "Ask for fewer, or search a larger corpus.",
         )
-    drawn: list[int] = []
+    controls: list[int] = []
     for turn in range(num):
         like = rows[turn % len(rows)]
         candidates = np.flatnonzero(free & (subsets == subsets[like]))
@@ -60,7 +60,7 @@ def matched_rows(
             candidates = np.flatnonzero(free)
         distance = np.abs(corpus.lengths[candidates] - corpus.lengths[like])
         closest = candidates[np.argsort(distance, kind="stable")[:_NUM_CLOSEST]]
-        chosen = int(rng.choice(closest))
-        free[chosen] = False
-        drawn.append(chosen)
-    return tuple(drawn)
+        row = int(rng.choice(closest))
+        free[row] = False
+        controls.append(row)
+    return tuple(controls)

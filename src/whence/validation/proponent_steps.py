@@ -90,22 +90,22 @@ def step_on_proponents(
     rng = np.random.default_rng(seed)
     steps_on: list[_Step] = []
     for query in queries:
-        named = {
+        first = {
             one.method: proponents(one, one.query_ids.index(query.id), k=k).tolist()
             for one in scores
             if query.id in one.query_ids
         }
-        steps_on += _of_methods(query.id, named, group_of)
-        pooled = list(dict.fromkeys(row for rows in named.values() for row in rows))
+        steps_on += _of_methods(query.id, first, group_of)
+        pooled = list(dict.fromkeys(row for rows in first.values() for row in rows))
         if pooled:
             no_control = corpus.rows(sorted((excluded or {}).get(query.id, ())))
-            no_control += [row for first in pooled for row in group_of[first]]
+            no_control += [copy for row in pooled for copy in group_of[row]]
             steps_on += _controls(
-                query.id, named, pooled, corpus, group_of, no_control, k=k, num=num_random, rng=rng
+                query.id, first, pooled, corpus, group_of, no_control, k=k, num=num_random, rng=rng
             )
     requests = [Request(str(i), one.rows, (one.query_id,)) for i, one in enumerate(steps_on)]
-    found = tail_patch(model, corpus, queries, requests, steps=steps, progress=progress)
-    return _means(steps_on, found)
+    patches = tail_patch(model, corpus, queries, requests, steps=steps, progress=progress)
+    return _means(steps_on, patches)
 
 
 class _Step(NamedTuple):
@@ -125,18 +125,18 @@ def _group_of(
         for example_id, key in zip(corpus.ids, hashes, strict=True):
             by_hash.setdefault(key if key is not None else example_id, set()).add(example_id)
         copies = {key: frozenset(ids) for key, ids in by_hash.items()}
-    found = {row: (row,) for row in range(len(corpus))}
+    group_of = {row: (row,) for row in range(len(corpus))}
     for ids in copies.values():
         rows = tuple(sorted(corpus.rows(sorted(ids))))
-        found |= dict.fromkeys(rows, rows)
-    return found
+        group_of |= dict.fromkeys(rows, rows)
+    return group_of
 
 
 def _of_methods(
-    query_id: str, named: Mapping[str, list[int]], group_of: Mapping[int, tuple[int, ...]]
+    query_id: str, first: Mapping[str, list[int]], group_of: Mapping[int, tuple[int, ...]]
 ) -> list[_Step]:
     steps_on = []
-    for method, rows in named.items():
+    for method, rows in first.items():
         if rows:
             steps_on += [_Step(method, None, query_id, "each", (row,)) for row in rows]
             steps_on.append(_Step(method, None, query_id, "together", tuple(rows)))
@@ -146,7 +146,7 @@ def _of_methods(
 
 def _controls(
     query_id: str,
-    named: Mapping[str, list[int]],
+    first: Mapping[str, list[int]],
     pooled: Sequence[int],
     corpus: Corpus,
     group_of: Mapping[int, tuple[int, ...]],
@@ -164,31 +164,32 @@ def _controls(
         _Step(RANDOM_EXAMPLES, None, query_id, "together", rows[start : start + k])
         for start in range(0, num - k + 1, k)
     ]
-    drawn: dict[tuple[int, ...], tuple[int, ...]] = {}
-    for method, first in named.items():
-        if first:
-            group = group_of[first[0]]
-            if group not in drawn:
-                drawn[group] = matched_rows(
+    # Methods that name the same group share its control: one draw, and no step is measured twice.
+    by_group: dict[tuple[int, ...], tuple[int, ...]] = {}
+    for method, rows_of_method in first.items():
+        if rows_of_method:
+            group = group_of[rows_of_method[0]]
+            if group not in by_group:
+                by_group[group] = matched_rows(
                     corpus, group, num=len(group), rng=rng, excluded=no_control
                 )
-            steps_on.append(_Step(RANDOM_EXAMPLES, method, query_id, "copies", drawn[group]))
+            steps_on.append(_Step(RANDOM_EXAMPLES, method, query_id, "copies", by_group[group]))
     return steps_on
 
 
 def _means(steps_on: Sequence[_Step], patches: Sequence[Patch]) -> tuple[ProponentStep, ...]:
-    gathered: dict[tuple[str, str | None, str, str, StepSettings], list[tuple[int, Patch]]] = {}
+    by_key: dict[tuple[str, str | None, str, str, StepSettings], list[tuple[int, Patch]]] = {}
     for patch in patches:
         one = steps_on[int(patch.group)]
         key = (one.method, one.of_method, one.query_id, one.group, patch.settings)
-        gathered.setdefault(key, []).append((len(one.rows), patch))
+        by_key.setdefault(key, []).append((len(one.rows), patch))
     return tuple(
         ProponentStep(
             *key,
-            num_examples=sum(size for size, _ in found),
-            probability_change=fmean(p.probability_change for _, p in found),
-            log_prob_change_nats=fmean(p.log_prob_change_nats for _, p in found),
-            log_odds_change_nats=fmean(p.log_odds_change_nats for _, p in found),
+            num_examples=sum(size for size, _ in sized),
+            probability_change=fmean(p.probability_change for _, p in sized),
+            log_prob_change_nats=fmean(p.log_prob_change_nats for _, p in sized),
+            log_odds_change_nats=fmean(p.log_odds_change_nats for _, p in sized),
         )
-        for key, found in gathered.items()
+        for key, sized in by_key.items()
     )

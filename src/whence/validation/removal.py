@@ -115,16 +115,16 @@ def plan_removals(
     """
     import numpy as np
 
-    named = {one.method: one for one in scores}
-    methods = tuple(name for name in PREFERRED if name in named)[:NUM_METHODS]
+    by_method = {one.method: one for one in scores}
+    methods = tuple(name for name in PREFERRED if name in by_method)[:NUM_METHODS]
     num_removed = max(1, round(share * len(corpus)))
-    known = tuple(q for q in query_ids if all(q in named[m].query_ids for m in methods))
+    known = tuple(q for q in query_ids if all(q in by_method[m].query_ids for m in methods))
     of_method: dict[tuple[str, str], Retraining] = {}
     pooled: list[int] = []
     for method in methods:
         for query_id in known:
-            query = named[method].query_ids.index(query_id)
-            rows = proponents(named[method], query, k=num_removed).tolist()
+            query = by_method[method].query_ids.index(query_id)
+            rows = proponents(by_method[method], query, k=num_removed).tolist()
             if len(rows) == num_removed:
                 of_method[method, query_id] = _without(corpus, rows)
                 pooled += rows

@@ -1,4 +1,4 @@
-"""How well does a ranking find what was planted, and does it fall for what only looks like it?"""
+"""Retrieval of planted examples: average precision, recall, and gold above what looks like it."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -106,14 +106,14 @@ def _one(
     if not num_gold:
         return Retrieval(query_id, 0, None, None, None, None, None, None, None, above_rest)
     places = np.sort(gold_places(scores, query, gold))
-    named = places[places > 0]
+    ranked = places[places > 0]
     return Retrieval(
         query_id=query_id,
         num_gold=num_gold,
-        average_precision=float((np.arange(1, len(named) + 1) / named).sum() / num_gold),
-        reciprocal_rank=float(1 / named[0]) if len(named) else 0.0,
-        recall=float((named <= k).sum() / num_gold),
-        is_found=bool((named <= k).any()),
+        average_precision=float((np.arange(1, len(ranked) + 1) / ranked).sum() / num_gold),
+        reciprocal_rank=float(1 / ranked[0]) if len(ranked) else 0.0,
+        recall=float((ranked <= k).sum() / num_gold),
+        is_found=bool((ranked <= k).any()),
         chance=chance_precision(num_gold, len(scores.example_ids)),
         over_decoys=probability_above(values[gold].tolist(), values[decoys].tolist()),
         over_inert=probability_above(values[gold].tolist(), values[inert].tolist()),

@@ -140,8 +140,8 @@ def _aligned(a: Scores, b: Scores) -> tuple[Scores, Scores]:
     shared = tuple(q for q in a.query_ids if q in set(b.query_ids))
     if not shared:
         raise SettingsError(f"{a.method} and {b.method} share no query.", "Compare the same study.")
-    picked = [
+    aligned = [
         replace(one, query_ids=shared, values=one.values[[one.query_ids.index(q) for q in shared]])
         for one in (a, b)
     ]
-    return picked[0], picked[1]
+    return aligned[0], aligned[1]

@@ -1,4 +1,4 @@
-"""What would one more step of training on these examples do to a completion, now?
+"""The tail-patch: what one more step of training on some examples does to a completion.
 
 A tail-patch takes one optimizer step on a group of examples from the weights that are given, and
 measures the completion before and after. It is local: it says what a step would do now, not what
@@ -87,7 +87,7 @@ def tail_patch(
             produced.
         requests: The groups. Groups of the same examples are stepped on once.
         steps: Optimizers and learning rates; each gives patches of its own.
-        progress: Told of every group.
+        progress: Reports every group.
 
     Returns:
         One patch per request, query named in it, and step, in that order.
@@ -106,26 +106,28 @@ def tail_patch(
     """
     pairs = {query.id: _completion(query) for query in queries}
     before = _log_probs(model, pairs, sorted({q for r in requests for q in r.query_ids}))
-    asked: dict[tuple[int, ...], list[str]] = {}
+    measured_after: dict[tuple[int, ...], list[str]] = {}
     for request in requests:
-        known = asked.setdefault(tuple(sorted(request.rows)), [])
+        known = measured_after.setdefault(tuple(sorted(request.rows)), [])
         known += [q for q in request.query_ids if q not in known]
     after: dict[tuple[int, ...], list[Mapping[str, float]]] = {}
     with (
         patching(model),
-        progress.task("Steps on groups of examples", total=len(asked), unit="groups") as task,
+        progress.task(
+            "Steps on groups of examples", total=len(measured_after), unit="groups"
+        ) as task,
     ):
-        for rows, query_ids in asked.items():
+        for rows, query_ids in measured_after.items():
             _take_gradient(model, [corpus.input_ids(row) for row in rows])
             after[rows] = [
                 _after_step(model, pairs, query_ids, settings=settings) for settings in steps
             ]
             task.advance()
     return tuple(
-        _patch(query_id, request.name, settings, before[query_id], found[query_id])
+        _patch(query_id, request.name, settings, before[query_id], log_probs[query_id])
         for request in requests
         for query_id in request.query_ids
-        for settings, found in zip(steps, after[tuple(sorted(request.rows))], strict=True)
+        for settings, log_probs in zip(steps, after[tuple(sorted(request.rows))], strict=True)
     )
 
 
@@ -206,8 +208,8 @@ def _restore(kept: "Sequence[tuple[torch.nn.Parameter, torch.Tensor]]") -> None:
 def _log_probs(
     model: LoadedModel, pairs: Mapping[str, Pair], query_ids: Sequence[str]
 ) -> dict[str, float]:
-    found = measure(model, [pairs[q] for q in query_ids], names=list(query_ids))
-    return {q: one.log_prob_nats for q, one in zip(query_ids, found, strict=True)}
+    measured = measure(model, [pairs[q] for q in query_ids], names=list(query_ids))
+    return {q: one.log_prob_nats for q, one in zip(query_ids, measured, strict=True)}
 
 
 def _completion(query: Query) -> Pair:
