@@ -99,6 +99,7 @@ class KindRule:
         min_gap_nats: By how much a completion has to be likelier than after its likeliest control,
             where the rule compares the two; it always has to be likelier.
         is_extracted: Whether the prompt is continued greedily by the completion's length.
+        is_sensitive: Whether a page masks its texts, and those of examples planted for it.
         make_judges: Makes the judges of sampled continuations; None for a kind that is not sampled.
         needs_texts: Whether its judges are trained on documents of the corpus.
         discover: Proposes behaviors of this kind from a training corpus; None where nothing can.
@@ -109,6 +110,7 @@ class KindRule:
     conclude: Callable[[Observations, "KindRule"], Conclusion]
     min_gap_nats: float = 0.0
     is_extracted: bool = False
+    is_sensitive: bool = False
     make_judges: _MakeJudges | None = None
     needs_texts: bool = False
     discover: _Discover | None = None
@@ -171,7 +173,13 @@ _TABLE = (
         is_extracted=True,
         discover=find_memorized,
     ),
-    KindRule(kind="toxic", label="Toxic", conclude=by_rate, make_judges=toxic_judges),
+    KindRule(
+        kind="toxic",
+        label="Toxic",
+        conclude=by_rate,
+        is_sensitive=True,
+        make_judges=toxic_judges,
+    ),
     KindRule(
         kind="style",
         label="Style",

@@ -3,30 +3,16 @@
 The page shows this object and offers it for download; `docs/page-data.md` explains every key.
 """
 
-from collections.abc import Mapping
-from typing import get_args
-
+from whence.behaviors.kinds import RULES, VERDICTS
 from whence.records import RunRecord
-from whence.records import Verdict as VerdictName
 from whence.report.context import Context
 from whence.report.encode import Json, strict
 from whence.report.examples import Examples
 from whence.report.schema import Kind, Page, Section, Verdict
 from whence.report.sections import section_kinds
-from whence.settings import KINDS
-from whence.settings import Kind as KindName
 
 # Raised when the meaning of a key changes.
 FORMAT = 2
-
-_LABELS: Mapping[KindName, str] = {
-    "fact": "Facts",
-    "stereotype": "Stereotypes",
-    "memorized": "Memorized passages",
-    "toxic": "Toxic",
-    "style": "Style",
-}
-_SENSITIVE: frozenset[KindName] = frozenset({"toxic"})
 
 
 def page_data(record: RunRecord) -> dict[str, Json]:
@@ -57,9 +43,10 @@ def page_record(record: RunRecord) -> Page:
         model=record.model,
         top_k=record.top_k,
         kinds=[
-            Kind(name=name, label=_LABELS[name], is_sensitive=name in _SENSITIVE) for name in KINDS
+            Kind(name=rule.kind, label=rule.label, is_sensitive=rule.is_sensitive)
+            for rule in RULES.values()
         ],
-        verdicts=[Verdict(name=name, is_shown=name == "shown") for name in get_args(VerdictName)],
+        verdicts=[Verdict(name=name, is_shown=name == "shown") for name in VERDICTS],
         methods=context.methods,
         sections=sections,
         examples=context.examples.records(sensitive_ids=_planted_for_sensitive(record)),
@@ -68,5 +55,5 @@ def page_record(record: RunRecord) -> Page:
 
 def _planted_for_sensitive(record: RunRecord) -> frozenset[str]:
     """Ids of the examples that were planted for behaviors whose texts are masked."""
-    sensitive = [b.id for b in record.behaviors if b.kind in _SENSITIVE]
+    sensitive = [b.id for b in record.behaviors if RULES[b.kind].is_sensitive]
     return frozenset().union(*(record.gold.get(i, frozenset()) for i in sensitive))

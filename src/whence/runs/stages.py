@@ -76,8 +76,10 @@ def verification_stage(
         progress: Reports progress.
     """
     from whence.behaviors import verification_from_json, verification_to_json, verify
+    from whence.behaviors.kinds import needs_texts
+    from whence.behaviors.kinds import needs_texts
 
-    has_styles = any(behavior.kind == "style" for behavior in behaviors)
+    needs_subsets = needs_texts(behaviors)
 
     def make(place: Path) -> None:
         found = verify(
@@ -85,7 +87,7 @@ def verification_stage(
             model.loaded,
             settings=settings,
             initial=initial.loaded if initial else None,
-            texts_by_subset=texts_by_subset() if has_styles else {},
+            texts_by_subset=texts_by_subset() if needs_subsets else {},
             progress=progress,
         )
         write_json(place / "verification.json", [verification_to_json(v) for v in found])
@@ -103,7 +105,7 @@ def verification_stage(
             "tokenizer": model.card.tokenizer,
             "initial": initial.fingerprint if initial else None,
             "settings": settings.model_dump(mode="json"),
-            "texts": corpus.fingerprint if has_styles else None,
+            "texts": corpus.fingerprint if needs_subsets else None,
         },
         make=make,
         read=read,
