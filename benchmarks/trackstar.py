@@ -161,33 +161,33 @@ def score_whence(
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Our stages: an index with the queries in its coordinates, then the method."""
     from whence.corpus import read_corpus
-    from whence.methods import FINAL, Inputs, score
-    from whence.models import load_model
-    from whence.progress import SILENT
+    from whence.methods import MethodInputs, Rows, score
+    from whence.methods.requests import Context
+    from whence.models import coverage, load_model
     from whence.records import Query, Term
-    from whence.runs.passes import rows_stage
-    from whence.runs.views import ViewSource
     from whence.settings import AttributionSettings, IndexSettings, ModelSettings
 
-    settings = ModelSettings(name=str(model))
-    loaded = load_model(settings)
+    loaded, corpus = load_model(ModelSettings(name=str(model))), read_corpus(documents.corpus)
     asked = tuple(
         Query(id=str(n), terms=(Term(tuple(ids), PROMPT_TOKENS, 1.0),), text=str(n))
         for n, ids in enumerate(json.loads((queries / "queries.json").read_text()))
     )
-    corpus, chosen = read_corpus(documents.corpus), AttributionSettings()
-    started = time.perf_counter()
-    rows = rows_stage(
-        out / "index",
-        loaded,
-        corpus,
-        asked,
-        source=ViewSource(FINAL, settings, out, None),
-        settings=IndexSettings(projection_dim=PROJECTION_DIM),
-        progress=SILENT,
+    settings, index = AttributionSettings(), IndexSettings(projection_dim=PROJECTION_DIM)
+    context = Context(
+        own=lambda: loaded,
+        own_fingerprint=loaded.fingerprint,
+        corpus=corpus,
+        queries=asked,
+        models=None,  # pyright: ignore[reportArgumentType]  # Only its own model is asked for.
+        settings=settings,
+        index=index,
+        keep=lambda name, _: out / name,
+        modules=tuple(coverage(loaded, modules="*").modules),
     )
+    started = time.perf_counter()
+    rows = Rows().compute(context)
     built = time.perf_counter()
-    inputs = Inputs(asked, corpus, loaded, settings=chosen, rows={FINAL: rows})
+    inputs = MethodInputs(asked, corpus, results={Rows(): rows}, settings=settings)
     values = score("trackstar", inputs).values
     steps = {"index": built - started, "scores": time.perf_counter() - built}
     return values, {"steps_seconds": steps}

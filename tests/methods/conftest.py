@@ -126,13 +126,14 @@ def context_of(
 ) -> Context:
     """What a pass over the corpus may use, of a model that no study names."""
     return Context(
-        model,
-        corpus,
-        tuple(queries),
+        own=lambda: model,
+        own_fingerprint=model.fingerprint,
+        corpus=corpus,
+        queries=tuple(queries),
         models=None,  # pyright: ignore[reportArgumentType]
         settings=AttributionSettings(),
         index=IndexSettings(token_batch_size=256),
-        directory=Path("unused"),
+        keep=lambda name, _: Path("unused") / name,
         modules=tuple(modules),
     )
 

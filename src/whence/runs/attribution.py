@@ -4,10 +4,9 @@ Only what the methods request is computed: each pass over the corpus once, in a 
 and a method's scores only where something that determines them has changed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from whence.errors import MissingEngineError
 from whence.methods import MethodInputs
@@ -76,7 +75,7 @@ def attribute(
         models=models,
         settings=settings,
         index=study.index,
-        keep=lambda name, inputs: _keep(run, name, inputs),
+        keep=run.claim,
         progress=progress,
     )
     methods, skipped = _without_engine(needed, settings.methods)
@@ -133,13 +132,6 @@ def _score(
             found.append(run.get(stages[name]))
             task.advance()
     return tuple(found)
-
-
-def _keep(run: Run, name: str, inputs: Mapping[str, Any]) -> Path:
-    """Gives an index its place in the run."""
-    from whence.artifacts import fingerprint
-
-    return run.claim(name, fingerprint(name, dict(inputs)))
 
 
 def _without_engine(needed: Needed, methods: tuple[str, ...]) -> tuple[tuple[str, ...], str]:

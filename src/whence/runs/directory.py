@@ -94,9 +94,9 @@ class Run:
             self._used[stage.name] = self.place(stage)
             self._keys.add(stage.key)
 
-    def claim(self, name: str, key: str) -> Path:
-        """Gives a place to an artifact that keeps itself, such as an index."""
-        place = self._place(name, key)
+    def claim(self, name: str, inputs: Mapping[str, Any]) -> Path:
+        """Gives a place to an artifact that keeps itself, such as an index, by its inputs."""
+        place = self._place(name, fingerprint(name, dict(inputs)))
         self._used[name] = place
         return place
 

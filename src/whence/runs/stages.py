@@ -77,7 +77,6 @@ def verification_stage(
     """
     from whence.behaviors import verification_from_json, verification_to_json, verify
     from whence.behaviors.kinds import needs_texts
-    from whence.behaviors.kinds import needs_texts
 
     needs_subsets = needs_texts(behaviors)
 
