@@ -71,13 +71,13 @@ def test_what_would_take_too_long_is_refused(lab, monkeypatch):
     assert LARGEST >= 488 * 300_000 * 40
 
 
-def test_what_the_walk_does_not_reach_has_no_norm(lab):
+def test_what_the_walk_does_not_reach_has_no_score(lab):
     (tokens,) = lab.random_sequences([8], seed=3)
     query = lab.query_of("a", (tokens, 5, 1.0))
     model, corpus = lab.tiny("neox"), dated(lab)
     found = magic_scores(model, corpus, (query,), recipe=RECIPE, since=2)
     assert np.isfinite(found.values).all(axis=0).tolist() == [False] * 4 + [True] * 2
-    with pytest.raises(SettingsError, match="`magic_since = 3` is not before the last of 3 steps"):
+    with pytest.raises(SettingsError, match=r"`magic.since = 3` is not before the last of 3 steps"):
         magic_scores(model, corpus, (query,), recipe=RECIPE, since=3)
 
 
