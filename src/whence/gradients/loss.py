@@ -103,7 +103,7 @@ def output_layer(model: LoadedModel) -> "nn.Linear | None":
     with torch.no_grad():
         theirs = logits(network, ids)
         states = last_hidden_states(network, ids)
-        if states.shape[-1] != head.in_features:
+        if states is None or states.shape[-1] != head.in_features:
             return None
         ours = head(states)
     same = theirs.shape == ours.shape and torch.allclose(
@@ -214,6 +214,7 @@ def _fused(
     network: Any = model.model
     input_ids, labels = batch.input_ids.to(words.device), batch.labels.to(words.device)
     states = last_hidden_states(network, input_ids)
+    assert states is not None, "`output_layer` has tried it"
     rows, places = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)
     found, gradients = cross_entropy(
         states.detach()[rows, places], labels[rows, places + 1], words, bias

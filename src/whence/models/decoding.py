@@ -21,10 +21,10 @@ Choose = Callable[[int, "Float[Tensor, 'rows vocabulary']"], "Int[Tensor, ' rows
 
 
 class Steps(NamedTuple):
-    """A prompt and the tokens that follow it, to see the logits on the way."""
+    """Prompts of one length and the tokens that follow each, to see the logits on the way."""
 
-    ids: Sequence[int]
-    forced: Sequence[int]
+    prompts: Sequence[Sequence[int]]
+    forced: Sequence[Sequence[int]]
 
 
 def with_cache(
@@ -111,12 +111,14 @@ def without_cache(
     return ids[:, length:]
 
 
-def cached_steps(model: LoadedModel, steps: Steps) -> "Float[Tensor, 'steps vocabulary']":
+def cached_steps(model: LoadedModel, steps: Steps) -> "Float[Tensor, 'prompts steps vocabulary']":
     """The logits before each forced token, by our own loop, in the second of two copies."""
     return _forced(model, steps, with_cache, num_copies=2)
 
 
-def generated_steps(model: LoadedModel, steps: Steps) -> "Float[Tensor, 'steps vocabulary']":
+def generated_steps(
+    model: LoadedModel, steps: Steps
+) -> "Float[Tensor, 'prompts steps vocabulary']":
     """The logits before each forced token, by the model's own loop."""
     return _forced(model, steps, by_generate, num_copies=1)
 
@@ -129,12 +131,18 @@ def _forced(
     seen: list[Tensor] = []
 
     def choose(step: int, found: "Tensor") -> "Tensor":
-        seen.append(found[-1].clone())
-        return torch.full((len(found),), steps.forced[step], device=found.device)
+        seen.append(found[num_copies - 1 :: num_copies].clone())
+        tokens = torch.tensor([forced[step] for forced in steps.forced], device=found.device)
+        return tokens.repeat_interleave(num_copies)
 
-    num_tokens = len(steps.forced)
-    run(model, [list(steps.ids)], num_tokens=num_tokens, num_copies=num_copies, choose=choose)
-    return torch.stack(seen)
+    run(
+        model,
+        steps.prompts,
+        num_tokens=len(steps.forced[0]),
+        num_copies=num_copies,
+        choose=choose,
+    )
+    return torch.stack(seen, dim=1)
 
 
 @contextmanager

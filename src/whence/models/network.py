@@ -147,10 +147,11 @@ def logits(
 
 def last_hidden_states(
     network: Any, input_ids: "Int[Tensor, 'batch positions']"
-) -> "Float[Tensor, 'batch positions hidden']":
-    """Computes what the output layer reads, without the logits."""
+) -> "Float[Tensor, 'batch positions hidden'] | None":
+    """Computes what the output layer reads, without the logits; None where no part gives it."""
     base = network.base_model
-    return base(input_ids, **known_arguments(base, use_cache=False)).last_hidden_state
+    found = base(input_ids, **known_arguments(base, use_cache=False))
+    return getattr(found, "last_hidden_state", None)
 
 
 def all_hidden_states(network: Any, input_ids: "Int[Tensor, 'batch positions']") -> Any:

@@ -110,4 +110,5 @@ def _table(module: "nn.Module", layer_type: str | None, length: int) -> "Tensor"
     arguments = () if layer_type is None else (layer_type,)
     found = module(torch.zeros(1, 3, 1, device=device), places, *arguments)
     parts = found if isinstance(found, tuple) else (found,)
-    return torch.cat([torch.view_as_real(p) if p.is_complex() else p for p in parts])[..., :2, :]
+    real = [torch.view_as_real(p).flatten(-2) if p.is_complex() else p for p in parts]
+    return torch.cat(real)[..., :2, :]

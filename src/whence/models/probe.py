@@ -72,8 +72,8 @@ def decoding(model: LoadedModel) -> Decoding:
 
     Returns:
         `cache` where steps with the model's cache give what a pass without one gives; else
-        `generate`, the model's own loop; `full`, a pass without a cache for each token, where the
-        model has none that runs.
+        `generate`, the model's own loop; `full`, a pass without a cache for each token, where that
+        does not run or mixes up the rows of a batch.
     """
     return _once(model, "decoding", _decoding)
 
@@ -187,17 +187,26 @@ def _company(model: LoadedModel) -> Company:
 
 
 def _decoding(model: LoadedModel) -> Decoding:
+    import torch
+
     _, ids = _sequences(model)
     if len(ids) <= NUM_STEPS:
         return "full"
-    steps = Steps(ids=ids[:-NUM_STEPS], forced=ids[-NUM_STEPS:])
+    first = len(ids) - NUM_STEPS
+    pair = [ids, ids[::-1]]
+    steps = Steps([row[:first] for row in pair], [row[first:] for row in pair])
+    singly = [Steps([prompt], [forced]) for prompt, forced in zip(*steps, strict=True)]
     with evaluating(model.model):
-        whole = logits(model.model, _row(model, ids)).float()[0, len(steps.ids) - 1 : -1]
+        rows = [logits(model.model, _row(model, row)) for row in pair]
+        whole = torch.cat(rows).float()[:, first - 1 : -1]
         cached = _tried(lambda: cached_steps(model, steps))
         if cached is not None and _close(cached, whole):
             return "cache"
-        # Where the model's own loop differs from a pass without a cache, it is still its own.
-        return "full" if _tried(lambda: generated_steps(model, steps)) is None else "generate"
+        own = _tried(lambda: generated_steps(model, steps))
+        alone = _tried(lambda: torch.cat([generated_steps(model, row) for row in singly]))
+    # Where the model's own loop differs from a pass without a cache, it is still its own; not where
+    # it mixes up the rows of a batch (RWKV).
+    return "generate" if own is not None and alone is not None and _close(own, alone) else "full"
 
 
 def _tried(run: "Callable[[], Tensor]") -> "Tensor | None":
@@ -213,7 +222,9 @@ def _tried(run: "Callable[[], Tensor]") -> "Tensor | None":
 def _not_attributable(model: LoadedModel) -> dict[str, str]:
     layers = linear_layers(model)
     # Its gradients are looked at once each and forgotten: never more than one is held.
-    found = {name: reason for name, linear in layers.items() if (reason := _unusable(linear))}
+    found = {
+        name: reason for name, linear in layers.items() if (reason := _unusable(model, linear))
+    }
     watched = {name: linear for name, linear in layers.items() if name not in found}
     batch = pad(_sequences(model, most=MIN_TOKENS))
     shape = tuple(batch.input_ids.shape)
@@ -252,7 +263,9 @@ def _not_attributable(model: LoadedModel) -> dict[str, str]:
     return {name: found[name] for name in layers if name in found}
 
 
-def _unusable(linear: "nn.Linear") -> str | None:
+def _unusable(model: LoadedModel, linear: "nn.Linear") -> str | None:
+    if linear is model.model.get_output_embeddings():
+        return "the output layer"
     if not linear.weight.is_floating_point() or linear.weight.numel() != num_weights(linear):
         return f"weights are quantized ({str(linear.weight.dtype).removeprefix('torch.')})"
     return None
