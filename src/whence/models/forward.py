@@ -211,7 +211,7 @@ def continue_prompts(
     # Past that length positions change for the tokens before, too, which our cache does not know.
     if how == "cache" and not limits.admits(0, len(prompts[0]) + num_tokens):
         how = "generate"
-    run = {"cache": with_cache, "generate": by_generate, "full": without_cache}[how]
+    run = {"cache": with_cache, "full": without_cache}.get(how, by_generate)
     with evaluating(model.model):
         return run(
             model, prompts, num_tokens=num_tokens, num_copies=num_copies, choose=checked

@@ -6,6 +6,7 @@ probe of each kind finds them by behavior and not by name; each runs once per mo
 needed, and is kept with it.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
@@ -28,7 +29,7 @@ from whence.records import LoadedModel
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-Decoding = Literal["cache", "generate", "full"]
+Decoding = Literal["cache", "generate", "generate only", "full"]
 Part = TypeVar("Part")
 
 # Of a small model the probe is longer, so that it passes short windows and chunks.
@@ -72,8 +73,9 @@ def decoding(model: LoadedModel) -> Decoding:
 
     Returns:
         `cache` where steps with the model's cache give what a pass without one gives; else
-        `generate`, the model's own loop; `full`, a pass without a cache for each token, where that
-        does not run or mixes up the rows of a batch.
+        `generate`, the model's own loop, or `generate only` where that loop gives other logits than
+        a pass; `full`, a pass without a cache for each token, where the model's loop does not run
+        or mixes up the rows of a batch.
     """
     return _once(model, "decoding", _decoding)
 
@@ -106,6 +108,11 @@ def notes(model: LoadedModel) -> tuple[str, ...]:
         found.append(
             f"Positions of {model.label} depend on the longest sequence of a batch, so sequences"
             f"{beyond} share a batch only with those of the same length."
+        )
+    if decoding(model) == "generate only":
+        found.append(
+            f"`generate` of {model.label} gives other logits than a pass over the same tokens; "
+            "continuations are those of `generate`."
         )
     if left_out := not_attributable(model):
         reasons: dict[str, list[str]] = {}
@@ -195,27 +202,31 @@ def _decoding(model: LoadedModel) -> Decoding:
     first = len(ids) - NUM_STEPS
     pair = [ids, ids[::-1]]
     steps = Steps([row[:first] for row in pair], [row[first:] for row in pair])
-    singly = [Steps([prompt], [forced]) for prompt, forced in zip(*steps, strict=True)]
+    alone = [Steps([prompt], [forced]) for prompt, forced in zip(*steps, strict=True)]
     with evaluating(model.model):
         rows = [logits(model.model, _row(model, row)) for row in pair]
         whole = torch.cat(rows).float()[:, first - 1 : -1]
         cached = _tried(lambda: cached_steps(model, steps))
-        if cached is not None and _close(cached, whole):
-            return "cache"
         own = _tried(lambda: generated_steps(model, steps))
-        alone = _tried(lambda: torch.cat([generated_steps(model, row) for row in singly]))
-    # Where the model's own loop differs from a pass without a cache, it is still its own; not where
-    # it mixes up the rows of a batch (RWKV).
-    return "generate" if own is not None and alone is not None and _close(own, alone) else "full"
+        singly = _tried(lambda: torch.cat([generated_steps(model, row) for row in alone]))
+    # A batch in which the model's own loop mixes up the rows (RWKV) says nothing.
+    if own is None or singly is None or not _close(own, singly):
+        own = None
+    if cached is not None and _close(cached, whole) and (own is None or _close(own, whole)):
+        return "cache"
+    if own is None:
+        return "full"
+    return "generate" if _close(own, whole) else "generate only"
 
 
 def _tried(run: "Callable[[], Tensor]") -> "Tensor | None":
     """Runs what may not work with this model's cache, in whatever way."""
     try:
-        return run()
-    except (
-        Exception
-    ):  # Any kind: each model's code fails in its own way, and there is another path.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return run()
+    # Of any kind: each model's code fails in its own way, and there is another path.
+    except Exception:
         return None
 
 
