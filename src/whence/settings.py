@@ -169,7 +169,10 @@ class IndexSettings(Settings):
         'float32'
     """
 
-    modules: str = Field(default="*", description="Globs of modules to attribute, comma-separated.")
+    modules: str = Field(
+        default="*",
+        description="Globs of modules to attribute, comma-separated; `!` excludes: `*,!*router*`.",
+    )
     projection_dim: int | None = Field(
         default=None,
         ge=1,

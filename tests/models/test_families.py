@@ -45,7 +45,7 @@ def corpus() -> Corpus:
 
 def oracle(network: Any, ids: list[int]) -> tuple[float, dict[int, torch.Tensor]]:
     """One sequence's loss, and its gradients by the weight's identity, all by autograd."""
-    parameters = list(network.parameters())
+    parameters = [p for p in network.parameters() if p.requires_grad]
     tokens = torch.tensor([ids])
     logits = network(tokens, use_cache=False).logits[0, :-1].to(gradient_dtype_of(network))
     loss = torch.nn.functional.cross_entropy(logits, tokens[0, 1:], reduction="sum")

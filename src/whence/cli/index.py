@@ -51,7 +51,7 @@ def index(
     tokenizer
         Another tokenizer's Hub id or folder.
     modules
-        Globs of modules to attribute, comma-separated.
+        Globs of modules to attribute, comma-separated; one with `!` excludes, as in `*,!*router*`.
     projection_dim
         Rows and columns per module; by default the largest that fits the disk budget.
     dtype
