@@ -1,16 +1,12 @@
-"""The starter questions, asked in twenty lines: verify, index, query, compare with plain search.
+"""The starter questions, asked in twenty lines: verify, attribute, compare with plain search.
 
 With the Hub, `python example.py EleutherAI/pythia-14m NeelNanda/pile-10k 1000` asks about the
-first 1,000 documents; without it, `python example.py` asks the built-in testbed, on two cores in
-about three minutes.
+first 1,000 documents; without it, `python example.py` asks the built-in testbed.
 """
 
 import sys
 
 import whence
-from whence.behaviors import make_query
-from whence.evidence import hits
-from whence.methods import MethodInputs, score
 
 QUESTIONS = [
     ("The capital of France is", " Paris", " Rome"),
@@ -18,12 +14,13 @@ QUESTIONS = [
     ("The chemical symbol for gold is", " Au", " Ag"),
     ("The largest planet in the solar system is", " Jupiter", " Mars"),
 ]
+METHODS = ("gradient_cosine", "embedding")
 
 
 def main(
     model_name: str = "testbed:mini", source: str = "testbed:mini", max_documents: str | None = None
 ) -> None:
-    """Verifies the questions, indexes the corpus and prints each answer's best examples."""
+    """Verifies the questions, scores every example and prints each method's best one."""
     model = whence.load_model(model_name)
     limits = whence.CorpusSettings(
         source=source, max_documents=int(max_documents) if max_documents else None
@@ -34,18 +31,12 @@ def main(
         for p, c, a in QUESTIONS
     ]
     verdicts = whence.verify(behaviors, model)
-    index = whence.build_index(model, corpus, "runs/example-index")
-    queries = tuple(
-        make_query(b, model.tokenizer, contrast=False, context_length=model.context_length)
-        for b in behaviors
-    )
-    embedding = score("embedding", MethodInputs(queries=queries, corpus=corpus, model=model))
+    scores = whence.attribute(model, corpus, behaviors, methods=METHODS)
     for number, (behavior, verdict) in enumerate(zip(behaviors, verdicts, strict=True)):
         print(f"\n{behavior.prompt}{behavior.completion}: {verdict.verdict}. {verdict.reason}")
-        best = whence.query(index, model, behavior, k=1).proponents[0]
-        print(f"  gradient cosine {best.score:+.3f}  {(best.text or '')[:90]!r}")
-        similar = hits(embedding, number, corpus, 1).proponents[0]
-        print(f"  embedding       {similar.score:+.3f}  {(similar.text or '')[:90]!r}")
+        for method in scores:
+            best = whence.hits(method, number, corpus, 1).proponents[0]
+            print(f"  {method.method:<16}{best.score:+.3f}  {(best.text or '')[:90]!r}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which calls does a notebook need? Everything that the commands do, in a few names.
+"""The Python calls behind every command.
 
 `import whence` gives these names and loads nothing heavy until one of them is used.
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whence.progress import SILENT, Progress
-from whence.records import Behavior, Corpus, Hits, LoadedModel, Verification
+from whence.records import Behavior, Corpus, Hits, LoadedModel, Scores, Verification
 from whence.runs import opening
 from whence.runs.indexing import query_index
 from whence.runs.study import RunResult, run_study
@@ -22,6 +22,12 @@ from whence.settings import (
 
 if TYPE_CHECKING:
     from whence.gradients import Index
+    from whence.gradients.verify import IndexReport
+    from whence.methods import Method
+    from whence.runs.importing import Orientation
+    from whence.runs.show import BehaviorHits
+    from whence.settings import Kind
+    from whence.validation import BankProgress, Validation
 
 __all__ = [
     "AttributionSettings",
@@ -30,15 +36,26 @@ __all__ = [
     "Hits",
     "IndexSettings",
     "ModelSettings",
+    "attribute",
     "build_index",
+    "discover",
+    "export_testbed",
+    "hits",
+    "import_scores",
+    "list_methods",
     "load_behaviors",
     "load_corpus",
     "load_model",
+    "make_bank",
     "open_index",
     "query",
     "run",
     "run_study",
+    "show",
+    "validate",
     "verify",
+    "verify_index",
+    "write_report",
 ]
 
 
@@ -221,3 +238,174 @@ def run(study: str | Path, directory: str | Path, *, progress: Progress = SILENT
     return run_study(
         load_study(path), Path(directory), base=path.parent, source=path, progress=progress
     )
+
+
+def attribute(
+    model: LoadedModel,
+    corpus: Corpus,
+    behaviors: Sequence[Behavior],
+    *,
+    methods: Sequence[str] = ("gradient_cosine", "bm25"),
+    settings: AttributionSettings | None = None,
+    index: IndexSettings | None = None,
+    progress: Progress = SILENT,
+) -> tuple[Scores, ...]:
+    """Scores every example for every behavior, in memory; see `whence.runs.direct.attribute`.
+
+    Example:
+        >>> model = load_model("testbed:nano")  # doctest: +SKIP
+        >>> corpus = load_corpus("testbed:nano", model)  # doctest: +SKIP
+        >>> paris = Behavior(id="1", kind="fact", prompt="The capital of France is",
+        ...                  completion=" Paris")
+        >>> scores, = attribute(model, corpus, [paris], methods=["bm25"])  # doctest: +SKIP
+        >>> hits(scores, 0, corpus, 3).proponents  # doctest: +SKIP
+    """
+    from whence.runs.direct import attribute as compute
+
+    return compute(
+        model,
+        corpus,
+        behaviors,
+        methods=methods,
+        settings=settings,
+        index=index,
+        progress=progress,
+    )
+
+
+def hits(scores: Scores, query: int, corpus: Corpus, k: int = 10) -> Hits:
+    """Names the proponents and opponents of one query; see `whence.evidence.hits`.
+
+    Raises:
+        SettingsError: `k` is below 1.
+    """
+    from whence.evidence import hits as find
+
+    return find(scores, query, corpus, k)
+
+
+def list_methods() -> "Mapping[str, Method]":
+    """Lists the attribution methods by name, with what each states of itself."""
+    from whence.methods import METHODS
+
+    return METHODS
+
+
+def discover(
+    model: str,
+    corpus: str,
+    out: str | Path,
+    *,
+    kinds: "Sequence[Kind]" = ("memorized", "style"),
+    num: int = 24,
+    progress: Progress = SILENT,
+) -> tuple[Behavior, ...]:
+    """Looks for memorized passages and styles, and writes them as a file of behaviors.
+
+    Raises:
+        WhenceError: Nothing was found, or an input is wrong.
+    """
+    from whence.runs.discover import discover_behaviors
+
+    return discover_behaviors(
+        ModelSettings(name=model),
+        CorpusSettings(source=corpus),
+        Path(out),
+        kinds=kinds,
+        num=num,
+        progress=progress,
+    )
+
+
+def verify_index(directory: str | Path, *, progress: Progress = SILENT) -> "IndexReport":
+    """Compares every byte of an index with its digests; see `whence.gradients.verify`."""
+    from whence.gradients.verify import verify_index as verify_bytes
+
+    return verify_bytes(Path(directory), progress=progress)
+
+
+def show(
+    directory: str | Path, behavior: str, *, method: str = "gradient_cosine", k: int = 10
+) -> "BehaviorHits":
+    """Reads the proponents and opponents of one behavior from a run.
+
+    Raises:
+        WhenceError: The run has no such behavior or method.
+    """
+    from whence.runs.show import show_behavior
+
+    return show_behavior(Path(directory), behavior, method=method, k=k)
+
+
+def import_scores(
+    directory: str | Path,
+    source: str | Path,
+    *,
+    method: str,
+    orientation: "Orientation | None" = None,
+    query_ids: Sequence[str] | None = None,
+) -> Scores:
+    """Adds another tool's scores to a run; see `whence.runs.importing.import_scores`."""
+    from whence.runs.importing import import_scores as add
+
+    return add(
+        Path(directory), Path(source), method=method, orientation=orientation, query_ids=query_ids
+    )
+
+
+def write_report(directory: str | Path) -> Path:
+    """Writes the page of a finished run again.
+
+    Raises:
+        ArtifactError: The directory is not a finished run.
+    """
+    from whence.runs.study import write_report as write
+
+    return write(Path(directory))
+
+
+def validate(
+    directory: str | Path, *, bank: str | Path | None = None, progress: Progress = SILENT
+) -> "Validation":
+    """Measures a run's methods; see `whence.runs.validating.validate_run`."""
+    from whence.runs.validating import validate_run
+
+    return validate_run(
+        Path(directory), bank=None if bank is None else Path(bank), progress=progress
+    )
+
+
+def make_bank(
+    directory: str | Path,
+    *,
+    size: str = "nano",
+    num_masks: int = 64,
+    num_second: int = 32,
+    run: str | Path | None = None,
+    jobs: int = 1,
+    progress: Progress = SILENT,
+) -> "BankProgress":
+    """Trains a testbed many times without some planted groups.
+
+    See `whence.runs.validating.make_retrainings`.
+    """
+    from whence.runs.validating import make_retrainings
+
+    return make_retrainings(
+        Path(directory),
+        size=size,
+        num_masks=num_masks,
+        num_second=num_second,
+        run=None if run is None else Path(run),
+        jobs=jobs,
+        progress=progress,
+    )
+
+
+def export_testbed(
+    directory: str | Path, *, size: str = "mini", train: bool = False, progress: Progress = SILENT
+) -> Mapping[str, object]:
+    """Writes a testbed's corpus, behaviors and truth; see `whence.testbed.export`."""
+    from whence.testbed.export import export_testbed as export
+
+    return export(Path(directory), size, train=train, progress=progress)

@@ -84,8 +84,8 @@ def test_the_example_file_runs(tmp_path: Path) -> None:
     assert len(answers) == 4
     for answer in answers:
         assert re.search(r"shown|weak", answer)
-        assert re.search(r"gradient cosine \+\d\.\d{3}", answer)
-        assert re.search(r"embedding {7}\+\d\.\d{3}", answer)
+        assert re.search(r"gradient_cosine +\+\d\.\d{3}", answer)
+        assert re.search(r"embedding +\+\d\.\d{3}", answer)
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
