@@ -272,8 +272,8 @@ class LoadedModel:
 
     @property
     def label(self) -> str:
-        """The name by which a page calls it."""
-        return self.name
+        """The name by which a page calls it: of a folder, without the folders around it."""
+        return self.name.rpartition("/")[2] if self.name.startswith("/") else self.name
 
     @property
     def dtype(self) -> str:

@@ -57,8 +57,17 @@ def contents(root: Path) -> dict[str, str]:
     return {
         path.relative_to(root).as_posix(): _digest(path)
         for path in sorted(root.rglob("*"))
-        if not path.is_dir() and path.suffix != ".html"
+        if not path.is_dir() and not _is_timed(path)
     }
+
+
+def _is_timed(path: Path) -> bool:
+    """Whether a file of a run holds seconds that were measured, or is named by them."""
+    return (
+        path.suffix == ".html"
+        or path.name == "plan.json"
+        or path.parent.name.startswith("decisions-")
+    )
 
 
 def _digest(path: Path) -> str:
@@ -67,7 +76,7 @@ def _digest(path: Path) -> str:
         value = json.loads(data)
         if isinstance(value, dict):
             # Times differ, and so do the digests of files that hold times.
-            for name in ("started", "seconds", "files", "details", "plan"):
+            for name in ("started", "finished", "seconds", "files", "details", "plan", "stages"):
                 value.pop(name, None)
         data = json.dumps(value, sort_keys=True).encode()
     return hashlib.sha256(data).hexdigest()

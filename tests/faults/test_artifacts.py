@@ -275,3 +275,8 @@ def test_a_kill_at_any_step_of_a_build_loses_nothing_and_leaves_nothing(
     tmp_path, what, points
 ) -> None:
     killed(what, tmp_path / "root", points=points)
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_step_of_a_run_loses_nothing_and_leaves_nothing(tmp_path, tiny_files) -> None:
+    killed("run_study", tmp_path / "root", points=30, WHENCE_TINY=str(tiny_files))

@@ -10,7 +10,7 @@ import torch
 
 from whence.errors import CorpusError
 from whence.records import Corpus, LoadedModel, Query, Term
-from whence.settings import AttributionSettings, CorpusSettings
+from whence.settings import CorpusSettings, IndexSettings
 
 CONTEXT, VOCABULARY = 16, 300
 FAMILIES = ("neox", "gpt2")
@@ -123,10 +123,7 @@ def test_an_index_of_the_longest_example(model: LoadedModel, tmp_path: Path) -> 
         model,
         corpus_of(rows),
         tmp_path / "index",
-        modules=modules_of(model),
-        projection_dim=None,
-        projection_seed=0,
-        token_batch_size=64,
+        IndexSettings(token_batch_size=64),
     )
     assert index is not None
     norms = np.linalg.norm(np.asarray(index.gradients, dtype=np.float64), axis=1)
@@ -138,7 +135,7 @@ def test_a_reading_of_the_longest_example(model: LoadedModel) -> None:
     from whence.methods.reading import read_examples
 
     rows = sequences(*LENGTHS)
-    settings = AttributionSettings(token_batch_size=64)
+    settings = IndexSettings(token_batch_size=64)
     found = read_examples(model, corpus_of(rows), settings=settings)
     with torch.no_grad():
         expected = [losses(model.model, row).mean().item() for row in rows]
@@ -221,10 +218,7 @@ def test_pythias_own_map_cannot_be_indexed(family: str, tokenizer: Any, tmp_path
         model,
         corpus,
         tmp_path / "index",
-        modules=modules_of(model),
-        projection_dim=2,
-        projection_seed=0,
-        token_batch_size=4096,
+        IndexSettings(projection_dim=2),
     )
     assert index is not None
     assert np.abs(np.asarray(index.gradients)).sum() > 0

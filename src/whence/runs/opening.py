@@ -35,15 +35,10 @@ def resolve(study: StudySettings, base: Path) -> StudySettings:
     """
 
     def absolute(name: str) -> str:
-        name = os.path.expandvars(name)
-        if "$" in name:
-            raise SettingsError(
-                f"The study names `{name}`, but that environment variable is not set.",
-                "Set it, or write the path out.",
-            )
-        path = base / name
-        is_path = bool(name) and not name.startswith(TESTBED) and _exists(path)
-        return str(path.resolve()) if is_path else name
+        expanded = _expanded(name, base)
+        path = base / expanded
+        is_path = not expanded.startswith(TESTBED) and path.exists()
+        return str(path.resolve()) if is_path else expanded
 
     def model(settings: ModelSettings) -> ModelSettings:
         changes = {
@@ -58,7 +53,7 @@ def resolve(study: StudySettings, base: Path) -> StudySettings:
         members = tuple(absolute(name) for name in settings.trak.ensemble)
         if moments not in ("auto", "estimate"):
             # `{step}` may stand in the name, so that no such file exists.
-            moments = str((base / os.path.expandvars(moments)).resolve())
+            moments = str((base / _expanded(moments, base)).resolve())
         return settings.model_copy(
             update={
                 "adam": settings.adam.model_copy(update={"second_moments": moments}),
@@ -85,6 +80,52 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):  # a name that is too long, or holds a NUL: who opens it says so
         return False
+
+
+def _expanded(name: str, base: Path) -> str:
+    """Replaces environment variables in a path.
+
+    Only in the path of something that exists, so that a study from elsewhere cannot make the value
+    of any other variable appear.
+
+    Raises:
+        SettingsError: A variable is not set, or the path leads nowhere.
+    """
+    if "$" not in name:
+        return name
+    path = os.path.expandvars(name)
+    if "$" in path:
+        raise SettingsError(
+            f"The study names `{name}`, but that environment variable is not set.",
+            "Set it, or write the path out.",
+        )
+    # `{step}` may stand in a file's name, so that no such file exists.
+    if not (base / path.partition("{step}")[0]).exists() and not (base / path).parent.is_dir():
+        raise SettingsError(
+            f"The study names `{name}`, which is no file or folder here.",
+            "Check the variable and the path; variables stand for paths only.",
+        )
+    return path
+
+
+def portable(study: StudySettings, directory: Path) -> StudySettings:
+    """Writes the study's absolute paths relative to a directory; `resolve` turns them back.
+
+    A record that others may see then names no folders of this machine, nor whose they are.
+    """
+
+    def shortened(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: shortened(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [shortened(part) for part in value]
+        if isinstance(value, str) and os.path.isabs(value):  # noqa: PTH117
+            return os.path.relpath(value, directory.resolve())
+        return value
+
+    values = study.model_dump(mode="json")
+    found = {key: value if key == "title" else shortened(value) for key, value in values.items()}
+    return StudySettings.model_validate(found)
 
 
 def open_model(settings: ModelSettings, *, cache: Path | None = None) -> LoadedModel:

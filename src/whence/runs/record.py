@@ -96,12 +96,13 @@ def read_decisions(place: Path) -> Decisions:
 
 
 def run_decisions(run: Run) -> Decisions:
-    """Reads what a finished run decided.
+    """Reads what a finished run decided; paths in its study are absolute again.
 
     Raises:
         ArtifactError: The run is not finished, or its files are broken.
     """
-    return read_decisions(part(run, DECISIONS))
+    found = read_decisions(part(run, DECISIONS))
+    return replace(found, study=opening.resolve(found.study, run.directory))
 
 
 def part(run: Run, name: str) -> Path:
@@ -217,6 +218,8 @@ def read_validation(place: Path) -> Validation:
 
 def commands(directory: Path) -> tuple[str, ...]:
     """The commands that make a run again and look into it."""
+    if directory.is_absolute():
+        directory = Path(directory.name)
     return (
         f"whence run {directory / 'study.toml'} --out {directory}",
         f"whence show {directory}",

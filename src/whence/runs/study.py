@@ -71,7 +71,7 @@ def run_study(
         run.get(
             decisions_stage(
                 Decisions(
-                    study=study,
+                    study=opening.portable(study, directory),
                     behaviors=behaviors,
                     attributed=tuple(behavior.id for behavior in chosen),
                     forced=forced,
@@ -86,7 +86,7 @@ def run_study(
         )
         _write_study(run, study, source)
         run.finish(
-            study.model_dump(mode="json"),
+            opening.portable(study, directory).model_dump(mode="json"),
             {"model": models.own.fingerprint, "corpus": corpus.fingerprint},
         )
         return RunResult(directory, _write_page(run))
