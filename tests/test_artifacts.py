@@ -38,8 +38,8 @@ def test_the_manifest_names_inputs_versions_and_details(tmp_path: Path) -> None:
     with artifacts.building(tmp_path / "a", kind="t", inputs={"x": 1}) as partial:
         artifacts.write_json(partial / "details.json", {"found": 3})
     manifest = artifacts.read_manifest(tmp_path / "a")
-    assert (manifest["inputs"], manifest["details"]) == ({"x": 1}, {"found": 3})
-    assert "python" in manifest["versions"]
+    assert (manifest.inputs, manifest.details) == ({"x": 1}, {"found": 3})
+    assert "python" in manifest.versions
     assert artifacts.is_current(tmp_path / "a", kind="t", inputs={"x": 1})
     assert not artifacts.is_current(tmp_path / "a", kind="t", inputs={"x": 2})
     assert not artifacts.is_current(tmp_path / "a", kind="other", inputs={"x": 1})
@@ -78,6 +78,42 @@ def test_a_broken_manifest_is_one_clear_sentence(
         (tmp_path / artifacts.MANIFEST).write_text(content)
     with pytest.raises(ArtifactError, match=said):
         artifacts.read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        *((name, None, f"'{name}' is missing") for name in ("kind", "key", "inputs", "started")),
+        ("seconds", "long", "`seconds` is of the type str"),
+        ("details", [1], "`details` is of the type list"),
+        ("files", [], "`files` is of the type list"),
+        ("files", {"a": {"bytes": -1, "sha256": "0"}}, "-1 is no number of bytes"),
+        ("files", {"a": {"bytes": 1}}, "'sha256' is missing"),
+        ("files", {"a": 1}, "not subscriptable"),
+    ],
+)
+def test_a_manifest_with_a_missing_or_odd_field_is_one_sentence_with_its_path(
+    tmp_path: Path, name: str, value: object, said: str
+) -> None:
+    with artifacts.building(tmp_path / "a", kind="t", inputs={}):
+        pass
+    path = tmp_path / "a" / artifacts.MANIFEST
+    values = json.loads(path.read_text())
+    values[name] = value
+    if value is None:
+        del values[name]
+    path.write_text(json.dumps(values))
+    with pytest.raises(ArtifactError, match=said) as caught:
+        artifacts.read_manifest(tmp_path / "a")
+    assert str(path) in caught.value.problem
+    assert not artifacts.is_current(tmp_path / "a", kind="t", inputs={})
+
+
+def test_the_shipped_manifest_of_the_testbed_which_lists_no_files_is_read() -> None:
+    from whence.testbed.tables import DATA
+
+    found = artifacts.read_manifest(Path(str(DATA)) / "mini")
+    assert (found.kind, found.inputs["size"], found.files) == ("testbed-checkpoints", "mini", None)
 
 
 def test_a_full_disk_is_one_clear_sentence(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, get_args
 
 from pydantic import Field, model_validator
 
@@ -244,13 +244,27 @@ class Corpus:
     def _row_of(self) -> dict[str, int]:
         return {example_id: row for row, example_id in enumerate(self.ids)}
 
-    def records(self, rows: Sequence[int]) -> Iterator[dict[str, Any]]:
+    def records(self, rows: Sequence[int]) -> "Iterator[ExampleRecord]":
         """The columns of some rows, without tokens, as plain dicts in the given order."""
         import pyarrow as pa
 
         # Arrow infers no type from an empty list.
         taken = self.table.drop_columns(["input_ids"]).take(pa.array(list(rows), pa.int64()))
         yield from taken.to_pylist()
+
+
+class ExampleRecord(TypedDict):
+    """The columns of one example, without tokens."""
+
+    id: str
+    text: str | None
+    hash: str | None
+    subset: str | None
+    source: str | None
+    position: int | None
+    step: int | None
+    num_truncated_tokens: int | None
+    labels: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -329,7 +343,7 @@ class GradientProducts:
     query_norms: "NDArray[np.float32]"
     example_norms: "NDArray[np.float32]"
     path: Literal["streamed", "stored"]
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     seconds: float
 
 
@@ -344,7 +358,7 @@ class PairScores:
     query_ids: tuple[str, ...]
     example_ids: tuple[str, ...]
     values: "NDArray[np.float32]"
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     seconds: float
 
 
@@ -361,7 +375,7 @@ class Scores:
     query_ids: tuple[str, ...]
     example_ids: tuple[str, ...]
     values: "NDArray[np.float32]"
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
     seconds: float = 0.0
     family: Family = "unknown"
     higher_means: str = UNKNOWN

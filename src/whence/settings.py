@@ -221,18 +221,18 @@ class IndexSettings(Settings):
         return self.fsdp or self.precision in ("int8", "int4")
 
     @property
-    def row_options(self) -> dict[str, Any]:
+    def row_options(self) -> dict[str, object]:
         """The options, other than the defaults, that only stored rows have."""
         defaults = self.without_row_options()
         return {n: value for n, value in self if n in defaults and value != defaults[n]}
 
     @classmethod
-    def without_row_options(cls) -> dict[str, Any]:
+    def without_row_options(cls) -> dict[str, object]:
         """The defaults of the options that only stored rows have."""
         names = ("include_bias", "loss_reduction", "collector", "precision", "storage", "fsdp")
         return {name: cls.model_fields[name].default for name in names}
 
-    def key(self) -> dict[str, Any]:
+    def key(self) -> dict[str, object]:
         """What determines the rows beside the model, its modules and the examples."""
         return self.model_dump(exclude={"modules", "disk_budget_gb", "token_batch_size"})
 
@@ -490,7 +490,7 @@ class StudySettings(Settings):
 S = TypeVar("S", bound=BaseModel)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, object]:
     """Reads a TOML file.
 
     Raises:
@@ -509,7 +509,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not valid TOML: {reason}.", "Correct that line.") from None
 
 
-def parse(model: type[S], values: dict[str, Any], *, where: str) -> S:
+def parse(model: type[S], values: dict[str, object], *, where: str) -> S:
     """Checks values against a settings record.
 
     Args:
@@ -545,7 +545,7 @@ def parse(model: type[S], values: dict[str, Any], *, where: str) -> S:
         ) from None
 
 
-def _brief(value: Any) -> str:
+def _brief(value: object) -> str:
     try:
         text = repr(value)
     except ValueError:  # Python writes no integer of more than 4,300 digits.

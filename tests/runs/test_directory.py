@@ -87,6 +87,35 @@ def test_a_second_kind_of_study_needs_only_its_own_stages(tmp_path: Path) -> Non
     assert run.find("sum/3") is None
 
 
+def test_a_runs_manifest_in_memory_is_the_one_in_its_file(tmp_path: Path) -> None:
+    with writing(tmp_path / "run") as run:
+        run.get(step("numbers", lambda: [1]))
+        run.finish({"title": "toy"}, {"corpus": "abc"})
+        kept = run.manifest.to_json()
+    stored = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert list(kept.items()) == list(stored.items())
+    assert list(open_run(tmp_path / "run").manifest.to_json().items()) == list(stored.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("hashes", None), ("inputs", []), ("seconds", 1.0), ("stages", None), ("finished", 3)],
+)
+def test_a_run_with_a_broken_manifest_is_refused_with_its_path(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    run_toy(tmp_path / "run", [1])
+    path = tmp_path / "run" / "manifest.json"
+    values = json.loads(path.read_text())
+    values[name] = value
+    if value is None:
+        del values[name]
+    path.write_text(json.dumps(values))
+    with pytest.raises(ArtifactError) as caught:
+        open_run(tmp_path / "run")
+    assert str(tmp_path / "run") in caught.value.problem
+
+
 def test_a_resumed_run_makes_nothing_and_its_manifest_differs_in_its_date_only(tmp_path) -> None:
     run_toy(tmp_path / "run", [1, 2])
     before, manifest = files(tmp_path / "run"), without_date(tmp_path / "run")

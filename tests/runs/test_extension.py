@@ -94,7 +94,7 @@ def test_a_new_method_runs_from_study_to_page(tiny: Path, monkeypatch: pytest.Mo
     place = open_run(run.directory).find("pass/shared_tokens")
     assert place is not None
     np.testing.assert_array_equal(np.load(place / "scores.npy"), shared.values)
-    assert read_manifest(place)["inputs"]["least"] == 1
+    assert read_manifest(place).inputs["least"] == 1
     assert record.plan is not None
     assert "final, shared_tokens" in record.plan.reason
     page = run.page.read_text(encoding="utf-8")

@@ -59,7 +59,7 @@ def test_the_top_proponent_of_a_memorized_passage_is_the_passage(finished: Path)
 def test_every_method_scores_every_example(finished: Path) -> None:
     record = load_run(finished)
     assert [scores.method for scores in record.scores] == list(
-        StudySettings.model_validate(open_run(finished).manifest["inputs"]).attribution.methods
+        StudySettings.model_validate(open_run(finished).manifest.inputs).attribution.methods
     )
     for scores in record.scores:
         assert scores.values.shape == (len(scores.query_ids), len(record.corpus))

@@ -444,7 +444,7 @@ def test_an_ensemble_has_rows_and_a_projection_for_each_model(tiny: Path) -> Non
     rows = [stage(run, name) / "gradients.bin" for name in ("rows", "rows/member1")]
     assert record.plan is not None
     assert record.plan.disk_bytes == sum(path.stat().st_size for path in rows)
-    seeds = [read_manifest(path.parent)["inputs"]["projection_seed"] for path in rows]
+    seeds = [read_manifest(path.parent).inputs["projection_seed"] for path in rows]
     assert seeds == [0, 1]
     alone = {**attribution, "trak": {}}
     one = load_run(_run(tiny, name="one", attribution=alone, index=index))

@@ -15,7 +15,6 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from whence.artifacts.files import (
     check_generated,
@@ -26,6 +25,7 @@ from whence.artifacts.files import (
     write_json,
     write_text,
 )
+from whence.artifacts.manifest import FileRecord, Manifest, read_manifest, read_manifest_json
 from whence.artifacts.places import (
     FORMAT,
     MANIFEST,
@@ -45,6 +45,8 @@ from whence.errors import ArtifactError
 __all__ = [
     "FORMAT",
     "MANIFEST",
+    "FileRecord",
+    "Manifest",
     "alone",
     "building",
     "check_generated",
@@ -58,6 +60,7 @@ __all__ = [
     "partial_directory",
     "progress_directory",
     "read_manifest",
+    "read_manifest_json",
     "versions",
     "write_bytes",
     "write_generated",
@@ -69,7 +72,7 @@ __all__ = [
 SMALL_BYTES = 4 * 2**20
 
 
-def fingerprint(*parts: Any) -> str:
+def fingerprint(*parts: object) -> str:
     """Computes one short hash of everything that went in.
 
     Args:
@@ -94,34 +97,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def read_manifest(directory: Path) -> dict[str, Any]:
-    """Reads the manifest of a finished artifact.
-
-    Raises:
-        ArtifactError: There is no such directory, it is unfinished, or its manifest is broken.
-    """
-    path = directory / MANIFEST
-    if not os.path.isdir(directory):  # noqa: PTH112  # pathlib raises where a name is too long.
-        raise ArtifactError(f"There is no directory {directory}.", "Check the path.")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(
-            f"{directory} has no {MANIFEST}, so it is not a finished whence artifact.",
-            "Check the path, or run the command that makes it again.",
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(
-            f"{path} cannot be read ({error}).", "Delete the directory and make it again."
-        ) from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ArtifactError(
-            f"{path} is not a manifest of format {FORMAT}.",
-            "It was made by another version of whence; make it again with this one.",
-        )
-    return manifest
 
 
 def partial_directory(directory: Path) -> Path:
@@ -151,7 +126,7 @@ def building(
     directory: Path,
     *,
     kind: str,
-    inputs: Mapping[str, Any],
+    inputs: Mapping[str, object],
     resume: bool = False,
     is_locked: bool = False,
     is_owned: bool = False,
@@ -211,7 +186,7 @@ def building(
 
 
 @contextmanager
-def filling(directory: Path, *, kind: str, inputs: Mapping[str, Any]) -> Iterator[Path]:
+def filling(directory: Path, *, kind: str, inputs: Mapping[str, object]) -> Iterator[Path]:
     """Fills a part of what `building(resume=True)` will finish, beside other processes.
 
     Yields:
@@ -251,7 +226,7 @@ def alone(directory: Path) -> Iterator[None]:
         os.close(opened)
 
 
-def is_current(directory: Path, *, kind: str, inputs: Mapping[str, Any]) -> bool:
+def is_current(directory: Path, *, kind: str, inputs: Mapping[str, object]) -> bool:
     """Tells whether a whole, undamaged artifact stands there that was made from the same inputs.
 
     What a killed process left undone is ended first: an artifact that only lacked its name gets it.
@@ -268,34 +243,32 @@ def is_current(directory: Path, *, kind: str, inputs: Mapping[str, Any]) -> bool
         manifest = read_manifest(place)
     except (ArtifactError, OSError):
         return False
-    return manifest.get("key") == key and damage(place, manifest) is None
+    return manifest.key == key and damage(place, manifest.files) is None
 
 
-def damage(directory: Path, manifest: Mapping[str, Any], *, whole: bool = False) -> str | None:
+def damage(
+    directory: Path, files: Mapping[str, FileRecord] | None, *, whole: bool = False
+) -> str | None:
     """Finds a file that is not as the manifest says; None where all are.
 
     Args:
         directory: A finished artifact.
-        manifest: Its manifest.
+        files: What its manifest lists; None where it lists nothing.
         whole: Compare every file with its digest, and not only the small ones.
 
     Returns:
         One clause about the first such file.
     """
-    files = manifest.get("files")
-    if not isinstance(files, dict):
+    if files is None:
         return f"{directory / MANIFEST} lists no files"
     for name, known in sorted(files.items()):
         path = directory / name
         try:
-            num_bytes, digest = known["bytes"], known["sha256"]
             found = path.stat().st_size
-            if found != num_bytes:
-                return f"{path} has {found:,} bytes instead of {num_bytes:,}"
-            if (whole or num_bytes <= SMALL_BYTES) and _sha256(path) != digest:
+            if found != known.bytes:
+                return f"{path} has {found:,} bytes instead of {known.bytes:,}"
+            if (whole or known.bytes <= SMALL_BYTES) and _sha256(path) != known.sha256:
                 return f"{path} was changed after it was written"
-        except (KeyError, TypeError):
-            return f"{directory / MANIFEST} is damaged"
         except FileNotFoundError:
             return f"{path} is missing"
         except OSError as error:
@@ -303,7 +276,7 @@ def damage(directory: Path, manifest: Mapping[str, Any], *, whole: bool = False)
     return None
 
 
-def _files(partial: Path) -> dict[str, dict[str, Any]]:
+def _files(partial: Path) -> dict[str, dict[str, object]]:
     """Lists the files of an artifact with their sizes and digests."""
     return {
         path.relative_to(partial).as_posix(): {
@@ -325,7 +298,7 @@ def _has_progress(partial: Path) -> bool:
     return any(path != partial / PROGRESS / "key" for path in files)
 
 
-def _details(partial: Path) -> dict[str, Any]:
+def _details(partial: Path) -> dict[str, object]:
     path = partial / "details.json"
     if not path.is_file():
         return {}

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from whence.artifacts.files import clear_disk_errors, lock, locked_file
 from whence.errors import ArtifactError
@@ -177,7 +177,7 @@ def exclusive(directory: Path, *, shared: bool = False, wait: bool = False) -> I
             ) from None
 
 
-def _leave(path: Path, file: Any, *, shared: bool) -> None:
+def _leave(path: Path, file: IO[bytes], *, shared: bool) -> None:
     """Removes the file of a lock, unless others hold the lock too."""
     try:
         if shared:

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from whence.artifacts import building, fingerprint, is_current
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
-class Stage(Generic[T]):
+class Stage(Generic[T_co]):
     """A function from inputs to a frozen record, kept in a directory of its own.
 
     Attributes:
@@ -27,9 +27,9 @@ class Stage(Generic[T]):
 
     name: str
     version: int
-    inputs: Mapping[str, Any]
+    inputs: Mapping[str, object]
     make: Callable[[Path], None]
-    read: Callable[[Path], T]
+    read: Callable[[Path], T_co]
 
     @property
     def kind(self) -> str:
@@ -37,7 +37,7 @@ class Stage(Generic[T]):
         return self.name.partition("/")[0]
 
     @property
-    def all_inputs(self) -> dict[str, Any]:
+    def all_inputs(self) -> dict[str, object]:
         """The inputs with the stage's version, as they stand in its manifest."""
         return {"stage_version": self.version, **self.inputs}
 

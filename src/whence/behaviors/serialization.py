@@ -14,7 +14,7 @@ _INTERVAL_FIELDS = (
 )
 
 
-def verification_to_json(verification: Verification) -> dict[str, Any]:
+def verification_to_json(verification: Verification) -> dict[str, object]:
     """Turns a verification into what JSON can hold: undefined is null, and NaN does not occur.
 
     Args:
@@ -63,7 +63,7 @@ def verification_from_json(values: Mapping[str, Any]) -> Verification:
         ) from None
 
 
-def _plain(record: Verification | Measured | Rate) -> dict[str, Any]:
+def _plain(record: Verification | Measured | Rate) -> dict[str, object]:
     """Takes a record's fields, with tuples as lists and intervals by the names of their parts."""
     values = {}
     for field in fields(record):

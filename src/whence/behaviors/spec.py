@@ -7,7 +7,6 @@ One TOML file holds many behaviors, each a `[[behavior]]` table with the fields 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from whence.errors import BehaviorError
 from whence.records import Behavior
@@ -27,7 +26,7 @@ _LINE_LENGTH = 100
 
 
 class _BehaviorTables(Settings):
-    behavior: tuple[dict[str, Any], ...] = ()
+    behavior: tuple[dict[str, object], ...] = ()
 
 
 def load_behaviors(path: Path) -> tuple[Behavior, ...]:

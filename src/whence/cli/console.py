@@ -19,7 +19,7 @@ S = TypeVar("S", bound="BaseModel")
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer in one line of JSON.")]
 
 
-def answer(value: dict[str, Any], text: str, *, json_line: bool) -> None:
+def answer(value: dict[str, object], text: str, *, json_line: bool) -> None:
     """Prints a command's answer on stdout: for a person, or as one line of JSON."""
     if not json_line:
         print(visible(text))

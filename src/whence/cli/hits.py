@@ -1,7 +1,6 @@
 """Proponents and opponents, printed as two tables or as JSON."""
 
 from collections.abc import Callable
-from typing import Any
 
 from whence.cli.console import printable, table
 from whence.records import Hit, Hits
@@ -17,7 +16,7 @@ COLUMNS: dict[str, Callable[[Hit], str]] = {
 }
 
 
-def hits_json(found: Hits) -> dict[str, list[dict[str, Any]]]:
+def hits_json(found: Hits) -> dict[str, list[dict[str, object]]]:
     """Lays hits out for `--json`: each list with one object per hit."""
     return {
         "proponents": [hit._asdict() for hit in found.proponents],

@@ -29,6 +29,6 @@ def testbed(
     answer(
         {"testbed": str(out), **made},
         f"Testbed  {out}\n{made['examples']:,} examples, {made['behaviors']} behaviors"
-        + (f", {len(made['checkpoints'])} checkpoints" if train else ""),
+        + (f", {len(made.get('checkpoints', ()))} checkpoints" if train else ""),
         json_line=json,
     )

@@ -59,7 +59,7 @@ def saved_files(folder: Path, *, split: str) -> list[Path]:
     return files
 
 
-def read_arrow(path: Path, settings: CorpusSettings) -> Iterator[dict[str, Any]]:
+def read_arrow(path: Path, settings: CorpusSettings) -> Iterator[dict[str, object]]:
     """Reads the rows of one Arrow file, and of its columns only those that a corpus needs.
 
     Raises:

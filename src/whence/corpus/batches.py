@@ -1,7 +1,7 @@
 """How many rows are held at once? A few megabytes of them, whatever a file's own batches hold."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -10,7 +10,7 @@ BATCH_ROWS = 512
 BATCH_BYTES = 8 << 20
 
 
-def rows_of(batch: "pa.RecordBatch") -> Iterator[dict[str, Any]]:
+def rows_of(batch: "pa.RecordBatch") -> Iterator[dict[str, object]]:
     """Turns an Arrow batch into rows, a few megabytes of Python objects at a time."""
     per_row = max(1, batch.get_total_buffer_size() // max(1, batch.num_rows))
     per_row += sum(_longest_entry(column) for column in batch.columns)

@@ -27,7 +27,7 @@ _DEEPEST_NAME = 4
 class Row(NamedTuple):
     """What a reader yields: the columns of one document, and the file or dataset it is from."""
 
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
     source: str
 
 
@@ -208,7 +208,7 @@ def _column(named: str | None, *usual: str) -> tuple[str, ...]:
     return usual if named is None else (named,) if named else ()
 
 
-def _first(values: Mapping[str, Any], columns: Iterable[str]) -> Any:
+def _first(values: Mapping[str, object], columns: Iterable[str]) -> Any:
     """Finds the first value that is there; None where there is none."""
     found = (_lookup(values, column) for column in columns)
     return next((value for value in found if value is not _ABSENT and value is not None), None)
@@ -257,16 +257,16 @@ def _whole(value: str, column: str, *, row: Row, number: int) -> str:
     return value
 
 
-def _brief(value: Any) -> str:
+def _brief(value: object) -> str:
     text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     return text if len(text) <= 100 else f"{text[:100]}…"
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
 
 
-def _lookup(values: Mapping[str, Any], path: str) -> Any:
+def _lookup(values: Mapping[str, object], path: str) -> Any:
     if path in values:
         return values[path]
     here: Any = values
@@ -300,7 +300,7 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _paths(values: Mapping[str, Any], prefix: str = "", depth: int = 1) -> Iterator[str]:
+def _paths(values: Mapping[str, object], prefix: str = "", depth: int = 1) -> Iterator[str]:
     for name, value in values.items():
         if isinstance(value, Mapping) and value and depth < _DEEPEST_NAME:
             yield from _paths(value, f"{prefix}{name}.", depth + 1)

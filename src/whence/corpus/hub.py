@@ -16,7 +16,7 @@ from whence.settings import CorpusSettings
 class HubRows(NamedTuple):
     """The rows of a Hub dataset, and how many there are where that is known beforehand."""
 
-    rows: Iterator[dict[str, Any]]
+    rows: Iterator[dict[str, object]]
     num_rows: int | None
 
 
@@ -60,7 +60,7 @@ def dataset_commit(settings: CorpusSettings) -> str:
         return ""
 
 
-def _rows(dataset: Any, settings: CorpusSettings) -> Iterator[dict[str, Any]]:
+def _rows(dataset: Any, settings: CorpusSettings) -> Iterator[dict[str, object]]:
     try:
         yield from dataset
     except Exception as error:

@@ -3,14 +3,13 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from whence.corpus.lines import decode_line, read_lines
 from whence.corpus.paths import shown
 from whence.errors import CorpusError
 
 
-def read_jsonl(path: Path, *, max_bytes: int) -> Iterator[dict[str, Any]]:
+def read_jsonl(path: Path, *, max_bytes: int) -> Iterator[dict[str, object]]:
     """Reads one JSON object per line; blank lines are skipped.
 
     Args:

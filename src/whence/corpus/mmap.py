@@ -29,7 +29,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from whence.corpus.paths import find_place, one_sentence, shown
 from whence.errors import CorpusError
@@ -244,7 +244,7 @@ def open_map(
     return replace(found, is_assumed=settings.mmap_dtype is None and listed is None)
 
 
-def read_map(found: MemoryMap, *, rows: range) -> Iterator[dict[str, Any]]:
+def read_map(found: MemoryMap, *, rows: range) -> Iterator[dict[str, object]]:
     """Reads some rows of a map.
 
     Args:
@@ -271,7 +271,11 @@ def read_map(found: MemoryMap, *, rows: range) -> Iterator[dict[str, Any]]:
         if found.is_assumed and batch.start == rows.start:
             _refuse_other_types(tokens[-begin % 4 :][:_PROBE_TOKENS], where=found.where)
         for row, (start, stop) in zip(batch, spans, strict=True):
-            values = {"id": str(row), "text": tokens[start - begin : stop - begin], "position": row}
+            values: dict[str, object] = {
+                "id": str(row),
+                "text": tokens[start - begin : stop - begin],
+                "position": row,
+            }
             yield values | ({"step": step_of_row(row)} if found.is_pythias else {})
 
 

@@ -7,7 +7,7 @@ copies.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from whence.corpus.batches import BATCH_BYTES, BATCH_ROWS, rows_of
 from whence.corpus.documents import needed_columns
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _BUFFER_BYTES = 1 << 20
 
 
-def read_parquet(path: Path, settings: CorpusSettings) -> Iterator[dict[str, Any]]:
+def read_parquet(path: Path, settings: CorpusSettings) -> Iterator[dict[str, object]]:
     """Reads the rows of one file, and of its columns only those that a corpus needs.
 
     Raises:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from whence.corpus import arrow, jsonl, mmap, parquet, text
 from whence.corpus.documents import Documents, Row, documents
@@ -130,7 +130,7 @@ def _files(path: Path, kind: Format, settings: CorpusSettings) -> Source:
     files, left_out = _list(path, kind, settings)
     counts = [parquet.num_parquet_rows(file) for file in files] if kind == "parquet" else [None]
     max_bytes = int(settings.max_line_mb * 2**20)
-    readers: dict[str, Callable[[Path], Iterable[dict[str, Any]]]] = {
+    readers: dict[str, Callable[[Path], Iterable[dict[str, object]]]] = {
         "jsonl": lambda file: jsonl.read_jsonl(file, max_bytes=max_bytes),
         "text": lambda file: text.read_text(file, max_bytes=max_bytes),
         "parquet": lambda file: parquet.read_parquet(file, settings),

@@ -6,14 +6,13 @@ of that size fits a small model's context, and an answer that names it is worth 
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from whence.corpus.lines import decode_line, read_lines
 from whence.corpus.paths import shown
 from whence.errors import CorpusError
 
 
-def read_text(path: Path, *, max_bytes: int) -> Iterator[dict[str, Any]]:
+def read_text(path: Path, *, max_bytes: int) -> Iterator[dict[str, object]]:
     """Reads one document per paragraph; the line breaks inside a paragraph are kept.
 
     Args:

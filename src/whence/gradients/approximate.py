@@ -129,7 +129,7 @@ def open_cells(index: Index, *, unit_norm: bool, progress: Progress = SILENT) ->
 
 def _read_cells(faiss: Any, index: Index, directory: Path, *, unit_norm: bool) -> Cells:
     try:
-        details = read_manifest(directory)["details"]
+        details = read_manifest(directory).details
         num_probed, recall = int(details["num_probed"]), float(details["recall"])
         searcher = faiss.read_index(str(directory / FILE), faiss.IO_FLAG_MMAP)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -247,7 +247,7 @@ class _Build:
     corpus: Corpus
     directory: Path
     settings: IndexSettings
-    inputs: Mapping[str, Any]
+    inputs: Mapping[str, object]
     rows: RowPass
     blocks: "Sequence[Block]"
     progress: Progress
@@ -258,7 +258,7 @@ class _Build:
             self._write(partial, self.blocks[number::of])
         return all(is_written(partial, block) for block in self.blocks)
 
-    def finish(self, partial: Path, details: Mapping[str, Any]) -> None:
+    def finish(self, partial: Path, details: Mapping[str, object]) -> None:
         """Writes the blocks that are left, and everything else."""
         rows = self._write(partial, self.blocks)
         self.rows.processor.save(partial)

@@ -93,9 +93,9 @@ def build_by_engine(
             model,
             corpus,
             losses=losses,
-            grad_sizes=info["grad_sizes"],
-            dtype=info["base_dtype"],
-            details={"model_dtype": model.dtype, "gradient_dtype": info["base_dtype"]},
+            grad_sizes=info.sizes,
+            dtype=info.dtype,
+            details={"model_dtype": model.dtype, "gradient_dtype": info.dtype},
         )
     return open_index(directory, model=model)
 

@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from whence.artifacts import (
     building,
@@ -46,7 +46,7 @@ def index_inputs(
     modules: Sequence[str],
     *,
     correction: str | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Lists what determines an index's rows, from which its key is made."""
     return {
         **settings.key(),
@@ -67,7 +67,7 @@ def finish_index(
     losses: "NDArray[np.float32]",
     grad_sizes: Mapping[str, int],
     dtype: str,
-    details: Mapping[str, Any],
+    details: Mapping[str, object],
 ) -> None:
     """Writes what stands beside the rows of an index whose rows are written.
 
@@ -97,7 +97,7 @@ def open_current(
     directory: Path,
     model: LoadedModel,
     corpus: Corpus,
-    inputs: Mapping[str, Any],
+    inputs: Mapping[str, object],
     progress: Progress,
 ) -> Index | None:
     """Opens the index that was made from the same inputs; None where none is whole.
@@ -122,7 +122,7 @@ def open_current(
     return open_index(directory, model=model)
 
 
-def stands(directory: Path, inputs: Mapping[str, Any], *, ignored: Collection[str] = ()) -> bool:
+def stands(directory: Path, inputs: Mapping[str, object], *, ignored: Collection[str] = ()) -> bool:
     """Whether an index made from these inputs stands there, whole to the last byte.
 
     Unlike `is_current` it may be called while the caller holds the index's lock.
@@ -136,10 +136,10 @@ def stands(directory: Path, inputs: Mapping[str, Any], *, ignored: Collection[st
         manifest = read_manifest(directory)
     except ArtifactError:
         return False
-    if manifest.get("key") != fingerprint(KIND, dict(inputs)):
+    if manifest.key != fingerprint(KIND, dict(inputs)) or manifest.files is None:
         return False
-    files = {name: file for name, file in manifest["files"].items() if name not in ignored}
-    return damage(directory, {**manifest, "files": files}, whole=True) is None
+    files = {name: file for name, file in manifest.files.items() if name not in ignored}
+    return damage(directory, files, whole=True) is None
 
 
 def _is_up_to_date(index: Index, model: LoadedModel, corpus: Corpus) -> bool:
@@ -156,15 +156,15 @@ def _is_up_to_date(index: Index, model: LoadedModel, corpus: Corpus) -> bool:
     )
 
 
-def _renew(place: Path, model: LoadedModel, corpus: Corpus, inputs: Mapping[str, Any]) -> None:
+def _renew(place: Path, model: LoadedModel, corpus: Corpus, inputs: Mapping[str, object]) -> None:
     """Makes the same index with other examples' texts; the caller holds the lock."""
     old = read_manifest(place)
-    made = {name: old[name] for name in ("versions", "started", "seconds")}
+    made = {"versions": old.versions, "started": old.started, "seconds": old.seconds}
     with building(place, kind=KIND, inputs=inputs, is_locked=True) as partial:
-        for name in set(old["files"]) - _EXAMPLES:
+        for name in set(old.files or ()) - _EXAMPLES:
             _link(place / name, partial / name)
         save_corpus(corpus, partial)
-        details = {"rows_made": made} | old["details"] | _about(model, place)
+        details = {"rows_made": made} | dict(old.details) | _about(model, place)
         write_json(partial / DETAILS, details)
 
 
@@ -177,7 +177,7 @@ def _link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _about(model: LoadedModel, directory: Path) -> dict[str, Any]:
+def _about(model: LoadedModel, directory: Path) -> dict[str, object]:
     place = model_place(model, Path(os.path.realpath(directory)))
     return {"model_name": model_label(model), "model": place and place.model_dump()}
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whence.artifacts import damage, partial_directory, read_manifest
+from whence.artifacts import damage, partial_directory
 from whence.artifacts.places import key_of
 from whence.corpus.store import read_corpus
 from whence.errors import IndexFormatError
@@ -28,6 +28,7 @@ from whence.gradients.index_checks import (
     table,
 )
 from whence.gradients.index_files import (
+    Projection,
     foreign_corpus,
     number_type,
     read_bergson_config,
@@ -56,7 +57,7 @@ class Index:
     grad_sizes: Mapping[str, int]
     num_examples: int
     dtype: str
-    projection: Mapping[str, Any]
+    projection: Projection
     loss_reduction: str
     manifest: IndexManifest | None
 
@@ -68,17 +69,17 @@ class Index:
     @property
     def projection_dim(self) -> int | None:
         """Rows and columns that each module's gradient is projected to; None: not projected."""
-        return self.projection["projection_dim"] or None
+        return self.projection.dim or None
 
     @property
     def projection_seed(self) -> int | None:
         """The seed of the projection."""
-        return self.projection["projection_seed"]
+        return self.projection.seed
 
     @property
     def include_bias(self) -> bool:
         """Whether the biases of the layers are attributed too."""
-        return bool(self.projection["include_bias"])
+        return self.projection.include_bias
 
     @property
     def fingerprint(self) -> str | None:
@@ -91,7 +92,7 @@ class Index:
         return self.manifest.inputs.correction if self.manifest else None
 
     @property
-    def deviation(self) -> dict[str, Any] | None:
+    def deviation(self) -> dict[str, object] | None:
         """How far rows are from those in float32 (`Deviation`); None where it was not measured."""
         return self.manifest.details.deviation if self.manifest else None
 
@@ -161,15 +162,15 @@ def open_index(directory: Path, *, model: LoadedModel | None = None) -> Index:
     if not os.path.isdir(directory):  # noqa: PTH112  # pathlib raises where a name is too long.
         raise _missing(directory)
     manifest = read_index_manifest(directory)
-    if manifest is not None and (clause := damage(directory, read_manifest(directory))):
+    if manifest is not None and (clause := damage(directory, manifest.files)):
         raise IndexFormatError(f"{clause}.", REBUILD)
     info, projection = read_info(directory), read_processor(directory)
     run = read_bergson_config(directory)
     index = Index(
         path=directory,
-        grad_sizes=info["grad_sizes"],
-        num_examples=info["num_grads"],
-        dtype=info["base_dtype"],
+        grad_sizes=info.sizes,
+        num_examples=info.num_rows,
+        dtype=info.dtype,
         projection=projection,
         loss_reduction=_loss_reduction(manifest, run),
         manifest=manifest,

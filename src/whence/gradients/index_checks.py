@@ -7,7 +7,7 @@ import numpy as np
 
 from whence.errors import IndexFormatError
 from whence.gradients.engine import SUPPORTED_VERSION
-from whence.gradients.index_files import number_type
+from whence.gradients.index_files import Info, number_type
 from whence.gradients.manifest import (
     GRADIENTS,
     INFO,
@@ -27,13 +27,13 @@ PROJECTION_VERSION = 2
 NUM_SAMPLED, SAMPLED_BYTES = 16, 16 * 2**20
 
 
-def table(run: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def table(run: Mapping[str, object], name: str) -> Mapping[str, Any]:
     """Reads a table of Bergson's configuration; empty where there is none."""
     found = run.get(name)
     return found if isinstance(found, Mapping) else {}
 
 
-def check_kind(index: "Index", info: Mapping[str, Any], run: Mapping[str, Any]) -> None:
+def check_kind(index: "Index", info: Info, run: Mapping[str, object]) -> None:
     """Refuses an index of something else than one gradient of the cross-entropy per example.
 
     Raises:
@@ -41,7 +41,7 @@ def check_kind(index: "Index", info: Mapping[str, Any], run: Mapping[str, Any]) 
     """
     settings, prepared = table(run, "index_cfg"), table(run, "preprocess_cfg")
     reason = (
-        ("it has a row per token" if info.get("attribute_tokens") else None)
+        ("it has a row per token" if info.is_per_token else None)
         or ("its projection mixes modules" if _is_global(index) else None)
         or ("its rows were normalized" if prepared.get("unit_normalize") else None)
         or ("its rows were preconditioned" if prepared.get("hessian_path") else None)
@@ -56,10 +56,10 @@ def check_kind(index: "Index", info: Mapping[str, Any], run: Mapping[str, Any]) 
 
 
 def _is_global(index: "Index") -> bool:
-    return index.projection["projection_target"] != "per_module"
+    return index.projection.target != "per_module"
 
 
-def check_version(index: "Index", run: Mapping[str, Any]) -> None:
+def check_version(index: "Index", run: Mapping[str, object]) -> None:
     """Refuses an index of another version of Bergson, or of its projections.
 
     Raises:
@@ -71,7 +71,7 @@ def check_version(index: "Index", run: Mapping[str, Any]) -> None:
             f"{index.path} was made with Bergson {made_with}, and this is for {SUPPORTED_VERSION}.",
             REBUILD,
         )
-    found = index.projection["projection_version"]
+    found = index.projection.version
     if index.projection_dim and found != PROJECTION_VERSION:
         raise IndexFormatError(
             f"{index.path} was projected with version {found} of Bergson's matrices, and version "

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,27 @@ TYPES = ("float32", "float16", "bfloat16")
 _DATASET = "data.hf"
 
 
-def read_info(directory: Path) -> dict[str, Any]:
-    """Reads `info.json`: number of rows, type, and numbers per module, in the order of the columns.
+class Info(NamedTuple):
+    """What `info.json` states: `sizes` are numbers per module, in the order of the columns."""
+
+    sizes: dict[str, int]
+    num_rows: int
+    dtype: str
+    is_per_token: bool
+
+
+class Projection(NamedTuple):
+    """How gradients were projected; a `dim` of None or 0 says that they were not."""
+
+    dim: int | None
+    seed: int | None
+    include_bias: bool
+    target: object
+    version: object
+
+
+def read_info(directory: Path) -> Info:
+    """Reads `info.json`.
 
     Raises:
         IndexFormatError: It is missing, or holds something else.
@@ -41,10 +60,10 @@ def read_info(directory: Path) -> dict[str, Any]:
         raise IndexFormatError(
             f"{path} {wrong}; rows are of {', '.join(TYPES[:-1])} or {TYPES[-1]}.", REBUILD
         )
-    return info | {"grad_sizes": sizes, "num_grads": num_rows}
+    return Info(sizes, num_rows, info["base_dtype"], bool(info.get("attribute_tokens")))
 
 
-def read_processor(directory: Path) -> dict[str, Any]:
+def read_processor(directory: Path) -> Projection:
     """Reads `processor_config.yaml`: how gradients were projected.
 
     Raises:
@@ -58,19 +77,26 @@ def read_processor(directory: Path) -> dict[str, Any]:
         # A file that lacks a key was written before the key existed.
         defaults = {"projection_version": 1, "projection_seed": None, "include_bias": False}
         config = defaults | {"projection_target": "per_module"} | config
-        for name in ("projection_dim", "projection_seed"):
-            if config[name] is not None:
-                _count(config[name], 0)
+        dim, seed = (
+            None if config[name] is None else _count(config[name], 0)
+            for name in ("projection_dim", "projection_seed")
+        )
     except FileNotFoundError:
         raise IndexFormatError(
             f"{directory} has no {PROCESSOR}, so its projection is not known.", REBUILD
         ) from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise IndexFormatError(f"{path} cannot be read ({_reason(error)}).", REBUILD) from None
-    return config
+    return Projection(
+        dim=dim,
+        seed=seed,
+        include_bias=bool(config["include_bias"]),
+        target=config["projection_target"],
+        version=config["projection_version"],
+    )
 
 
-def read_bergson_config(directory: Path) -> dict[str, Any]:
+def read_bergson_config(directory: Path) -> dict[str, object]:
     """Reads how Bergson was told to build; empty where it was called without its command line.
 
     Raises:
@@ -108,7 +134,7 @@ def foreign_corpus(directory: Path, num_examples: int) -> Corpus:
     """
     import pyarrow as pa
 
-    columns: dict[str, Any] = {name: [None] * num_examples for name in schema().names}
+    columns: dict[str, object] = {name: [None] * num_examples for name in schema().names}
     columns["id"] = [str(row) for row in range(num_examples)]
     columns["input_ids"] = columns["labels"] = [[] for _ in range(num_examples)]
     columns["num_truncated_tokens"] = [0] * num_examples
@@ -135,14 +161,14 @@ def number_type(name: str) -> "np.dtype[Any]":
     return np.dtype(name)
 
 
-def _kept(path: Path) -> dict[str, Any]:
+def _kept(path: Path) -> dict[str, object]:
     from datasets import Dataset
 
     kept = Dataset.load_from_disk(str(path))
     return {name: kept[name][:] for name in ("text", "input_ids") if name in kept.features}
 
 
-def _count(value: Any, least: int) -> int:
+def _count(value: object, least: int) -> int:
     if type(value) is not int or not least <= value < 2**53:
         raise ValueError(f"{value!r} is no count")
     return value

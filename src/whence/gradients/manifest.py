@@ -8,11 +8,11 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from whence.artifacts import MANIFEST, fingerprint, read_manifest
+from whence.artifacts import MANIFEST, FileRecord, fingerprint, read_manifest_json
 from whence.corpus.store import RECORD, TABLE
 from whence.errors import ArtifactError, IndexFormatError
 from whence.records import LoadedModel
@@ -26,13 +26,6 @@ REBUILD = "Build the index again."
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
-
-
-class FileRecord(_Record):
-    """A file's size, and the SHA-256 of its bytes in hexadecimal digits."""
-
-    bytes: int = Field(ge=0)
-    sha256: str
 
 
 class Place(_Record):
@@ -85,7 +78,7 @@ class IndexDetails(_Record):
     num_examples: int = Field(ge=0)
     columns: tuple[tuple[str, int], ...]
     dtype: str
-    deviation: dict[str, Any] | None = None
+    deviation: dict[str, object] | None = None
 
 
 class IndexManifest(_Record):
@@ -110,7 +103,7 @@ def read_index_manifest(directory: Path) -> IndexManifest | None:
             raise IndexFormatError(f"{directory} has lost its {MANIFEST}.", REBUILD)
         return None
     try:
-        values = read_manifest(directory)
+        values = read_manifest_json(directory)
     except ArtifactError as error:
         raise IndexFormatError(error.problem, error.remedy) from None
     if values.get("kind") != KIND:

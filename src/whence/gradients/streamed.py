@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class Preconditioner(NamedTuple):
     """What queries' gradients become before they meet the examples', and what determines it."""
 
     apply: "Callable[[dict[str, Tensor]], dict[str, Tensor]]"
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
 
 
 def streamed_products(

@@ -3,9 +3,9 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from whence.artifacts import MANIFEST, read_manifest
+from whence.artifacts import MANIFEST, FileRecord, read_manifest
 from whence.errors import ArtifactError, CorpusError, IndexFormatError
 from whence.gradients.index import open_index
 from whence.gradients.manifest import read_index_manifest
@@ -42,14 +42,14 @@ def verify_index(directory: Path, *, progress: Progress = SILENT) -> IndexReport
     if manifest is None:
         open_index(directory)
         return IndexReport(False, 0, 0, ())
-    listed = {directory: read_manifest(directory)["files"]}
+    listed: dict[Path, Mapping[str, FileRecord]] = {directory: manifest.files}
     damage: list[str] = []
     for path in sorted(directory.glob(f"*/{MANIFEST}")):
         try:
-            listed[path.parent] = _files(read_manifest(path.parent))
+            listed[path.parent] = _files(path.parent)
         except ArtifactError as error:
             damage.append(error.problem.rstrip("."))
-    sizes = [file["bytes"] for files in listed.values() for file in files.values()]
+    sizes = [file.bytes for files in listed.values() for file in files.values()]
     with progress.task("Comparing", total=sum(sizes), unit="bytes") as task:
         for place, files in listed.items():
             damage += _damage(place, files, task)
@@ -58,26 +58,19 @@ def verify_index(directory: Path, *, progress: Progress = SILENT) -> IndexReport
     return IndexReport(True, len(sizes), sum(sizes), tuple(damage))
 
 
-def _files(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Reads what a manifest lists.
+def _files(directory: Path) -> Mapping[str, FileRecord]:
+    """Reads what the manifest of an artifact within the index lists.
 
     Raises:
-        ArtifactError: It lists no files.
+        ArtifactError: It cannot be read, or lists no files.
     """
-    files = manifest.get("files")
-    good = isinstance(files, dict) and all(
-        isinstance(file, dict)
-        and isinstance(file.get("bytes"), int)
-        and isinstance(file.get("sha256"), str)
-        for file in files.values()
-    )
-    if not good:
-        raise ArtifactError(f"A {MANIFEST} within the index lists no files.", "Remove it.")
-    assert isinstance(files, dict)
+    files = read_manifest(directory).files
+    if files is None:
+        raise ArtifactError(f"{directory / MANIFEST} lists no files.", "Remove it.")
     return files
 
 
-def _damage(place: Path, files: Mapping[str, Mapping[str, Any]], task: Task) -> Iterator[str]:
+def _damage(place: Path, files: Mapping[str, FileRecord], task: Task) -> Iterator[str]:
     for name, known in sorted(files.items()):
         path = place / name
         digest, size = hashlib.sha256(), 0
@@ -93,9 +86,9 @@ def _damage(place: Path, files: Mapping[str, Mapping[str, Any]], task: Task) -> 
         except OSError as error:
             yield f"{path} cannot be read ({error.strerror})"
             continue
-        if size != known["bytes"]:
-            yield f"{path} has {size:,} bytes instead of {known['bytes']:,}"
-        elif digest.hexdigest() != known["sha256"]:
+        if size != known.bytes:
+            yield f"{path} has {size:,} bytes instead of {known.bytes:,}"
+        elif digest.hexdigest() != known.sha256:
             yield f"{path} was changed after it was written"
 
 

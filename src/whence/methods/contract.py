@@ -48,14 +48,14 @@ class MethodInputs:
     queries: tuple[Query, ...]
     corpus: Corpus
     model: LoadedModel | None = None
-    results: Mapping[Request[Any], Any] = field(default_factory=dict)
+    results: Mapping[Request[object], Any] = field(default_factory=dict)
     settings: AttributionSettings = field(default_factory=AttributionSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
     references: frozenset[str] = frozenset()
     last_step: int | None = None
     progress: Progress = SILENT
 
-    def has(self, request: Request[Any]) -> bool:
+    def has(self, request: Request[object]) -> bool:
         """Tells whether a request has a result."""
         return request in self.results or (request == Readings() and self.model is not None)
 
@@ -118,13 +118,13 @@ class MethodResult(NamedTuple):
     """What one method computes, and the choices that determined it."""
 
     values: "Float[np.ndarray, 'queries examples']"
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
 
 
-Needs = Callable[[AttributionSettings], tuple[Request[Any], ...]]
+Needs = Callable[[AttributionSettings], tuple[Request[object], ...]]
 
 
-def needs_nothing(settings: AttributionSettings) -> tuple[Request[Any], ...]:
+def needs_nothing(settings: AttributionSettings) -> tuple[Request[object], ...]:
     """Queries and examples are enough."""
     return ()
 
@@ -215,7 +215,7 @@ class Method(Generic[S]):
                 )
 
 
-def _filter(inputs: MethodInputs) -> dict[str, Any]:
+def _filter(inputs: MethodInputs) -> dict[str, object]:
     if inputs.last_step is None:
         return {}
     return {"last_step": inputs.last_step, "num_unseen": int(inputs.is_unseen.sum())}

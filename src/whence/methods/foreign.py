@@ -182,7 +182,7 @@ def _line(line: bytes, where: str) -> Iterator[Pair]:
     yield from (Pair(query, example, score) for example, score in given.items())
 
 
-def _listed(value: Any) -> list[Any]:
+def _listed(value: object) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
@@ -190,13 +190,13 @@ def _listed(value: Any) -> list[Any]:
     return value
 
 
-def _identity(value: Any) -> str:
+def _identity(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise TypeError(f"an id belongs where {type(value).__name__} stands")
     return str(value)
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     """Reads a score; what is not known, null, is undefined and not zero."""
     if value is None:
         return float("nan")

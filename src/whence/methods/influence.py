@@ -12,7 +12,6 @@ Kronecker product. An example without a gradient has no score: NaN.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -66,7 +65,7 @@ class EkfacPass(OwnPass):
     def check(self, models: Models) -> None:
         """Any model will do."""
 
-    def inputs(self, context: Context) -> Mapping[str, Any]:
+    def inputs(self, context: Context) -> Mapping[str, object]:
         """Model, modules, and the curvature's settings."""
         return {
             "model": context.own_fingerprint,

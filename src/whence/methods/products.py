@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from whence.errors import SettingsError
 from whence.methods.requests import Context, CorpusPass, Models
@@ -71,7 +71,7 @@ class Products(CorpusPass[GradientProducts]):
                 'Set `path = "streamed"`, or leave the method out.',
             )
 
-    def inputs(self, context: Context) -> Mapping[str, Any]:
+    def inputs(self, context: Context) -> Mapping[str, object]:
         """Model, moments, modules, and where rows are stored what determines them."""
         is_stored = self._path(context) == "stored"
         return {
@@ -112,7 +112,7 @@ class Products(CorpusPass[GradientProducts]):
 
         from whence.artifacts import read_manifest
 
-        details = read_manifest(directory)["details"]
+        details = read_manifest(directory).details
         with np.load(directory / "products.npz", allow_pickle=False) as stored:
             return GradientProducts(
                 query_ids=tuple(query.id for query in context.queries),
@@ -234,7 +234,7 @@ class Rows(CorpusPass[GradientRows]):
     def check_plan(self, plan: Plan) -> None:
         """Either path will do."""
 
-    def inputs(self, context: Context) -> Mapping[str, Any]:
+    def inputs(self, context: Context) -> Mapping[str, object]:
         """Model, moments, modules and the projection."""
         return {
             "model": context.fingerprint(self.view),
@@ -291,7 +291,7 @@ class Rows(CorpusPass[GradientRows]):
 
         from whence.artifacts import read_manifest
 
-        details = read_manifest(directory)["details"]
+        details = read_manifest(directory).details
         index = self._index(context, self._moments(context))
         return GradientRows(
             index.gradients,
@@ -355,7 +355,7 @@ def shared_between_sides(moments: "SecondMoments") -> "SecondMoments":
     }
 
 
-def _origin(view: View, context: Context) -> dict[str, Any]:
+def _origin(view: View, context: Context) -> dict[str, object]:
     if view.correction == "none":
         return {}
     return dict(context.models.second_moments(view).origin)

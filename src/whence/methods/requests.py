@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from whence.errors import SettingsError
 from whence.methods.reading import Reading, read_examples, read_queries
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from whence.training import Recipe
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
 class Moments:
     """Second moments that can be loaded; `origin` determines them."""
 
-    origin: Mapping[str, Any]
+    origin: Mapping[str, object]
     load: "Callable[[LoadedModel, Corpus], SecondMoments]"
 
 
@@ -99,7 +100,7 @@ class Context:
     models: Models
     settings: AttributionSettings
     index: IndexSettings
-    keep: Callable[[str, Mapping[str, Any]], Path]
+    keep: Callable[[str, Mapping[str, object]], Path]
     modules: tuple[str, ...] = ()
     path: Literal["streamed", "stored"] = "streamed"
     projection_dim: int | None = None
@@ -125,7 +126,7 @@ class Context:
         return self.models.second_moments(view).load(self.open(view), self.corpus)
 
 
-class Request(ABC, Generic[T]):
+class Request(ABC, Generic[T_co]):
     """Something that methods share; equal requests are computed once.
 
     `version` is raised when equal inputs shall give other results.
@@ -148,11 +149,11 @@ class Request(ABC, Generic[T]):
         """
 
     @abstractmethod
-    def inputs(self, context: Context) -> Mapping[str, Any]:
+    def inputs(self, context: Context) -> Mapping[str, object]:
         """Lists what determines the result beside corpus and queries, as JSON values."""
 
     @abstractmethod
-    def compute(self, context: Context) -> T:
+    def compute(self, context: Context) -> T_co:
         """Computes the result."""
 
 
@@ -258,7 +259,7 @@ class OwnPass(CorpusPass[PairScores]):
 
         from whence.artifacts import read_manifest
 
-        details = read_manifest(directory)["details"]
+        details = read_manifest(directory).details
         return PairScores(
             query_ids=tuple(query.id for query in context.queries),
             example_ids=context.corpus.ids,
@@ -291,7 +292,7 @@ class Readings(Request[ReadingPair]):
         """Refuses a view whose model the study does not name."""
         models.check(self.view)
 
-    def inputs(self, context: Context) -> Mapping[str, Any]:
+    def inputs(self, context: Context) -> Mapping[str, object]:
         """The model determines them."""
         return {"model": context.fingerprint(self.view)}
 
@@ -342,7 +343,7 @@ class LearningRates(Request[tuple[float, ...]]):
                 "Set `attribution.tracin.learning_rates`, one for each checkpoint.",
             )
 
-    def inputs(self, context: Context) -> Mapping[str, Any]:
+    def inputs(self, context: Context) -> Mapping[str, object]:
         """The rates themselves."""
         return {"learning_rates": list(self.compute(context))}
 

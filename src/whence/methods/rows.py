@@ -15,7 +15,7 @@ Rows are read in pieces and never held together; moments are summed and decompos
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class GradientRows:
     examples: "Float[np.ndarray, 'examples numbers']"
     queries: "Float[np.ndarray, 'queries numbers']"
     sizes: Mapping[str, int]
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property

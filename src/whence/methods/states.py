@@ -10,7 +10,6 @@ order means something.
 """
 
 from importlib import import_module
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from whence.methods.requests import Readings, Request
 from whence.settings import AttributionSettings, EmbeddingSettings, NoSettings
 
 
-def _needs_states(settings: AttributionSettings) -> tuple[Request[Any], ...]:
+def _needs_states(settings: AttributionSettings) -> tuple[Request[object], ...]:
     return () if settings.embedding.model else (Readings(),)
 
 

@@ -11,7 +11,6 @@ checkpoints has no score: NaN.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -44,7 +43,7 @@ _ORDER = (
 def _needs(correction: Correction) -> Needs:
     """Products at every checkpoint, and the learning rates where the settings do not give them."""
 
-    def needs(settings: AttributionSettings) -> tuple[Request[Any], ...]:
+    def needs(settings: AttributionSettings) -> tuple[Request[object], ...]:
         steps, rates = settings.tracin.checkpoints, settings.tracin.learning_rates
         if not steps:
             raise SettingsError(

@@ -16,8 +16,6 @@ Every part is a switch of the settings `trackstar`. The paper's ablations are, i
 the directions that all questions share are those of the answers. Compare both.
 """
 
-from typing import Any
-
 import numpy as np
 
 from whence.errors import GradientError, SettingsError
@@ -61,7 +59,7 @@ def _compute(inputs: MethodInputs, own: TrackstarSettings) -> MethodResult:
     return MethodResult(values, told)
 
 
-def _needs(settings: AttributionSettings) -> tuple[Request[Any], ...]:
+def _needs(settings: AttributionSettings) -> tuple[Request[object], ...]:
     chosen = settings.trackstar
     if chosen.mixing != "none" and settings.reference_behaviors is None:
         raise SettingsError(

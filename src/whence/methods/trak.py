@@ -9,7 +9,7 @@ probability of its predicted tokens. The models are the study's own and those of
 with a projection of its own.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def _members(own: TrakSettings) -> tuple[View, ...]:
     return (FINAL, *(View(f"{MEMBER}{n}") for n in range(1, len(own.ensemble) + 1)))
 
 
-def _needs(settings: AttributionSettings) -> tuple[Request[Any], ...]:
+def _needs(settings: AttributionSettings) -> tuple[Request[object], ...]:
     views = _members(settings.trak)
     return (*(Rows(view) for view in views), *(Readings(view) for view in views))
 

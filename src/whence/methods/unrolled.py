@@ -11,7 +11,7 @@ that it would have had.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from whence.errors import SettingsError
 from whence.methods.contract import Method, MethodInputs, MethodResult, from_pass
@@ -62,7 +62,7 @@ class SourcePass(OwnPass):
             models.check(_segment_end(end))
             models.second_moments(_segment_end(end))
 
-    def inputs(self, context: Context) -> Mapping[str, Any]:
+    def inputs(self, context: Context) -> Mapping[str, object]:
         """Modules, the curvature's settings, and all that is known of each segment."""
         training = context.models.training(self.label)
         ends = self.settings.checkpoints
@@ -164,7 +164,7 @@ class MagicPass(OwnPass):
         """Refuses training that cannot be repeated."""
         models.training(self.label)
 
-    def inputs(self, context: Context) -> Mapping[str, Any]:
+    def inputs(self, context: Context) -> Mapping[str, object]:
         """The recipe, and how far the walk goes."""
         return {
             "model": context.own_fingerprint,

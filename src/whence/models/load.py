@@ -1,6 +1,7 @@
 """Which model is this exactly, and which tokenizer belongs to it?"""
 
 import re
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -224,7 +225,7 @@ def _refuse_other_kinds(config: "PretrainedConfig", *, name: str) -> None:
         )
 
 
-def _refuse_partial(report: dict[str, Any], *, name: str) -> None:
+def _refuse_partial(report: Mapping[str, Any], *, name: str) -> None:
     # transformers fills what is missing with random numbers and goes on; we do not.
     odd = sorted(report["missing_keys"]) + [key for key, *_ in report["mismatched_keys"]]
     if odd:
@@ -314,7 +315,7 @@ def _context_length(
     )
 
 
-def _jsonable(value: Any) -> Any:
+def _jsonable(value: object) -> Any:
     if isinstance(value, dict):
         return {str(key): _jsonable(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

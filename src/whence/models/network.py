@@ -178,7 +178,7 @@ def token_losses(
     return losses.view_as(targets)
 
 
-def known_arguments(module: "nn.Module", **arguments: Any) -> dict[str, Any]:
+def known_arguments(module: "nn.Module", **arguments: Any) -> dict[str, object]:
     """Leaves out what the module's `forward` has no parameter for.
 
     What a catch-all `**kwargs` would swallow is left out too, but for `use_cache` and

@@ -115,7 +115,7 @@ def _optimizer_state(path: Path) -> tuple[Mapping[int, Any], list[Mapping[str, A
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            value: Any = torch.load(path, map_location="cpu", weights_only=True)
+            value: object = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"There is no file {path}.", "Check the path.") from None
     except Exception as error:

@@ -17,9 +17,10 @@ of the stages that it names are removed after that.
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from whence.artifacts import (
     FORMAT,
@@ -30,9 +31,12 @@ from whence.artifacts import (
     exclusive,
     fingerprint,
     read_manifest,
+    read_manifest_json,
     versions,
     write_json,
 )
+from whence.artifacts.manifest import damaged
+from whence.artifacts.manifest import field as manifest_field
 from whence.artifacts.stage import Stage
 from whence.errors import ArtifactError
 
@@ -44,10 +48,66 @@ CACHE = "cache"
 UNFINISHED = ".unfinished"
 
 
+@dataclass(frozen=True)
+class RunManifest:
+    """What a finished run states of itself.
+
+    Attributes:
+        key: The fingerprint of inputs and hashes.
+        inputs: What was asked, as JSON values.
+        hashes: Fingerprints of what the inputs name.
+        stages: The directory of each stage that answers it, by the stage's name.
+        seconds: How long stages took when they were made, by kind.
+        versions: Of the packages that numbers depend on.
+        finished: When the run was finished, in ISO 8601.
+    """
+
+    key: str
+    inputs: Mapping[str, object]
+    hashes: Mapping[str, str]
+    stages: Mapping[str, str]
+    seconds: Mapping[str, float]
+    versions: Mapping[str, str]
+    finished: str
+
+    def to_json(self) -> dict[str, object]:
+        """Turns the record into what stands in the manifest's file, in its order."""
+        values = {"format": FORMAT, "kind": KIND} | {
+            field.name: getattr(self, field.name) for field in fields(self)
+        }
+        return dict(sorted(values.items()))
+
+
+def read_run_manifest(directory: Path) -> RunManifest:
+    """Reads the manifest of a finished run.
+
+    Raises:
+        ArtifactError: The directory is not a finished run, or its manifest is broken.
+    """
+    found = read_manifest_json(directory)
+    if found.get("kind") != KIND or not isinstance(found.get("stages"), dict):
+        raise ArtifactError(
+            f"{directory} holds a {found.get('kind')!r}, not a run of this version.",
+            "Check the path, or run the study again.",
+        )
+    try:
+        return RunManifest(
+            key=manifest_field(found, "key", str),
+            inputs=manifest_field(found, "inputs", dict),
+            hashes=manifest_field(found, "hashes", dict),
+            stages=manifest_field(found, "stages", dict),
+            seconds=manifest_field(found, "seconds", dict),
+            versions=manifest_field(found, "versions", dict),
+            finished=manifest_field(found, "finished", str),
+        )
+    except (KeyError, ValueError) as error:
+        raise damaged(directory, error) from None
+
+
 class Run:
     """A run's directory and the stages requested so far; see `open_run` and `writing`."""
 
-    def __init__(self, directory: Path, manifest: Mapping[str, Any] | None) -> None:
+    def __init__(self, directory: Path, manifest: RunManifest | None) -> None:
         self.directory = directory
         self._manifest = manifest
         self._used: dict[str, Path] = {}
@@ -59,7 +119,7 @@ class Run:
         return self.directory / CACHE
 
     @property
-    def manifest(self) -> Mapping[str, Any]:
+    def manifest(self) -> RunManifest:
         """The manifest of the finished run.
 
         Raises:
@@ -84,23 +144,23 @@ class Run:
         self._keys.add(stage.key)
         return stage.read(place)
 
-    def has(self, stage: Stage[Any]) -> bool:
+    def has(self, stage: Stage[object]) -> bool:
         """Whether a stage is there, whole and current."""
         return stage.is_current_in(self.place(stage))
 
-    def retain(self, stage: Stage[Any]) -> None:
+    def retain(self, stage: Stage[object]) -> None:
         """Keeps a stage that is there, without reading it."""
         if self.has(stage):
             self._used[stage.name] = self.place(stage)
             self._keys.add(stage.key)
 
-    def claim(self, name: str, inputs: Mapping[str, Any]) -> Path:
+    def claim(self, name: str, inputs: Mapping[str, object]) -> Path:
         """Gives a place to an artifact that keeps itself, such as an index, by its inputs."""
         place = self._place(name, fingerprint(name, dict(inputs)))
         self._used[name] = place
         return place
 
-    def place(self, stage: Stage[Any]) -> Path:
+    def place(self, stage: Stage[object]) -> Path:
         """The directory of a stage, made or not."""
         return self._place(stage.name, stage.key)
 
@@ -109,20 +169,20 @@ class Run:
 
     def find(self, name: str) -> Path | None:
         """The directory of a stage that the finished run keeps; None where it has none so named."""
-        found = self.manifest["stages"].get(name)
+        found = self.manifest.stages.get(name)
         return None if found is None else self.directory / STAGES / found
 
     def names(self, prefix: str = "") -> tuple[str, ...]:
         """The names of the stages that the finished run keeps, sorted."""
-        return tuple(name for name in sorted(self.manifest["stages"]) if name.startswith(prefix))
+        return tuple(name for name in sorted(self.manifest.stages) if name.startswith(prefix))
 
     def keys(self, *prefixes: str) -> tuple[str, ...]:
         """The keys of the stages that the finished run keeps, of some names or prefixes."""
         places = [self.find(name) for name in self.names() if name.startswith(prefixes)]
-        return tuple(read_manifest(place)["key"] for place in places if place is not None)
+        return tuple(read_manifest(place).key for place in places if place is not None)
 
     def finish(
-        self, inputs: Mapping[str, Any] | None = None, hashes: Mapping[str, str] | None = None
+        self, inputs: Mapping[str, object] | None = None, hashes: Mapping[str, str] | None = None
     ) -> None:
         """Makes the stages that were asked for the finished run, and removes their older forms.
 
@@ -139,24 +199,22 @@ class Run:
         """
         stages = {name: place.name for name, place in self._used.items() if place.is_dir()}
         if inputs is None:
-            inputs, hashes = self.manifest["inputs"], self.manifest["hashes"]
-            stages = self.manifest["stages"] | stages
+            inputs, hashes = self.manifest.inputs, self.manifest.hashes
+            stages = {**self.manifest.stages, **stages}
         elif self._manifest is not None:
             known = self._keys | set((hashes or {}).values())
-            stages = self._kept(self._manifest["stages"], known) | stages
+            stages = self._kept(self._manifest.stages, known) | stages
         asked, hashes = dict(inputs or {}), dict(hashes or {})
-        self._manifest = {
-            "format": FORMAT,
-            "kind": KIND,
-            "key": fingerprint(KIND, asked, hashes),
-            "inputs": asked,
-            "hashes": hashes,
-            "stages": stages,
-            "seconds": self._seconds(stages),
-            "versions": versions(),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        write_json(self.directory / MANIFEST, self._manifest)
+        self._manifest = RunManifest(
+            key=fingerprint(KIND, asked, hashes),
+            inputs=asked,
+            hashes=hashes,
+            stages=stages,
+            seconds=self._seconds(stages),
+            versions=versions(),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        write_json(self.directory / MANIFEST, self._manifest.to_json())
         (self.directory / UNFINISHED).unlink(missing_ok=True)
         self._sweep(set(stages.values()))
 
@@ -165,10 +223,10 @@ class Run:
         for name, place in stages.items():
             try:
                 manifest = read_manifest(self.directory / STAGES / place)
-                about = manifest["inputs"].get("about")
-            except (ArtifactError, KeyError, AttributeError):
+            except ArtifactError:
                 continue
-            is_whole = damage(self.directory / STAGES / place, manifest) is None
+            about = manifest.inputs.get("about")
+            is_whole = damage(self.directory / STAGES / place, manifest.files) is None
             if about is not None and set(about) <= known and is_whole:
                 kept[name] = place
         return kept
@@ -178,7 +236,7 @@ class Run:
         seconds: dict[str, float] = {}
         for name, place in sorted(stages.items()):
             kind = name.partition("/")[0]
-            took = read_manifest(self.directory / STAGES / place)["seconds"]
+            took = read_manifest(self.directory / STAGES / place).seconds
             seconds[kind] = round(seconds.get(kind, 0.0) + took, 3)
         return seconds
 
@@ -204,13 +262,7 @@ def open_run(directory: Path) -> Run:
     Raises:
         ArtifactError: The directory is not a finished run.
     """
-    manifest = read_manifest(directory)
-    if manifest.get("kind") != KIND or not isinstance(manifest.get("stages"), dict):
-        raise ArtifactError(
-            f"{directory} holds a {manifest.get('kind')!r}, not a run of this version.",
-            "Check the path, or run the study again.",
-        )
-    return Run(directory, manifest)
+    return Run(directory, read_run_manifest(directory))
 
 
 def check_run_place(directory: Path) -> None:
@@ -269,6 +321,6 @@ def _holds_nothing(directory: Path) -> bool:
 
 def _is_run(directory: Path) -> bool:
     try:
-        return read_manifest(directory).get("kind") == KIND
+        return read_manifest_json(directory).get("kind") == KIND
     except ArtifactError:
         return (directory / UNFINISHED).is_file()

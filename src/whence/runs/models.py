@@ -65,7 +65,7 @@ class StudyModel:
 
 
 def study_model(
-    run: Run, role: str, origin: Mapping[str, Any], load: Callable[[], LoadedModel]
+    run: Run, role: str, origin: Mapping[str, object], load: Callable[[], LoadedModel]
 ) -> StudyModel:
     """Finds out which model some settings mean, and loads it only if that is not known yet.
 
@@ -97,7 +97,7 @@ def study_model(
     return StudyModel(run.get(stage), loading)
 
 
-def model_origin(settings: ModelSettings) -> dict[str, Any]:
+def model_origin(settings: ModelSettings) -> dict[str, object]:
     """Lists what determines a model's weights and tokenizer, without reading them.
 
     Raises:
@@ -123,7 +123,7 @@ def model_origin(settings: ModelSettings) -> dict[str, Any]:
     }
 
 
-def initial_origin(settings: ModelSettings) -> dict[str, Any]:
+def initial_origin(settings: ModelSettings) -> dict[str, object]:
     """Lists what determines the untrained model that `initial` names.
 
     Raises:

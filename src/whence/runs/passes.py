@@ -31,7 +31,7 @@ def pass_stage(request: CorpusPass[T], context: Context) -> Stage[T]:
     )
 
 
-def request_key(request: Request[Any], context: Context) -> str:
+def request_key(request: Request[object], context: Context) -> str:
     """Computes the key under which a request's result is kept, or would be."""
     from whence.artifacts import fingerprint
 
@@ -40,7 +40,7 @@ def request_key(request: Request[Any], context: Context) -> str:
     return fingerprint(request.kind, request.version, _inputs(request, context))
 
 
-def _inputs(request: Request[Any], context: Context) -> dict[str, Any]:
+def _inputs(request: Request[object], context: Context) -> dict[str, object]:
     return {
         "corpus": context.corpus.fingerprint,
         "queries": [asdict(query) for query in context.queries],
@@ -48,16 +48,16 @@ def _inputs(request: Request[Any], context: Context) -> dict[str, Any]:
     }
 
 
-class Results(Mapping[Request[Any], Any]):
+class Results(Mapping[Request[object], Any]):
     """The results of requests, each computed or read back when it is first used."""
 
-    def __init__(self, run: Run, requests: Iterable[Request[Any]], context: Context) -> None:
+    def __init__(self, run: Run, requests: Iterable[Request[object]], context: Context) -> None:
         self._run = run
         self._requests = dict.fromkeys(requests)
         self._context = context
-        self._found: dict[Request[Any], Any] = {}
+        self._found: dict[Request[object], Any] = {}
 
-    def __getitem__(self, request: Request[Any]) -> Any:
+    def __getitem__(self, request: Request[object]) -> Any:
         if request not in self._requests:
             raise KeyError(request)
         if request not in self._found:
@@ -71,7 +71,7 @@ class Results(Mapping[Request[Any], Any]):
     def __contains__(self, request: object) -> bool:
         return request in self._requests
 
-    def __iter__(self) -> Iterator[Request[Any]]:
+    def __iter__(self) -> Iterator[Request[object]]:
         return iter(self._requests)
 
     def __len__(self) -> int:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from whence.artifacts import write_json
 from whence.artifacts.stage import Stage
@@ -28,9 +28,9 @@ class Needed(NamedTuple):
     """The requests of each method of a study, and the models that they are about."""
 
     models: StudyModels
-    by_method: Mapping[str, tuple[Request[Any], ...]]
+    by_method: Mapping[str, tuple[Request[object], ...]]
 
-    def passes(self, methods: Sequence[str]) -> tuple[CorpusPass[Any], ...]:
+    def passes(self, methods: Sequence[str]) -> tuple[CorpusPass[object], ...]:
         """Lists the passes over the corpus that some methods need, each once, in their order."""
         found = dict.fromkeys(request for name in methods for request in self.by_method[name])
         return tuple(request for request in found if isinstance(request, CorpusPass))
@@ -113,9 +113,10 @@ def plan_passes(
             f"for each module, and the budget is {settings.disk_budget_gb:g} GB.",
             "Raise `index.disk_budget_gb`, or set a smaller `index.projection_dim`.",
         )
-    changes: dict[str, Any] = {"disk_budget_gb": budget / 1e9 / max(num_planned, 1)}
+    changes: dict[str, object] = {"disk_budget_gb": budget / 1e9 / max(num_planned, 1)}
     if num_rows == len(passes):
-        path, changes = "stored", {"projection_dim": dim}
+        path = "stored"
+        changes = {"projection_dim": dim}
     elif any(request.holds == "stored" for request in needed.passes(study.attribution.methods)):
         # These are choices about the rows; they do not ask for a comparison of stored gradients.
         changes |= settings.without_row_options()

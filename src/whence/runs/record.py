@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from whence.artifacts import fingerprint, write_json
 from whence.artifacts.stage import Stage
@@ -36,7 +35,7 @@ class Decisions:
     skipped: tuple[str, ...]
     warnings: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Turns the record into what JSON can hold; the order of modules is kept."""
         return {
             "study": self.study.model_dump(mode="json"),
@@ -161,7 +160,7 @@ def load_run(run: Run | Path, *, is_validating: bool = False) -> RunRecord:
         warnings=found.warnings,
         gold=opening.planted(found.study.behaviors),
         commands=commands(run.directory),
-        manifest=run.manifest,
+        manifest=run.manifest.to_json(),
         validation=None if is_validating else _validation(run),
     )
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from whence.artifacts import write_json
 from whence.artifacts.files import files_state
@@ -42,7 +41,7 @@ def corpus_stage(
     )
 
 
-def _corpus_origin(settings: CorpusSettings) -> dict[str, Any]:
+def _corpus_origin(settings: CorpusSettings) -> dict[str, object]:
     if (size := opening.testbed_size(settings.source)) is not None:
         from whence.testbed import corpus_hash
 

@@ -1,7 +1,7 @@
 """What did a run find, in a few lines?"""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from whence.behaviors.kinds import KINDS, VERDICTS
 from whence.records import RunRecord
@@ -11,7 +11,7 @@ from whence.runs.record import load_run
 class Summary(NamedTuple):
     """A run in numbers, for machines, and in words."""
 
-    values: dict[str, Any]
+    values: dict[str, object]
     text: str
 
 
@@ -63,18 +63,18 @@ def _count(record: RunRecord, kind: str, verdict: str) -> int:
     return sum(v.kind == kind and v.verdict == verdict for v in record.verifications.values())
 
 
-def _hubs(record: RunRecord) -> dict[str, dict[str, Any]]:
+def _hubs(record: RunRecord) -> dict[str, dict[str, object]]:
     from whence.evidence import hubness
 
     return {scores.method: hubness(scores, record.top_k)._asdict() for scores in record.scores}
 
 
-def _planted(record: RunRecord) -> dict[str, dict[str, dict[str, Any]]]:
+def _planted(record: RunRecord) -> dict[str, dict[str, dict[str, object]]]:
     from whence.evidence import gold_rate
 
     if not record.gold:
         return {}
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    found: dict[str, dict[str, dict[str, object]]] = {}
     for scores in record.scores:
         rates = gold_rate(scores, record.gold, record.behaviors, record.verifications)
         found[scores.method] = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from whence.errors import SettingsError
 from whence.progress import SILENT, Progress
@@ -11,8 +11,13 @@ from whence.runs import opening
 from whence.runs.directory import open_run
 from whence.runs.record import part, run_decisions
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Rows = dict[str, Tensor]
+
 Parts = TypeVar("Parts")
-Split = Callable[[LoadedModel, dict[str, Any], list[int]], Parts]
+Split = Callable[[LoadedModel, "Rows", list[int]], Parts]
 
 
 class TokenPart(NamedTuple):
@@ -38,7 +43,7 @@ def token_parts(
     """
     from whence.gradients.tokens import token_products
 
-    def split(model: LoadedModel, gradient: dict[str, Any], tokens: list[int]) -> list[TokenPart]:
+    def split(model: LoadedModel, gradient: "Rows", tokens: list[int]) -> list[TokenPart]:
         (parts,) = token_products(model, gradient, [tokens])
         texts: list[Any] = [model.tokenizer.decode([token]) for token in tokens]
         return [TokenPart(text, float(part)) for text, part in zip(texts, parts, strict=True)]
@@ -63,7 +68,7 @@ def module_parts(
     """
     from whence.gradients.tokens import module_products
 
-    def split(model: LoadedModel, gradient: dict[str, Any], tokens: list[int]) -> dict[str, float]:
+    def split(model: LoadedModel, gradient: "Rows", tokens: list[int]) -> dict[str, float]:
         (parts,) = module_products(model, gradient, [tokens])
         return {name: float(part) for name, part in zip(gradient, parts, strict=True)}
 

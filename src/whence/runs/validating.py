@@ -64,7 +64,7 @@ def validate_run(
                 f"{directory} holds no scores.", "Run the study with at least one method."
             )
         subject = Subject(
-            run=run.manifest["key"],
+            run=run.manifest.key,
             scores=record.scores,
             corpus=record.corpus,
             behaviors=record.behaviors,
@@ -173,7 +173,7 @@ def _costs(run: Run, record: RunRecord, study: StudySettings) -> dict[str, Cost]
             if place is None:
                 continue
             manifest = read_manifest(place)
-            total += manifest["details"].get("seconds", manifest["seconds"])
+            total += manifest.details.get("seconds", manifest.seconds)
             rows = place / "gradients.bin"
             size += rows.stat().st_size if rows.is_file() else 0
         found[one.method] = Cost(

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from whence.errors import SettingsError
 from whence.methods import FINAL, View
@@ -115,7 +115,7 @@ class StudyModels:
             )
         return self._models[view.checkpoint]
 
-    def _origin(self, view: View) -> dict[str, Any]:
+    def _origin(self, view: View) -> dict[str, object]:
         """Lists what determines a view's model, without loading it; as `_load` does."""
         settings = self._study.model
         if view.member:

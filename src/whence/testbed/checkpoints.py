@@ -10,7 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from whence.artifacts import building, fingerprint, is_current, read_manifest, write_json
+from whence.artifacts import (
+    building,
+    fingerprint,
+    is_current,
+    read_manifest,
+    read_manifest_json,
+    write_json,
+)
 from whence.errors import ModelError
 from whence.progress import SILENT, Progress
 from whence.records import LoadedModel
@@ -190,7 +197,7 @@ def pack(directory: Path, target: Path, *, kept: tuple[int, ...]) -> None:
     """
     from whence.training.checkpoints import load_tensors, save_tensors
 
-    end = read_manifest(directory)["details"]["steps"][-1]
+    end = read_manifest(directory).details["steps"][-1]
     shutil.rmtree(target, ignore_errors=True)
     for step in (*kept, end):
         (target / f"step{step}").mkdir(parents=True)
@@ -205,11 +212,12 @@ def pack(directory: Path, target: Path, *, kept: tuple[int, ...]) -> None:
 
 def _record_losses(directory: Path, target: Path, *, end: int) -> None:
     """Writes the manifest with the losses of what ships, read back from the packed files."""
-    manifest = read_manifest(directory)
+    manifest = dict(read_manifest_json(directory))
     size = manifest["inputs"]["size"]
     examples = corpus(size).table.column("input_ids").to_pylist()[:_NUM_CHECKED]
     model = _read(size, target / f"step{end}")
-    manifest["details"]["end_losses_nats"] = document_losses(model, examples)
+    losses = document_losses(model, examples)
+    manifest["details"] = manifest["details"] | {"end_losses_nats": losses}
     write_json(target / "manifest.json", manifest)
 
 
@@ -344,7 +352,7 @@ def _tokenizer() -> "PreTrainedTokenizerFast":
     )
 
 
-def training_inputs(size: str) -> Mapping[str, Any]:
+def training_inputs(size: str) -> Mapping[str, object]:
     """Tells everything that determines a testbed's training."""
     plan = size_named(size)
     return {

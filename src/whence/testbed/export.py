@@ -2,10 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from whence.artifacts import building, is_current, write_json
 from whence.progress import SILENT, Progress
+
+
+class Exported(TypedDict):
+    """The numbers of examples and behaviors, and the checkpoints' folders where it was trained."""
+
+    examples: int
+    behaviors: int
+    checkpoints: NotRequired[list[str]]
 
 
 def export_testbed(
@@ -14,7 +22,7 @@ def export_testbed(
     *,
     train: bool = False,
     progress: Progress = SILENT,
-) -> dict[str, Any]:
+) -> Exported:
     """Writes corpus, behaviors and truth, and with `train` every checkpoint made anew.
 
     Returns:
@@ -47,7 +55,7 @@ def export_testbed(
                     for name, groups in truth.items()
                 },
             )
-    made: dict[str, Any] = {"examples": len(corpus), "behaviors": len(behaviors)}
+    made: Exported = {"examples": len(corpus), "behaviors": len(behaviors)}
     if train:
         testbed.train_testbed(size, directory / "checkpoints", progress=progress)
         made["checkpoints"] = sorted(

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
@@ -101,7 +100,7 @@ def seeded_model(size: str, *, seed: int, cache: Path) -> LoadedModel:
     return loaded(size, model.eval(), step=num_steps(size_named(size).recipe, len(corpus(size))))
 
 
-def retraining_inputs(settings: RetrainingSettings) -> Mapping[str, Any]:
+def retraining_inputs(settings: RetrainingSettings) -> Mapping[str, object]:
     """Tells everything that determines a retraining beside the examples dropped and the seed."""
     from importlib.metadata import version
 
