@@ -269,7 +269,7 @@ def _plain(value: object) -> str:
 def _lookup(values: Mapping[str, object], path: str) -> Any:
     if path in values:
         return values[path]
-    here: Any = values
+    here: object = values
     for part in path.split("."):
         if isinstance(here, str):
             here = _nested(here)

@@ -35,6 +35,7 @@ from whence.records import Corpus, LoadedModel
 from whence.settings import IndexSettings
 
 if TYPE_CHECKING:
+    from bergson.gradients import GradientProcessor
     from numpy.typing import NDArray
 
     from whence.gradients.correction import Scales
@@ -54,7 +55,7 @@ class RowPass(NamedTuple):
     todo: Pass
     sizes: Mapping[str, int]
     num_workers: int
-    processor: Any
+    processor: "GradientProcessor"
     compute_rows: (
         "Callable[[LoadedModel], AbstractContextManager[Callable[[NDArray[np.int64]], BatchRows]]]"
     )
@@ -211,7 +212,12 @@ def plan_rows(
 
 @contextmanager
 def computing_rows(
-    model: LoadedModel, *, todo: Pass, modules: Sequence[str], processor: Any, **how: Any
+    model: LoadedModel,
+    *,
+    todo: Pass,
+    modules: Sequence[str],
+    processor: "GradientProcessor",
+    **how: Any,
 ) -> "Iterator[Callable[[NDArray[np.int64]], BatchRows]]":
     """Opens a function that computes the rows and losses of one batch.
 

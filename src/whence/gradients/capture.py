@@ -166,8 +166,8 @@ def outer(
 def tied(model: LoadedModel) -> bool:
     """Whether embedding and output layer are one parameter, so that its gradient has two parts."""
     head = model.model.get_output_embeddings()
-    weight: Any = model.model.get_input_embeddings().weight
-    return head is not None and getattr(head, "weight", None) is weight
+    embedding = model.model.get_input_embeddings()
+    return head is not None and getattr(head, "weight", None) is embedding.weight
 
 
 def vocabulary_layers(model: LoadedModel) -> tuple[str, ...]:
@@ -243,7 +243,7 @@ def _watching_lookups(
     import torch.nn.functional as F  # noqa: N812
     from torch.overrides import TorchFunctionMode
 
-    weight: Any = embedding.get_parameter("weight")
+    weight = embedding.get_parameter("weight")
     plain = embedding.forward
 
     class Lookups(TorchFunctionMode):
@@ -271,7 +271,7 @@ def _watching_lookups(
 
         rows.register_hook(take)
 
-    def forward(*args: Any, **kwargs: Any) -> Any:
+    def forward(*args: object, **kwargs: object) -> object:
         # A mode holds for one thread, and workers call their models in threads of their own.
         with torch.enable_grad(), Lookups():
             return plain(*args, **kwargs)

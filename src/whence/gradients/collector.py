@@ -13,7 +13,7 @@ one more column. Bergson's own hooks are the reference.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from whence.gradients.batches import IGNORED, Padded
 from whence.gradients.capture import (
@@ -29,8 +29,10 @@ from whence.gradients.loss import Precision, plain_pass
 from whence.records import LoadedModel
 
 if TYPE_CHECKING:
+    from bergson.collector.collector import HookCollectorBase
+    from bergson.gradients import GradientProcessor
     from jaxtyping import Float
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 class Collected(NamedTuple):
@@ -46,7 +48,7 @@ Collector = Literal["whence", "bergson"]
 
 def new_processor(
     *, projection_dim: int | None, projection_seed: int, include_bias: bool = False
-) -> Any:
+) -> "GradientProcessor":
     """Makes Bergson's record of how gradients are projected: Rademacher, per module."""
     require_engine()
     from bergson.gradients import GradientProcessor
@@ -61,7 +63,7 @@ def new_processor(
     )
 
 
-def stored_processor(directory: Path) -> Any:
+def stored_processor(directory: Path) -> "GradientProcessor":
     """Reads the record that an index was made with; nothing in it is unpickled."""
     require_engine()
     from bergson.gradients import GradientProcessor
@@ -69,7 +71,9 @@ def stored_processor(directory: Path) -> Any:
     return GradientProcessor.load(directory, map_location="cpu", skip_hessians=True)
 
 
-def gradient_sizes(model: LoadedModel, modules: Sequence[str], processor: Any) -> dict[str, int]:
+def gradient_sizes(
+    model: LoadedModel, modules: Sequence[str], processor: "GradientProcessor"
+) -> dict[str, int]:
     """Counts the numbers per example that the collector gives for each module, in its order."""
     hooks = _hooks(model, modules, processor)
     return {name: shape.numel() for name, shape in hooks.shapes().items()}
@@ -79,7 +83,7 @@ def gradient_sizes(model: LoadedModel, modules: Sequence[str], processor: Any) -
 def collecting(
     model: LoadedModel,
     modules: Sequence[str],
-    processor: Any,
+    processor: "GradientProcessor",
     *,
     collector: Collector = "whence",
     precision: Precision = "float32",
@@ -163,7 +167,9 @@ def _project(
     return (left @ gradients.unflatten(1, (num_outputs, -1)) @ right.mT).flatten(1)
 
 
-def _projections(model: LoadedModel, hooks: Any) -> "dict[str, tuple[Tensor, Tensor]]":
+def _projections(
+    model: LoadedModel, hooks: "HookCollectorBase"
+) -> "dict[str, tuple[Tensor, Tensor]]":
     """Makes Bergson's two matrices of each module; none where nothing is projected."""
     dim = hooks.per_module_projection_dim
     if dim is None:
@@ -178,7 +184,7 @@ def _projections(model: LoadedModel, hooks: Any) -> "dict[str, tuple[Tensor, Ten
     return sides
 
 
-def _collect_by_hooks(model: LoadedModel, hooks: Any, batch: Padded) -> Collected:
+def _collect_by_hooks(model: LoadedModel, hooks: "HookCollectorBase", batch: Padded) -> Collected:
     with hooks:
         losses = plain_pass(model, batch)
     rows = {name: hooks.mod_grads[name] for name in hooks.shapes()}
@@ -186,7 +192,9 @@ def _collect_by_hooks(model: LoadedModel, hooks: Any, batch: Padded) -> Collecte
     return Collected(rows, losses)
 
 
-def _hooks(model: LoadedModel, modules: Sequence[str], processor: Any) -> Any:
+def _hooks(
+    model: LoadedModel, modules: Sequence[str], processor: "GradientProcessor"
+) -> "HookCollectorBase":
     require_engine()
     from bergson.collector.collector import HookCollectorBase
 
@@ -199,10 +207,10 @@ def _hooks(model: LoadedModel, modules: Sequence[str], processor: Any) -> Any:
         def teardown(self) -> None:
             pass
 
-        def backward_hook(self, module: Any, g: "Tensor") -> None:
+        def backward_hook(self, module: "nn.Module", g: "Tensor") -> None:
             self.mod_grads[module._name] = self._compute_gradient(module, g)
 
-        def process_batch(self, indices: list[int], **kwargs: Any) -> None:
+        def process_batch(self, indices: list[int], **kwargs: object) -> None:
             pass
 
     for name in modules:

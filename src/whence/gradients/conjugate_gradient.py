@@ -16,7 +16,7 @@ Products for Second-Order Gradient Descent", Neural Computation 14 (2002).
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from whence.errors import GradientError
 from whence.gradients.batches import (
@@ -170,7 +170,7 @@ def _ratio(above: "Tensor", below: "Tensor") -> "Tensor":
 
 
 @contextmanager
-def _weights(model: LoadedModel, names: Sequence[str]) -> "Iterator[list[Any]]":
+def _weights(model: LoadedModel, names: Sequence[str]) -> "Iterator[list[Tensor]]":
     """Opens the attributed weights, alone, for passes that can be differentiated twice."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from whence.records import Corpus, LoadedModel
 from whence.settings import IndexSettings
 
 if TYPE_CHECKING:
+    from bergson.gradients import GradientProcessor
     from jaxtyping import Float
 
     from whence.gradients.correction import Scales
@@ -49,7 +50,7 @@ def deviation(
     settings: IndexSettings,
     *,
     modules: Sequence[str],
-    processor: Any,
+    processor: "GradientProcessor",
     scales: "Scales | None",
     reference: Callable[[], LoadedModel] | None,
 ) -> Deviation | None:

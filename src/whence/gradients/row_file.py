@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Block = list[NDArray[np.int64]]
 
 MARKS = "blocks"
-Rows = np.memmap[Any, Any]
+Rows = np.memmap[tuple[int, int], np.dtype[Any]]
 
 
 class BatchRows(NamedTuple):
@@ -50,9 +50,7 @@ def is_written(partial: Path, block: "Block") -> bool:
     return _mark(marks_directory(partial), block).is_file()
 
 
-def allocate(
-    partial: Path, num_examples: int, sizes: Mapping[str, int], storage: str
-) -> "np.memmap[Any, Any]":
+def allocate(partial: Path, num_examples: int, sizes: Mapping[str, int], storage: str) -> Rows:
     """Opens `gradients.bin`, and makes it, with its marks forgotten, where it is not whole."""
     path, marks = partial / GRADIENTS, marks_directory(partial)
     shape = (num_examples, sum(sizes.values()))

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from whence.progress import SILENT, Progress
 from whence.records import GradientProducts, LoadedModel, Query
 
 if TYPE_CHECKING:
+    from bergson.gradients import GradientProcessor
     from jaxtyping import Float
     from torch import Tensor
 
@@ -154,7 +155,7 @@ def query_rows(
     return found
 
 
-def _processor(index: Index) -> Any:
+def _processor(index: Index) -> "GradientProcessor":
     """Reads how the index's rows were projected, as Bergson's own record."""
     try:
         return stored_processor(index.path)

@@ -15,6 +15,7 @@ from whence.records import LoadedModel
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
+    from transformers import PreTrainedModel
 
 Choose = Callable[[int, "Float[Tensor, 'rows vocabulary']"], "Int[Tensor, ' rows']"]
 """From a step's number and logits, the next token of each row."""
@@ -38,7 +39,7 @@ def with_cache(
     """Continues copies of prompts of one length; each prompt itself is read only once."""
     import torch
 
-    network = model.model
+    network: Any = model.model
     ids = torch.tensor(prompts, device=model_device(model))
     keep = known_arguments(network, logits_to_keep=1)
     out = network(input_ids=ids, use_cache=True, **keep)
@@ -146,7 +147,7 @@ def _forced(
 
 
 @contextmanager
-def _plain_generation(network: Any) -> Iterator[None]:
+def _plain_generation(network: "PreTrainedModel") -> Iterator[None]:
     """Lets `generate` stop at no token and change no logit, whatever came with the model."""
     from transformers import GenerationConfig
 

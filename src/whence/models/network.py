@@ -178,7 +178,7 @@ def token_losses(
     return losses.view_as(targets)
 
 
-def known_arguments(module: "nn.Module", **arguments: Any) -> dict[str, object]:
+def known_arguments(module: "nn.Module", **arguments: object) -> dict[str, object]:
     """Leaves out what the module's `forward` has no parameter for.
 
     What a catch-all `**kwargs` would swallow is left out too, but for `use_cache` and
@@ -191,7 +191,7 @@ def known_arguments(module: "nn.Module", **arguments: Any) -> dict[str, object]:
 
 
 @lru_cache(maxsize=256)
-def _parameters(forward: Callable[..., Any]) -> tuple[frozenset[str], bool]:
+def _parameters(forward: Callable[..., object]) -> tuple[frozenset[str], bool]:
     parameters = inspect.signature(forward).parameters
     kinds = {parameter.kind for parameter in parameters.values()}
     return frozenset(parameters), inspect.Parameter.VAR_KEYWORD in kinds

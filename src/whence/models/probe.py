@@ -7,9 +7,9 @@ needed, and is kept with it.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, cast
 
 from whence.errors import ModelError
 from whence.models.decoding import Steps, cached_steps, generated_steps
@@ -243,7 +243,7 @@ def _not_attributable(model: LoadedModel) -> dict[str, str]:
     sums: dict[str, Tensor | None] = {}
 
     def watch(name: str) -> Callable[..., None]:
-        def caught(_module: "nn.Module", inputs: tuple[Any, ...], output: "Tensor") -> None:
+        def caught(_module: "nn.Module", inputs: "tuple[Tensor, ...]", output: "Tensor") -> None:
             calls[name].append(inputs[0].shape)
             if not _is_usual(calls[name], shape) or not output.requires_grad:
                 return
@@ -282,7 +282,7 @@ def _unusable(model: LoadedModel, linear: "nn.Linear") -> str | None:
     return None
 
 
-def _is_usual(shapes: list[Any], batch: tuple[int, ...]) -> bool:
+def _is_usual(shapes: Sequence[tuple[int, ...]], batch: tuple[int, ...]) -> bool:
     return len(shapes) == 1 and len(shapes[0]) == 3 and tuple(shapes[0][:2]) == batch
 
 
