@@ -24,9 +24,13 @@ def test_the_tree_names_every_room_and_no_other() -> None:
     assert len(ROOMS) == len(rooms)
 
 
+def _blocks(language: str) -> list[str]:
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    return [text for found, text in blocks if found == language]
+
+
 def _commands() -> list[str]:
-    blocks = re.findall(r"^```\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-    lines = "\n".join(blocks).splitlines()
+    lines = "\n".join(_blocks("")).splitlines()
     return [line.split("#")[0].strip() for line in lines if line.startswith("whence ")]
 
 
@@ -97,6 +101,16 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
+
+
+def test_the_study_shown_is_valid(tmp_path: Path) -> None:
+    from whence.settings import load_study
+
+    (text,) = _blocks("toml")
+    (tmp_path / "study.toml").write_text(text, encoding="utf-8")
+    study = load_study(tmp_path / "study.toml")
+    assert study.attribution.tracin.checkpoints
+    assert study.attribution.methods
 
 
 @pytest.mark.parametrize("study", sorted((ROOT / "examples").glob("pythia-*.toml")), ids=str)
