@@ -89,7 +89,7 @@ def load_corpus(
         source: A Hub dataset, a file or folder, or `testbed:mini`.
         model: The model whose tokenizer and context length apply.
         settings: Columns, split, caps; `source` in them is overruled.
-        progress: Is told how far the work is.
+        progress: Reports progress.
 
     Raises:
         CorpusError: It cannot be read, or is empty, ambiguous or broken.
@@ -126,7 +126,7 @@ def verify(
         initial: Its step-0 weights, to compare with.
         settings: Samples, judges, confidence.
         texts_by_subset: Documents by subset, from which the judge of style is trained.
-        progress: Is told how far the work is.
+        progress: Reports progress.
 
     Returns:
         One verdict per behavior, with the measurements behind it.
@@ -158,7 +158,7 @@ def build_index(
         corpus: The examples.
         directory: The index's place.
         settings: Modules, projection, types, disk budget.
-        progress: Shows how far the work is.
+        progress: Reports progress.
 
     Raises:
         WhenceError: The disk budget is too small, a gradient is not finite, or Bergson is missing.
@@ -203,7 +203,7 @@ def query(
         contrast: Attribute the log-odds of the completion against the first alternative.
         approximate: Search with FAISS where the index is large.
         k: How many proponents, and how many opponents, at most.
-        progress: Is told how far the work is.
+        progress: Reports progress.
 
     Returns:
         Proponents, which have a positive score, best first, and opponents, which have a negative

@@ -43,7 +43,7 @@ def find_memorized(
             that was found before is not found again.
         num_prompt_tokens: Tokens that the model is given.
         num_completion_tokens: Tokens that it has to say.
-        progress: Is told how far the work is.
+        progress: Reports progress.
 
     Returns:
         Behaviors of kind `memorized`, in corpus order. Near copies of one passage may both be
@@ -98,7 +98,7 @@ def find_styles(
         num: How many to propose in all, shared evenly by the subsets.
         num_prompt_tokens: Tokens of an opening.
         num_completion_tokens: Tokens of the completion.
-        progress: Reports how far the work is.
+        progress: Reports progress.
 
     Returns:
         Behaviors of kind `style`; their `style` is the subset.

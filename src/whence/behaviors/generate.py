@@ -54,7 +54,7 @@ def greedy_continuations(
             run over one.
         names: Names of the prompts, for messages.
         token_batch_size: Tokens in a batch.
-        progress: Told of each prompt.
+        progress: Reports progress.
 
     Returns:
         One continuation of `num_tokens` tokens per prompt. Among tokens that are exactly equally
@@ -116,7 +116,7 @@ def sample_continuations(
         seed: With a prompt's tokens it determines that prompt's samples, whatever else is asked.
         names: Names of the prompts, for messages.
         token_batch_size: Tokens in a batch.
-        progress: Told of each prompt.
+        progress: Reports progress.
 
     Returns:
         For each prompt, `num_samples` sequences of at most `num_tokens` ids; one may be empty.

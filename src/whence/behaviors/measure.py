@@ -37,7 +37,7 @@ def measure(
         pairs: Prompts of at least one token and completions of at least one.
         token_batch_size: Tokens in a batch, padding included.
         names: Names of the pairs, for messages.
-        progress: Told of each completion.
+        progress: Reports progress.
 
     Returns:
         One record per pair, in order. Log-probabilities are in nats and at most 0. A token's rank

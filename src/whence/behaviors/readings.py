@@ -74,7 +74,7 @@ def read(
         model: The model that is measured.
         like: The model whose tokenizer and context decide the tokens, so that a step-0 model is
             measured on exactly the same.
-        progress: Reports each completion.
+        progress: Reports progress.
 
     Returns:
         Readings by behavior id.

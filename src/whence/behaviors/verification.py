@@ -43,7 +43,7 @@ def verify(
         initial: The model's step-0 weights, with the same tokenizer. Where given, a behavior must
             be stronger than there.
         texts_by_subset: Documents by subset, to make judges of style from.
-        progress: Reports each step.
+        progress: Reports progress.
 
     Returns:
         One verification per behavior, in order. The same inputs give the same result.

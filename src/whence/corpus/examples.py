@@ -94,7 +94,7 @@ def make_examples(
             document that would exceed `max_tokens` is the first one left out.
         max_length: Tokens of the longest example, the end-of-text token included.
         total: Documents expected, for the progress shown; None if unknown.
-        progress: Told about every document.
+        progress: Reports progress.
 
     Returns:
         One row per example. `hash` is the SHA-256 of its text. An example's

@@ -33,7 +33,7 @@ def load_corpus(
         settings: Which documents, and how they become examples.
         tokenizer: The model's.
         context_length: Tokens that the model can read; the default and limit of `max_length`.
-        progress: Told about every document.
+        progress: Reports progress.
 
     Returns:
         The corpus in the order of its source. `searched_fraction` is known for a memory map only:

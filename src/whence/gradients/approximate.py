@@ -97,7 +97,7 @@ def open_cells(index: Index, *, unit_norm: bool, progress: Progress = SILENT) ->
     Args:
         index: The index; its cells are kept in its directory.
         unit_norm: Search by cosine, and not by inner product.
-        progress: Who watches.
+        progress: Reports progress.
 
     Raises:
         SettingsError: FAISS is not installed.

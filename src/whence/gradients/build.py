@@ -92,7 +92,7 @@ def build_index(
             be compared with such rows.
         reference: Loads the same model in float32, for one whose weights are of another type: the
             index then states how far its rows are from those in float32.
-        progress: Shows how far the build is.
+        progress: Reports progress.
 
     Returns:
         The index; None where shares of others are still missing.

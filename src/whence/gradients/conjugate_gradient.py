@@ -70,7 +70,7 @@ def solve(
         max_iterations: The most products.
         precondition: A guess at the inverse, such as EK-FAC's, which saves iterations and does not
             change the solution.
-        progress: Who watches.
+        progress: Reports progress.
 
     Raises:
         GradientError: The tolerance was not reached.

@@ -152,7 +152,7 @@ def fit_ekfac(
         token_batch_size: The most tokens in a batch, padding included.
         labels: Drawn from the model, or those of the text (the empirical Fisher matrix).
         seed: Of the drawn labels.
-        progress: Who watches.
+        progress: Reports progress.
 
     Raises:
         CorpusError: No example has anything to predict, or one does not fit the model.

@@ -53,7 +53,7 @@ def build_by_engine(
         directory: The index's place.
         settings: Projection, precision, `fsdp`. A batch has no more tokens than the context.
         modules: Names of the attributed layers in the base model.
-        progress: Shows what is found.
+        progress: Reports progress.
 
     Raises:
         SettingsError: The precision needs a GPU, and there is none, or Bergson cannot load the

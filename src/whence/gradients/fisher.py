@@ -63,7 +63,7 @@ def fisher_batches(
         token_batch_size: The most tokens of a batch, padding included.
         num_weights: How many numbers are held for each example of a batch.
         seed: Of the labels.
-        progress: Who watches.
+        progress: Reports progress.
         name: What they are told.
     """
     import torch

@@ -47,7 +47,7 @@ def magic_scores(
         recipe: How it was trained.
         weights: What multiplied each example's loss; 1 where not given.
         since: Walk back to the state after this step. What was seen until then has no score.
-        progress: Who watches.
+        progress: Reports progress.
 
     Returns:
         The derivatives, their sign turned, in nats per unit of weight: to first order the decrease

@@ -106,7 +106,7 @@ def write_blocks(
         todo: The pass that the blocks belong to.
         blocks: What to write.
         compute_all: Computes batches, in their order.
-        progress: Shows tokens.
+        progress: Reports progress.
 
     Raises:
         GradientError: A gradient is NaN or infinite, or too large for the file's type.

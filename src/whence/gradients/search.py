@@ -44,7 +44,7 @@ def multiply_rows(
     Args:
         index: The index.
         asked: The queries' gradients in the index's coordinates, modules in its order.
-        progress: Who watches.
+        progress: Reports progress.
 
     Raises:
         IndexFormatError: A row is NaN or infinite.

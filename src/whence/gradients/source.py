@@ -88,7 +88,7 @@ def source_scores(
         token_batch_size: The most tokens in a batch, padding included.
         labels: Of the curvature.
         label_seed: Of drawn labels.
-        progress: Who watches.
+        progress: Reports progress.
 
     Returns:
         Scores in nats per unit of an example's weight in training: the first-order decrease of the

@@ -46,7 +46,7 @@ def stored_products(
         index: The index.
         model: The model it was made with, whose state is restored afterwards.
         queries: What is asked; a query's loss is the weighted sum over its completions' tokens.
-        progress: Who watches.
+        progress: Reports progress.
 
     Returns:
         Products in float32, `path="stored"`: of projected gradients where the index is projected,

@@ -92,7 +92,7 @@ def streamed_products(
             EK-FAC's inverse does.
         work: A directory for finished blocks. A run that was cut short continues from there and
             ends with the same numbers; the caller deletes it.
-        progress: Who watches.
+        progress: Reports progress.
 
     Returns:
         Products in float32, `path="streamed"`. An example of fewer than two tokens has norm 0 and

@@ -29,7 +29,7 @@ def discover_behaviors(
         out: The file to write.
         kinds: Which; each of `whence.behaviors.kinds.DISCOVERABLE`.
         num: How many of each kind at most.
-        progress: Is told how far the work is.
+        progress: Reports progress.
 
     Raises:
         BehaviorError: Nothing was found, or the corpus has too few subsets for styles.

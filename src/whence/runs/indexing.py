@@ -33,7 +33,7 @@ def index_corpus(
         settings: Modules, projection, types, disk budget.
         shard: (k, n): compute only the k-th of n shares of the work, k from 0.
         reference: Loads the same model in float32, to state how far rows in a smaller type are off.
-        progress: Shows the plan, and how far the build is.
+        progress: Reports progress.
 
     Returns:
         The index; None where other shares of it are still missing.
@@ -111,7 +111,7 @@ def query_index(
         approximate: Search with FAISS where the index is large (`MIN_ROWS`): most of the best
             examples are found, with their exact scores, without reading the whole index.
         k: How many proponents, and how many opponents, at most.
-        progress: Who watches.
+        progress: Reports progress.
 
     Returns:
         At most `k` proponents and opponents; a higher score means that a small step of training on

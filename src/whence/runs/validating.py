@@ -47,7 +47,7 @@ def validate_run(
         num_second: Masks of its second seed.
         against: Runs of the same study with another projection seed, checkpoint or precision.
         queries_per_kind: Tail-patch so many behaviors of each kind, the study's first ones.
-        progress: Reports long work.
+        progress: Reports progress.
 
     Returns:
         Every figure with its interval, its number of queries and its control; see
@@ -117,7 +117,7 @@ def make_retrainings(
         run: A run directory whose methods' first proponents are also removed.
         jobs: Processes, of one thread each.
         most: Train at most so many now.
-        progress: Reports each finished run.
+        progress: Reports progress.
 
     Returns:
         The numbers of trainings in all and still to be made.

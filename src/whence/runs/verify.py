@@ -22,7 +22,7 @@ def verify_behaviors(
         model: The model, and its step-0 weights where known.
         corpus: Documents with subsets, from which the judge of style is trained.
         settings: How a behavior is proved.
-        progress: Is told how far the work is.
+        progress: Reports progress.
 
     Returns:
         One JSON-able record per behavior, in the file's order.

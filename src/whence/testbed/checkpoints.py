@@ -120,7 +120,7 @@ def load_checkpoint(
         step: One of `steps(size)`.
         cache: Where trained checkpoints are kept, so that nano is trained once. Without one, nano
             is trained anew; a `mini` there has all steps, not only those that ship.
-        progress: Told of training.
+        progress: Reports progress.
 
     Returns:
         The model in float32 with its tokenizer; its name says the step.
@@ -154,7 +154,7 @@ def train_testbed(size: str, directory: Path, *, progress: Progress = SILENT) ->
     Args:
         size: `nano` or `mini`.
         directory: Where the artifact goes.
-        progress: Told of every step.
+        progress: Reports progress.
 
     Raises:
         ArtifactError: The directory cannot be written.

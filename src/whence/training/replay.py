@@ -65,7 +65,7 @@ def replay(
         weights: One number per example that multiplies its loss; 1 where not given.
         order: Indices into `examples` in the order in which they are seen, each at most once.
         since: Walk back to the state after this step, and no further.
-        progress: Told of every step back.
+        progress: Reports progress.
 
     Returns:
         For each number asked and each example the derivative by its weight in training; zero for an

@@ -79,7 +79,7 @@ def train(
         on_checkpoint: Receives the state; its tensors are the live ones, copy what you keep.
         resume: A state of the same run, to go on from.
         stop_after: Ends the run after this step, without changing its schedule.
-        progress: Told of every step.
+        progress: Reports progress.
 
     Returns:
         One entry per optimizer step taken by this call.

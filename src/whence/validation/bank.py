@@ -103,7 +103,7 @@ def make_bank(
         removals: Trainings without what methods name, which validating their run needs.
         jobs: Processes, of one thread each.
         most: Train at most so many runs now.
-        progress: Reports each finished run.
+        progress: Reports progress.
 
     Returns:
         The numbers of trainings in all and still to be made.

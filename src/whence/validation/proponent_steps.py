@@ -75,7 +75,7 @@ def step_on_proponents(
         num_random: Random examples per query, matched in subset and length to what all methods
             name for it.
         seed: Of the controls.
-        progress: Reports every group.
+        progress: Reports progress.
 
     Returns:
         One record per method, query, group and step where the method names an example. Compare

@@ -55,7 +55,7 @@ def make_outcomes(
         directory: Where outcomes of all testbeds and settings are kept.
         jobs: Processes, of one thread each. Their number does not change the outcomes.
         most: Train at most so many now; by default all.
-        progress: Reports each finished run.
+        progress: Reports progress.
 
     Returns:
         How many of the runs are still to be made.

@@ -60,7 +60,7 @@ def tail_patch_stage(
         model: The model whose proponents they are; its weights come back to the bit.
         queries_per_kind: So many behaviors of each kind, the first ones.
         about: Keys of the stages that the steps are about; a run keeps them while it keeps those.
-        progress: Reports every group.
+        progress: Reports progress.
 
     Returns:
         A stage of the steps. They are undefined for a model below float32, whose weights a small

@@ -87,7 +87,7 @@ def tail_patch(
             produced.
         requests: The groups. Groups of the same examples are stepped on once.
         steps: Optimizers and learning rates; each gives patches of its own.
-        progress: Reports every group.
+        progress: Reports progress.
 
     Returns:
         One patch per request, query named in it, and step, in that order.
