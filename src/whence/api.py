@@ -151,7 +151,7 @@ def build_index(
     *,
     progress: Progress = SILENT,
 ) -> "Index":
-    """Builds a gradient index in Bergson's format; an interrupted build goes on where it stopped.
+    """Builds a gradient index in Bergson's format; an interrupted build resumes where it stopped.
 
     Args:
         model: The model whose gradients are stored.

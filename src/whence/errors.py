@@ -1,4 +1,4 @@
-"""What can go wrong through no fault of ours, and what should the user do about it?
+"""Error classes: what was wrong, and what the user should do about it.
 
 Every class says in one sentence what was wrong, with the value, and in one sentence what to do.
 The command line prints both and exits with code 2; nothing else is printed.

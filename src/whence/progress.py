@@ -1,6 +1,6 @@
-"""How far is a long piece of work, for whoever wants to know?
+"""The interface by which long computations report progress.
 
-Rooms that work for long take a `Progress` and tell it; only the command line draws one.
+Long computations report to a `Progress`; only the command line draws one.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ class Silent:
 
     @contextmanager
     def task(self, name: str, *, total: float | None, unit: str) -> Iterator[Task]:
-        """Opens a task that nobody watches."""
+        """Opens a task and reports nothing."""
         yield _SilentTask()
 
     def note(self, message: str) -> None:

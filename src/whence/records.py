@@ -1,4 +1,4 @@
-"""Which nouns pass between the stages?
+"""Typed records that rooms exchange.
 
 Every record is frozen and knows its units and orientation. A score is never negative evidence by
 accident: higher always means more helpful, in the sense that the scores themselves state.

@@ -1,6 +1,6 @@
-"""Did what was asked of the Hugging Face Hub arrive, and if not, why?
+"""Errors of the Hugging Face Hub as one sentence.
 
-The libraries that download speak of HTTP; a user wants to know whether the name is wrong, the
+Download libraries report HTTP errors; a user wants to know whether the name is wrong, the
 revision is wrong, a permission is missing, or the Hub cannot be reached.
 """
 
@@ -58,9 +58,9 @@ def explain(
 
     Args:
         error: What the library raised; its causes are looked at too.
-        what: What was asked for, such as "model" or "dataset".
+        what: What was requested, such as "model" or "dataset".
         name: Its Hub id or folder.
-        revision: The revision that was asked for.
+        revision: The requested revision.
         as_error: The class of the room that asked.
 
     Returns:

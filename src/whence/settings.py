@@ -1,4 +1,4 @@
-"""What may be chosen, within which bounds, and what is taken when nothing is said?
+"""Settings: every option with its bounds and its default.
 
 Settings are frozen, are composed rather than inherited, and refuse unknown keys with a suggestion.
 A study is one TOML file; the Python API takes the same objects.
@@ -191,7 +191,7 @@ class IndexSettings(Settings):
     precision: Literal["float32", "mixed", "int8", "int4"] = Field(
         default="float32",
         description="`mixed` multiplies the output layer in bfloat16, where the device does; "
-        "`int8` and `int4` are of Bergson's own build, on a GPU.",
+        "`int8` and `int4` need Bergson's own build, on a GPU.",
     )
     storage: Literal["float32", "float16", "bfloat16"] = Field(
         default="float32", description="The type of the rows on disk."

@@ -1,4 +1,4 @@
-"""Directories that are whole or not there, with a manifest that says what made them.
+"""Atomic directories with a manifest: whole or absent, with versions, digests and a cache key.
 
 An artifact is filled under a hidden name beside its final place; its manifest is written last and
 the directory renamed, so a directory that has its final name is whole. The manifest lists every

@@ -1,4 +1,4 @@
-"""Files that are written in one piece, and file-system errors as sentences."""
+"""Atomic file writes, file locks, and file-system errors as sentences."""
 
 import errno
 import hashlib

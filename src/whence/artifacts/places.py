@@ -1,4 +1,4 @@
-"""Which directory an artifact may have, who is filling it, and how a new one replaces an old one.
+"""Where an artifact may be written, locks, and the replacement of an old artifact by a new one.
 
 Beside a directory NAME stand, while it is made, `.NAME.partial` (what is being filled) and
 `.NAME.lock`; while an old artifact is replaced, `.NAME.replaced`. In what is being filled,

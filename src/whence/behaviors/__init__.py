@@ -1,4 +1,4 @@
-"""What did the model do, and does it really do it?
+"""Behaviors: specification, verification and discovery.
 
 `spec` reads and writes behaviors, `query` turns one into the loss that stands for it, `measure`
 computes how likely a completion is, `generate` continues a prompt, `judges` decide whether a text

@@ -1,4 +1,4 @@
-"""What does a text classifier of Hugging Face say about a text?"""
+"""Text classifiers of Hugging Face as judges."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

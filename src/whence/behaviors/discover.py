@@ -1,6 +1,6 @@
-"""Which behaviors does a model show, among what its training documents suggest?
+"""Discovery of memorized passages and styles in a model's training documents.
 
-Nobody has a list of what a model learned by heart, or of the styles it writes in. These functions
+Nobody has a list of what a model memorized, or of the styles it writes in. These functions
 read the training examples and propose behaviors; `verify` still decides.
 """
 
@@ -87,7 +87,7 @@ def find_styles(
     num_completion_tokens: int = 24,
     progress: Progress = SILENT,
 ) -> tuple[Behavior, ...]:
-    """Proposes one behavior per opening of a subset: the model goes on in the subset's style.
+    """Proposes one behavior per opening of a subset: the model continues in the subset's style.
 
     The completion is what the model itself says greedily; the controls are openings of the other
     subsets, and the paraphrases are other openings of the same one.

@@ -1,4 +1,4 @@
-"""What does a model say by itself after a prompt?
+"""Greedy and sampled continuations of prompts.
 
 Prompts of equal length share a batch, so nothing is ever padded, and the random numbers of a
 sample belong to its prompt, so a continuation does not depend on which prompts were asked with it.

@@ -1,4 +1,4 @@
-"""Who decides whether a sampled text shows a behavior, and how often is that judge wrong?"""
+"""Judges of sampled texts, and their measured error rates."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

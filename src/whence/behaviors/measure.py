@@ -1,4 +1,4 @@
-"""How likely does a model find a completion, token by token?"""
+"""Token log-probabilities of completions."""
 
 from collections.abc import Sequence
 

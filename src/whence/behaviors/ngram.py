@@ -1,4 +1,4 @@
-"""Is a short text written in the style of one subset of the corpus?
+"""A character n-gram classifier of style, trained on subsets of the corpus.
 
 A character n-gram classifier: it sees spelling, endings and punctuation, which is what style is at
 the length of a sampled continuation, and it is trained in about a second.

@@ -1,4 +1,4 @@
-"""Which tokens stand for a behavior, and whose loss is attributed?
+"""The tokens of a behavior whose loss is attributed.
 
 Only the completion's tokens count: the prompt is what the model was given, not what it did. This
 is the one module that turns a behavior's texts into ids; verification and attribution both use it,

@@ -1,4 +1,4 @@
-"""How likely is a completion after each of its prompts, and by how much does it lead?"""
+"""Log-probabilities of a behavior's completions, alternatives and controls, and their margins."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""How is a verification kept in a file, and read back unchanged?"""
+"""Verifications as JSON, read back unchanged."""
 
 from collections.abc import Mapping
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""How is a behavior written down, and what in a file of them is refused?
+"""Behaviors in TOML files: reading, writing and validation.
 
 One TOML file holds many behaviors, each a `[[behavior]]` table with the fields of
 `whence.records.Behavior`.

@@ -1,4 +1,4 @@
-"""On which sentences is a judge of toxicity tried, and what should it say?
+"""Labelled sentences that measure the error of a judge of toxicity.
 
 We wrote and labelled them: toxic is what insults or swears at somebody. Half are toxic. About a
 sixth are hard on purpose, for they insult without a bad word or use one innocently, so an error on

@@ -1,4 +1,4 @@
-"""When is a behavior shown, when is it weak, and why?
+"""Rules for the verdicts *shown*, *weak* and *not shown*.
 
 Each rule is a pure function from measurements to a verdict and one sentence with the numbers. A
 rule is a list of checks: all hold, and the behavior is shown. Measurements are finite, for
@@ -17,7 +17,7 @@ from whence.statistics import newcombe
 # fact is not one lucky wording, and not all, since a small model dislikes some wordings.
 MIN_PROMPT_SHARE = (2, 3)
 # Greedy extraction of all tokens is the field's definition of memorized (Carlini et al. 2021,
-# Biderman et al. 2023); half of them is a text that is known but not by heart.
+# Biderman et al. 2023); half of them is a text that is known but not memorized.
 FULL_EXTRACTION, WEAK_EXTRACTION = 1.0, 0.5
 # Below this lead the order of two tokens can change with the hardware's rounding: float16 logits
 # near 10 are 0.008 apart.
@@ -281,7 +281,7 @@ def _clear_lead(readings: Readings, lead: Margins) -> Check:
 def _likelier(
     readings: Readings, initial: Readings | None, *, min_gap_nats: float | None = None
 ) -> list[Check]:
-    """Compares with the step-0 model and, where a gap is asked for, with the controls."""
+    """Compares with the step-0 model and, where a gap is required, with the controls."""
     checks = []
     own = readings.main.completion.log_prob_nats
     if initial is not None:
@@ -297,7 +297,7 @@ def _likelier(
 
 
 def _comparison(gaps_nats: list[float], where: str, *, at_least: float = 0.0) -> Check:
-    """Asks for every gap to be positive and large enough; the smallest one is told."""
+    """Requires every gap to be positive and large enough; reports the smallest."""
     holds = all(gap > 0 and gap >= at_least for gap in gaps_nats)
     smallest = min(gaps_nats)
     only = "only " if 0 < smallest < at_least else ""

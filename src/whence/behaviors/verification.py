@@ -1,4 +1,4 @@
-"""Does a model really show a behavior, before anything is attributed?
+"""Verification: whether a model shows a behavior, before anything is attributed.
 
 A behavior that is not shown has no cause to look for. This module runs the models; which
 measurements a kind needs and which rule decides about it stands in `kinds`, the rules themselves

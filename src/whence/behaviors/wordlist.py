@@ -1,4 +1,4 @@
-"""Does a text insult or swear, by a fixed list of words?
+"""A word list as judge of toxicity: insults and swear words.
 
 A list is blunt but stays the same: a hosted classifier that is retrained changes old results.
 It holds insults and common swear words in English, and no slurs; where those matter, choose a

@@ -1,6 +1,6 @@
-"""How does a person at a terminal reach each call?
+"""The command line: one thin file per command.
 
-One thin file per command. This room alone prints: answers on stdout, the conversation on stderr.
+This room alone prints: results on stdout, progress and errors on stderr.
 """
 
 import atexit
@@ -142,9 +142,9 @@ def main() -> None:
 
 
 def _end(error: BaseException, number: int | None) -> None:
-    """Ends the process as the error asks for; one that is nobody's mistake goes on."""
+    """Ends the process as the error requires; re-raises one that is not a user error."""
     if number is not None:
-        _say("\nwhence: Interrupted.", "Run the same command again to go on from here.")
+        _say("\nwhence: Interrupted.", "Run the same command again to resume.")
         sys.exit(128 + number)
     if isinstance(error, WhenceError):
         _say(f"whence: {error.problem}", error.remedy)

@@ -1,4 +1,4 @@
-"""`whence bank`: what does the testbed become without some of its examples?"""
+"""`whence bank`: retrain a testbed without some of its planted groups."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ def bank(
 ) -> None:
     """Train a testbed many times without some of its planted groups.
 
-    Killed or ended early, the same command goes on with what is missing. A training takes about 8
-    seconds of a core for nano and 75 for mini, whose bank is best kept to --masks 24 --second 0:
+    If interrupted, run the same command again: it trains what is missing. A training needs about 8
+    seconds of a core for nano and 75 for mini, whose bank is best limited to --masks 24 --second 0:
     a quarter of an hour of two cores.
 
     Parameters

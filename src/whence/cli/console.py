@@ -1,4 +1,4 @@
-"""How does the command line speak, on a terminal and in a log?"""
+"""Output of the command line: answers, progress and errors."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""How is a corpus read, in flags? Each setting of `[corpus]` has one that a message can name.
+"""Command-line flags for each setting of `[corpus]`.
 
 The names are those of the settings; `--corpus-revision` and `--corpus-config` say whose they are.
 """

@@ -1,4 +1,4 @@
-"""`whence demo`: does it work, here and now?"""
+"""`whence demo`: a complete run on the built-in testbed."""
 
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ def demo(
     force: bool = False,
     json: Json = False,
 ) -> None:
-    """Show the whole journey on the built-in miniature Pythia, offline.
+    """Run a complete study on the built-in testbed, offline.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""`whence discover`: what might the model have learned by heart, and which styles does it know?"""
+"""`whence discover`: memorized passages and styles in a model's training documents."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -57,5 +57,5 @@ def discover(
         progress=progress(),
     )
     counts = {kind: sum(behavior.kind == kind for behavior in found) for kind in kinds}
-    told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-    answer({"behaviors": str(out), "found": counts}, f"{out}: {told}", json_line=json)
+    counted = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    answer({"behaviors": str(out), "found": counts}, f"{out}: {counted}", json_line=json)

@@ -1,4 +1,4 @@
-"""`whence doctor`: is everything here that numbers depend on?"""
+"""`whence doctor`: check the installation and this machine."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`whence import`: what did another tool find?"""
+"""`whence import`: scores of another tool as one more method of a run."""
 
 from pathlib import Path
 from typing import Literal
@@ -15,9 +15,9 @@ def import_(
     queries: tuple[str, ...] | None = None,
     json: Json = False,
 ) -> None:
-    """Take another tool's scores into a run, as one more method, and write its page again.
+    """Add scores of another tool to a run as one more method, and write its page again.
 
-    Read are folders that bergson score wrote, JSON lines as PAIR's pretraining-tda has them, and
+    Reads folders that bergson score wrote, JSON lines in the format of PAIR's pretraining-tda, and
     Parquet with the columns query, example and score.
 
     Parameters
@@ -27,7 +27,7 @@ def import_(
     source
         The file or folder of scores.
     method
-        What they are called in the run.
+        The name of the scores in the run.
     orientation
         Which scores belong to proponents; by default what the source says.
     queries

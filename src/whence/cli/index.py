@@ -35,8 +35,8 @@ def index(
 ) -> None:
     """Build a gradient index of a corpus, in Bergson's format.
 
-    Interrupted or killed, the same command goes on where it stopped. With `--shard 0/4`, or under
-    `torchrun`, several processes that share a disk fill one index; who ends last finishes it.
+    If interrupted, run the same command again: it resumes. With `--shard 0/4`, or under `torchrun`,
+    several processes that share a disk build shards of one index; the last to finish merges them.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def index(
     storage
         The precision of the rows on disk.
     collector
-        Who takes the gradients: `bergson` is the reference, and slower.
+        Whose code computes the gradients: `bergson` is the reference, and slower.
     include_bias
         Attribute the layers' biases too.
     loss_reduction
@@ -71,7 +71,7 @@ def index(
     fsdp
         Let Bergson's own build spread the weights over all GPUs.
     shard
-        Take only this share of the work, such as 0/4.
+        Compute only this share of the work, such as 0/4.
     """
     from whence.artifacts import check_place
     from whence.runs.indexing import index_corpus

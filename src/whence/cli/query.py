@@ -1,4 +1,4 @@
-"""`whence query`: which examples are tied to this completion?"""
+"""`whence query`: the examples of an index with the highest scores for one completion."""
 
 from pathlib import Path
 from typing import Literal
@@ -22,9 +22,9 @@ def query(
     top_k: int = 10,
     json: Json = False,
 ) -> None:
-    """Ask an index which examples are tied to a prompt's completion.
+    """Rank the examples of an index by their score for a prompt's completion.
 
-    The completion is taken as it is written: mind its leading space. The loss of the completion
+    The completion is used exactly as written; mind its leading space. The loss of the completion
     alone is attributed; nothing is verified first.
 
     Parameters
@@ -32,7 +32,7 @@ def query(
     index
         A directory that whence index or bergson build made.
     alternative
-        Ask why the completion rather than this one.
+        Score the completion against this one: the query is the difference of their losses.
     model
         By default the model that the index was made with.
     revision
@@ -40,7 +40,7 @@ def query(
     tokenizer
         Another tokenizer's Hub id or folder, for that model.
     approximate
-        Search with FAISS where the index is large, and say how much of the best that finds.
+        Search with FAISS where the index is large, and print the measured recall.
     top_k
         How many proponents, and how many opponents, to show at most.
     """

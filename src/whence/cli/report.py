@@ -1,4 +1,4 @@
-"""`whence report`: how does a person see a run?"""
+"""`whence report`: write the page of a run again."""
 
 from pathlib import Path
 

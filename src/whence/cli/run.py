@@ -1,4 +1,4 @@
-"""`whence run`: what does a study find?"""
+"""`whence run`: a study from its TOML file to a page."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +20,7 @@ def run(
 ) -> None:
     """Run a study: behaviors, gradients, scores and a page, from one TOML file.
 
-    Interrupted or killed, the same command goes on where it stopped.
+    If interrupted, run the same command again: it resumes.
 
     Parameters
     ----------

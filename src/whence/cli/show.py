@@ -1,4 +1,4 @@
-"""`whence show`: what did a run find?"""
+"""`whence show`: verdicts, proponents and opponents of a run."""
 
 from pathlib import Path
 
@@ -29,9 +29,9 @@ def show(
     top_k
         How many proponents, and how many opponents, to print at most.
     tokens
-        Print which tokens of the proponents carry the inner product; the model is run again.
+        Split the inner product by the proponents' tokens; runs the model again.
     modules
-        Print which layers of the model do, likewise.
+        Split it by the model's layers; runs the model again.
     """
     from whence.runs.show import show_behavior, show_verdicts
 

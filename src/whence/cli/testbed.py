@@ -1,4 +1,4 @@
-"""`whence testbed`: what is planted, and can it be made again?"""
+"""`whence testbed`: export the testbed, or train it again."""
 
 from pathlib import Path
 

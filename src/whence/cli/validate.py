@@ -1,4 +1,4 @@
-"""`whence validate`: which of a run's methods may be trusted with what?"""
+"""`whence validate`: compare a run's methods with known causes and counterfactuals."""
 
 from pathlib import Path
 
@@ -15,16 +15,16 @@ def validate(
     queries_per_kind: int = 8,
     json: Json = False,
 ) -> None:
-    """Hold a run's methods against planted truth, one more step, retraining and each other.
+    """Compare a run's methods with planted truth, one more step, retraining and each other.
 
-    Everything is stored in the run as validation.json, and the leaderboard is put on its page.
+    The figures are stored in the run, and the leaderboard is added to its page.
 
     Parameters
     ----------
     run
         The run's directory.
     bank
-        A directory that `whence bank` filled; without it nothing is said about retraining.
+        A directory that `whence bank` filled; without it, measures of retraining are undefined.
     masks
         Masks of the bank.
     second
@@ -32,7 +32,7 @@ def validate(
     against
         Runs of the same study with another projection seed, checkpoint or precision.
     queries_per_kind
-        Take steps for so many behaviors of each kind.
+        How many behaviors of each kind get training steps.
     """
     from whence.runs.validating import validate_run
     from whence.validation import format_validation

@@ -1,4 +1,4 @@
-"""`whence verify`: does the model really do it?"""
+"""`whence verify`: whether a model shows some behaviors."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What was the model trained on? Readers, tokenization, identity and position of each example."""
+"""The corpus: readers, tokenization, identity and training position of each example."""
 
 from whence.corpus.documents import Document
 from whence.corpus.examples import Examples, make_examples, schema

@@ -1,4 +1,4 @@
-"""What do the rows of an Arrow file hold, or of a folder that `datasets.save_to_disk` wrote?
+"""Reader of Arrow files, and of folders written by `datasets.save_to_disk`.
 
 The files are read with pyarrow alone: a saved dataset is Arrow files and JSON, and nothing in it
 has to be executed or unpickled.

@@ -1,4 +1,4 @@
-"""How many rows are held at once? A few megabytes of them, whatever a file's own batches hold."""
+"""Batches of table rows, a few megabytes each, whatever a file's own batches hold."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Which document does one row of a file describe?
+"""Documents from the rows of a reader: text, id, subset, position, step.
 
 Every reader yields rows, mappings from column names to values. Which columns there are is looked up
 in every row: JSON lines leave out what is unknown, in the first row as in any other.

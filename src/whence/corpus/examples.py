@@ -1,4 +1,4 @@
-"""What does the model read of each document?
+"""Training examples from documents: tokens, truncation or windows, hashes, counts.
 
 The one place where documents are tokenized, cut or windowed, hashed and counted. `text` is always
 what the tokens say: of a document that was cut, the part that was kept, so that every method and

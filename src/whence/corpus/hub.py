@@ -1,4 +1,4 @@
-"""What do the rows of a dataset on the Hugging Face Hub hold?
+"""Reader of datasets on the Hugging Face Hub.
 
 `datasets` downloads and decodes; since version 4 it runs no code that comes with a dataset. When
 streaming, only what is read is fetched.

@@ -1,4 +1,4 @@
-"""What do the lines of a JSON-lines file hold?"""
+"""Reader of JSON-lines files."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Which lines does a file hold, plain or compressed?
+"""Lines of plain, gzip or zstd files, in bounded memory.
 
 The compression is recognized by the file's first bytes, not by its name. A file that ends in the
 middle of a compressed stream is refused: what is missing could be any part of the corpus. Memory

@@ -1,4 +1,4 @@
-"""Which examples are in this corpus, and in what words does a page describe the pool?"""
+"""Loading a corpus: its examples, and the description of the pool for the page."""
 
 from typing import TYPE_CHECKING
 

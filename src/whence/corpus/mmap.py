@@ -1,4 +1,4 @@
-"""Which token ids does a memory map hold, and at which step did Pythia read them?
+"""Reader of memory maps of token ids, Pythia's training order among them.
 
 Pythia's preshuffled memory map is its training data in training order: rows of 2,049 token ids,
 uint16, without anything between them. An optimizer step reads 1,024 rows. Counting rows from 0 and

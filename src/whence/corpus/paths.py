@@ -1,4 +1,4 @@
-"""Can this path be read, and if not, why?
+"""Checks of user-named files and folders before they are opened.
 
 Everything that a user may name as a file or folder is looked at here before it is opened, so that a
 pipe is not waited for, and a link in a circle, a name that is too long or a missing permission is

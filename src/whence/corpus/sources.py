@@ -1,4 +1,4 @@
-"""Where does this corpus come from, and which reader reads it?"""
+"""Sources of a corpus: which reader opens a file, a folder or a Hub dataset."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -33,7 +33,7 @@ _LONGEST_HUB_ID = 200
 
 
 class Source(NamedTuple):
-    """Documents that are read as they are asked for.
+    """Documents that are read lazily.
 
     `num_documents` is None where only reading them all would tell. `left_out` names what else a
     folder holds, and `num_files` how many of its files are read. Where the source is a memory map,
@@ -217,7 +217,7 @@ def _map(found: mmap.MemoryMap, settings: CorpusSettings, *, is_remote: bool = F
     stop = num_rows if wanted is None else settings.first_row + wanted
     if settings.first_row >= num_rows or (settings.num_rows is not None and stop > num_rows):
         raise CorpusError(
-            f"Rows {settings.first_row:,} to {stop - 1:,} were asked for, but {name} has "
+            f"Rows {settings.first_row:,} to {stop - 1:,} were requested, but {name} has "
             f"{num_rows:,} rows.",
             "Choose `first_row` and `num_rows` within it; Pythia's step s reads the rows from "
             "1,024 · (s - 1) on.",

@@ -1,4 +1,4 @@
-"""How do the examples travel with an index, and are they still the same ones?"""
+"""The table of examples beside an index or in a run, checked when it is read."""
 
 import json
 from pathlib import Path

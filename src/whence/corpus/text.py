@@ -1,4 +1,4 @@
-"""Which documents does a plain text file hold?
+"""Reader of plain text files: one document per paragraph.
 
 One per paragraph: blank lines separate documents, as they separate paragraphs in a book. A passage
 of that size fits a small model's context, and an answer that names it is worth reading.

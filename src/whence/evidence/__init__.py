@@ -1,4 +1,4 @@
-"""What kind of tie is there between a behavior and the examples that a method names?"""
+"""Evidence: proponents and opponents, text overlap, agreement between methods, planted truth."""
 
 from whence.evidence.agreement import (
     Hub,

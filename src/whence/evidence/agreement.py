@@ -1,4 +1,4 @@
-"""Do methods name the same examples, and do queries?"""
+"""Agreement between methods, and hubs: examples that many queries share."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

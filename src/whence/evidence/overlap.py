@@ -1,4 +1,4 @@
-"""Which words does a document share with a query, and where do they stand?
+"""Words that a document shares with a query, and their positions.
 
 The longest common runs of words come first, as in OLMoTrace; a run of stop words, or of words
 that most documents have, is not worth a mark.

@@ -1,4 +1,4 @@
-"""Where the truth is planted, how often does a method find it?"""
+"""How often a method ranks planted examples first."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

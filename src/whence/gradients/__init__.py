@@ -1,4 +1,4 @@
-"""What does each example, and each query, ask of the weights? The only room that knows Bergson."""
+"""Per-example gradients: compute, project, store in Bergson's format, compare."""
 
 from whence.gradients.build import build_index
 from whence.gradients.engine import engine_version, require_engine

@@ -1,10 +1,10 @@
-"""How is a large index searched without reading all of it, and how much is missed?
+"""Approximate search of an index with FAISS, with measured recall.
 
-FAISS sorts the rows once into cells around centers, with a byte for each number. A query looks only
-into the cells whose centers are nearest to it, and the best rows found there are read again and
+FAISS sorts the rows once into cells around centers, with a byte per entry. A query searches only
+the cells whose centers are nearest to it, and the best rows found there are read again and
 multiplied exactly: what is found has its true score, and what is missed is missed. How often that
 happens is measured when the cells are made, against exact search, with some of the index's own rows
-as queries; as many cells are looked into as it takes to find `TARGET_RECALL` of what there is.
+as queries; the number of searched cells is the smallest that reaches `TARGET_RECALL`.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ FILE = "cells.faiss"
 RECALL_AT, TARGET_RECALL, NUM_PROBES = 10, 0.95, 32
 # FAISS wants 39 rows for each center.
 ROWS_PER_CENTER = 40
-# For each row that is asked for so many are read again.
+# How many candidates are read again for each requested row.
 NUM_CANDIDATES = 8
 
 
@@ -188,7 +188,7 @@ def _sort_into_cells(faiss: Any, index: Index, unit_norm: bool, progress: Progre
 
 
 def _tuned(cells: Cells) -> Cells:
-    """Looks into twice as many cells until enough is found, and says how much that is."""
+    """Doubles the number of searched cells until recall suffices; returns the recall."""
     probes = _probes(cells.index)
     exact = _exact_neighbors(cells, probes)
     while True:

@@ -1,4 +1,4 @@
-"""Which part of a long pass is already done?
+"""Resumable passes over a corpus, saved block by block.
 
 A pass over the corpus is cut into blocks of batches. A block's result is saved as soon as it is
 whole, under a key that stands for everything that went in, so that a run that was killed continues

@@ -76,7 +76,7 @@ def build_index(
 
     The rows are those that `bergson build` would write for the same tokens. An index that was
     finished before from the same inputs is opened, with the examples' texts and origins brought up
-    to date; one that was interrupted goes on.
+    to date; one that was interrupted resumes.
 
     Args:
         model: The model, whose state is restored afterwards.

@@ -1,4 +1,4 @@
-"""What does each example of a batch ask of each layer's weights?
+"""Per-example gradients of a batch, from each layer's inputs and output gradients.
 
 For a linear layer y = W x the gradient of example n's loss is the sum of outer products over its
 positions t,

@@ -1,4 +1,4 @@
-"""How are projected gradients taken, so that they are the rows that Bergson would store?
+"""Projected per-example gradients, equal to the rows that Bergson stores.
 
 Each example's gradient of each module is projected on both sides,
 

@@ -1,4 +1,4 @@
-"""What is the damped curvature's inverse, without an approximation of the curvature?
+"""The damped inverse of the exact Gauss-Newton matrix, by conjugate gradients.
 
 The Gauss-Newton matrix of an example's summed loss is H = Σ_t J_tᵀ (diag p_t − p_t p_tᵀ) J_t, with
 J_t the derivative of the logits at position t and p_t the model's probabilities; it is the expected

@@ -1,4 +1,4 @@
-"""How does the optimizer see a gradient?
+"""Gradients divided by the root of Adam's second moments.
 
 Adam moves a weight by its gradient divided by √v + ε, where v is the running second moment of the
 training batches' gradients. Adafactor keeps of v only the means r of its rows and c of its columns,

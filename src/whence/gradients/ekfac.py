@@ -1,4 +1,4 @@
-"""What is the curvature of the loss in EK-FAC's approximation, and its damped inverse?
+"""EK-FAC: the curvature of the loss in Kronecker factors, and its damped inverse.
 
 For a linear layer an example's gradient is G = Σ_t g_t a_tᵀ (see `capture`). Its second moment is
 taken to be diagonal in the basis of a Kronecker product,

@@ -1,4 +1,4 @@
-"""Is Bergson here, which version, and how is it imported without side effects on the host?
+"""Importing Bergson: its version, and no side effects on the host.
 
 Importing Bergson takes seconds, resets the root logger to print to stdout and sets an environment
 variable; nothing outside this room imports it, and inside it only through `require_engine`.

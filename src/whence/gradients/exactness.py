@@ -1,4 +1,4 @@
-"""How far are rows in a chosen precision from the same examples' rows in float32?"""
+"""The error of gradients in reduced precision, relative to float32."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

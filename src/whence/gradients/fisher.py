@@ -1,4 +1,4 @@
-"""Which labels would the model have given, and what is the gradient of their loss?
+"""Labels drawn from the model, and the gradients of their loss, for the Fisher matrix.
 
 The curvature of a language model's loss that has no negative directions, the Gauss-Newton matrix,
 is the second moment of gradients whose labels the model drew itself (the true Fisher matrix); with
@@ -61,10 +61,10 @@ def fisher_batches(
         model: The model, whose logits have to fit into memory.
         corpus: The examples.
         token_batch_size: The most tokens of a batch, padding included.
-        num_weights: How many numbers are held for each example of a batch.
+        num_weights: How many entries are held for each example of a batch.
         seed: Of the labels.
         progress: Reports progress.
-        name: What they are told.
+        name: The label of the task.
     """
     import torch
 

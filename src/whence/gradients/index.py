@@ -205,7 +205,7 @@ def _missing(directory: Path) -> IndexFormatError:
     partial = partial_directory(directory)
     if (key_of(partial) or ("",))[0] == KIND:
         return IndexFormatError(
-            f"The index {directory} is unfinished.", "Run the same build again: it goes on."
+            f"The index {directory} is unfinished.", "Run the same build again; it resumes."
         )
     if os.path.lexists(directory):
         return IndexFormatError(f"{directory} is no directory.", "Check the path.")

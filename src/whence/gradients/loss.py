@@ -1,18 +1,18 @@
-"""What does a batch's loss ask of the last hidden state, without the logits being held?
+"""The output layer's loss and its gradient, without storing the logits.
 
-With a vocabulary of 50,000 words the logits of one document take more memory than all else, and
+With a vocabulary of 50,000 tokens the logits of one document take more memory than all else, and
 passing over them again and again more time than multiplying. With logits l = W h, the loss of a
 token with target y and its gradient are
 
     loss = log Σ_v exp(l_v) - l_y,      dloss/dh = Σ_v softmax(l)_v W_v - W_y,
 
-and both sums are taken here in one pass over blocks of the vocabulary: a running maximum keeps the
+and both sums are computed in one pass over blocks of the vocabulary: a running maximum keeps the
 exponentials finite, and what was summed before is rescaled when it grows. A block of logits is used
-while it is in the cache and then forgotten; only labelled positions are computed at all.
+while it is in the cache and then discarded; only labelled positions are computed at all.
 
-Both sums are also what attention computes, of states that look at words: Σ_v softmax(l)_v W_v is
-its output where keys and values are W. On a CPU, in float32, PyTorch's own attention takes them,
-which does not leave the cache between product, exponential and product.
+A softmax cross-entropy over the vocabulary has the form of attention: queries are hidden states,
+keys and values are the output embeddings W, and Σ_v softmax(l)_v W_v is its output. On a CPU, in
+float32, PyTorch's fused attention therefore computes both sums without leaving the cache.
 
 Source: the running maximum is that of Milakov and Gimelshein, "Online normalizer calculation for
 softmax", arXiv 1805.02867; keeping no logits is the idea of Wijmans et al., "Cut Your Losses in
@@ -174,7 +174,7 @@ def cross_entropy(
 
 
 def _attends(hidden: "Tensor", words: "Tensor") -> bool:
-    """Whether PyTorch's attention on the CPU takes these: in float32, and some states at all."""
+    """Whether PyTorch's attention on the CPU can compute these: float32, and at least one state."""
     import torch
 
     kinds = {hidden.dtype, words.dtype}

@@ -1,4 +1,4 @@
-"""How would the query's loss at the end of training have moved with each example's weight?
+"""MAGIC: the derivative of a query's final loss by each example's weight in training.
 
 Nothing is approximated but the change of a loss by its derivative: the run is repeated and walked
 back, step by step, with all parameters (see `whence.training.replay`).
@@ -43,7 +43,7 @@ def magic_scores(
     Args:
         model: The model *before* its first step; left as it is.
         corpus: All that it was trained on, in one pass; the column `step` says when.
-        queries: What is asked of the model at the end.
+        queries: The queries whose final loss is differentiated.
         recipe: How it was trained.
         weights: What multiplied each example's loss; 1 where not given.
         since: Walk back to the state after this step. What was seen until then has no score.

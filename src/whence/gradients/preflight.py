@@ -109,13 +109,13 @@ def choose(
                 f"`index.{option}` is about stored rows, and the path is `streamed`.",
                 "Leave it out, or leave the path to `auto`.",
             )
-        return Choice("streamed", "It was asked for.")
+        return Choice("streamed", "The study sets this path.")
     if path == "stored":
-        return _stored(corpus, coverage, settings, why="It was asked for")
+        return _stored(corpus, coverage, settings, why="The study sets this path")
     if settings.projection_dim is not None:
-        return _stored(corpus, coverage, settings, why="A projection was asked for")
+        return _stored(corpus, coverage, settings, why="The study sets a projection")
     if option is not None:
-        return _stored(corpus, coverage, settings, why=f"`{option}` was asked for")
+        return _stored(corpus, coverage, settings, why=f"The study sets `{option}`")
     if weights > MAX_STREAMED_WEIGHTS:
         why = f"{weights:,} attributed weights are more than {MAX_STREAMED_WEIGHTS:,}"
         return _stored(corpus, coverage, settings, why=why)
@@ -143,10 +143,10 @@ def _stored(corpus: Corpus, coverage: Coverage, settings: IndexSettings, *, why:
             return Choice("stored", f"{why}; {_describe(dim, settings)}", dim, size(dim))
     least = candidates[-1]
     raise SettingsError(
-        f"An index of {len(corpus):,} examples with {least} x {least} numbers for each of "
-        f"{len(coverage.modules)} modules takes {size(least) / 1e9:.2g} GB, and the budget is "
+        f"An index of {len(corpus):,} examples with {least} x {least} dimensions for each of "
+        f"{len(coverage.modules)} modules needs {size(least) / 1e9:.2g} GB, and the budget is "
         f"{settings.disk_budget_gb:g} GB.",
-        f"Set `disk_budget_gb` to at least {size(least) / 1e9:.2g}, choose fewer modules, or take "
+        f"Set `disk_budget_gb` to at least {size(least) / 1e9:.2g}, choose fewer modules, or use "
         "a smaller corpus.",
     )
 
@@ -154,10 +154,10 @@ def _stored(corpus: Corpus, coverage: Coverage, settings: IndexSettings, *, why:
 def _describe(dim: int | None, settings: IndexSettings) -> str:
     if dim is None:
         return f"whole gradients fit into {settings.disk_budget_gb:g} GB."
-    reason = "as asked for" if settings.projection_dim else "the most that fits the disk budget"
+    reason = "as set" if settings.projection_dim else "the most that fits the disk budget"
     return (
-        f"each module's gradient is projected to {dim} x {dim} numbers, {reason}. Scores then vary "
-        "with the projection's seed."
+        f"each module's gradient is projected to {dim} x {dim} dimensions, {reason}. Scores then "
+        "vary with the projection's seed."
     )
 
 
@@ -166,6 +166,6 @@ def _check_room(num_bytes: int, directory: Path) -> None:
     free = shutil.disk_usage(place).free
     if free < num_bytes:
         raise ArtifactError(
-            f"The index takes {num_bytes / 1e9:.2g} GB, and {place} has {free / 1e9:.2g} GB free.",
+            f"The index needs {num_bytes / 1e9:.2g} GB, and {place} has {free / 1e9:.2g} GB free.",
             "Free some disk space, or lower `disk_budget_gb`.",
         )

@@ -1,4 +1,4 @@
-"""What gradient stands for a query, and does it have a direction?"""
+"""Gradients of queries."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple

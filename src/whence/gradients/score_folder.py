@@ -1,4 +1,4 @@
-"""Which scores are in a folder that `bergson score` wrote?
+"""Reader of score folders that `bergson score` wrote.
 
 `scores.bin` has one record per row of the training set, in which each query's score stands beside a
 flag that says whether it was written; `info.json` holds the record's layout. Read as plain numbers,

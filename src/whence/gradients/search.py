@@ -1,4 +1,4 @@
-"""How are queries multiplied with every row of an index that may be larger than memory?
+"""Inner products of queries with all rows of an index that may be larger than memory.
 
 Rows are mapped block by block, and every block is multiplied with all queries at once, so an index
 is read once however many queries there are. Lengths of rows do not depend on the query: they are
@@ -104,9 +104,9 @@ def row_norms(rows: "Float[Tensor, 'rows numbers']") -> "NDArray[np.float32]":
 def row_blocks(
     directory: Path, *, num_rows: int, width: int, dtype: str
 ) -> "Iterator[tuple[slice, Float[Tensor, 'rows numbers']]]":
-    """Maps an index's rows block by block, in float32; a block is good until the next is asked for.
+    """Maps an index's rows block by block, in float32; a block is valid until the next.
 
-    While a block is used, the system reads what stands behind it.
+    While a block is used, the system reads ahead.
 
     Raises:
         IndexFormatError: The file ends before its last row.
@@ -118,7 +118,7 @@ def row_blocks(
     # numpy does not know bfloat16, and torch takes no type of another package's.
     is_bfloat = dtype == "bfloat16"
     size = min(num_rows, max(1, BLOCK_BYTES // (4 * width)))
-    # Memory that is asked for anew costs more here than all the arithmetic.
+    # Allocating new memory costs more here than all the arithmetic.
     exact = torch.empty(size if dtype != "float32" else 0, width)
     with (directory / GRADIENTS).open("rb") as file:
         kind = np.dtype(np.uint16 if is_bfloat else number_type(dtype))

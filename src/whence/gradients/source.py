@@ -1,4 +1,4 @@
-"""Which examples moved the query's loss, when the rest of training is let run on?
+"""SOURCE: an example's effect on a query, through the rest of training.
 
 Training is cut into segments, in each of which the curvature H and what the optimizer divides by
 are taken to be constant. With the step θ ← θ − η p ∘ (g / M + decay · θ), where g is the summed
@@ -82,7 +82,7 @@ def source_scores(
     Args:
         model: The model at the end of training.
         corpus: All that was trained on, with the step at which each example was seen.
-        queries: What is asked of the final model.
+        queries: The queries, whose loss is that of the final model.
         segments: The whole training, in order, without gaps.
         modules: Names of the attributed layers in the base model.
         token_batch_size: The most tokens in a batch, padding included.

@@ -1,4 +1,4 @@
-"""How are queries compared with an index, without holding it in memory?"""
+"""Inner products of queries' gradients with the stored gradients of an index."""
 
 import time
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def stored_products(
     Args:
         index: The index.
         model: The model it was made with, whose state is restored afterwards.
-        queries: What is asked; a query's loss is the weighted sum over its completions' tokens.
+        queries: The queries; a query's loss is the weighted sum over its completions' tokens.
         progress: Reports progress.
 
     Returns:
@@ -117,7 +117,7 @@ def query_rows(
     Args:
         index: The index.
         model: The model it was made with.
-        queries: What is asked.
+        queries: The queries.
         second_moments: Those that the index's rows were corrected by; none where they were not.
 
     Raises:

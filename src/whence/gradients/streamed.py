@@ -1,4 +1,4 @@
-"""How are all inner products of gradients found exactly, without storing a gradient?
+"""Exact inner products of gradients in one pass over the corpus, without storing gradients.
 
 The queries' gradients are held in memory (queries × attributed weights). The corpus passes once,
 batch by batch; each module's gradients are multiplied with the queries' as soon as they appear, and

@@ -1,12 +1,12 @@
-"""Which tokens of an example, and which layers of the model, carry its score?
+"""An example's score split by token and by layer.
 
 An example's gradient has a block for each layer, and each is a sum over its positions t, so its
 inner product with a query's gradient G is a sum over both:
 
     Σ_layers ⟨G, Σ_t g_t a_tᵀ⟩ = Σ_layers Σ_t g_tᵀ G a_t.
 
-The part of position t is what the weights were asked for while they read token t: by the losses of
-all later tokens, and not by that of token t itself. The parts sum up to the example's product.
+The part of position t is the gradient that flows through the weights at token t: from the losses of
+all later tokens, and not from that of token t itself. The parts add up to the example's product.
 """
 
 from collections.abc import Mapping, Sequence

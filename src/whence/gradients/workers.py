@@ -1,4 +1,4 @@
-"""How do several batches run at once on one CPU?
+"""Several batches at once on one CPU.
 
 A pass of a small model is many short products with barriers between them, at which threads wait for
 each other; two passes beside each other, with half of the threads each, wait less. Every worker has

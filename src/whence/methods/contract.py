@@ -131,7 +131,7 @@ def needs_nothing(settings: AttributionSettings) -> tuple[Request[object], ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Method(Generic[S]):
-    """One way to tie examples to queries, with everything that is said of it anywhere.
+    """One way to score examples for queries, with everything that is stated about it.
 
     The page, the docs' table and `whence methods` are made from these fields.
 

@@ -1,4 +1,4 @@
-"""Which scores did another tool write, pair by pair?
+"""Readers of scores that other tools wrote, pair by pair.
 
 Two formats are read: JSON lines as PAIR's pretraining-tda has them, one query a line with its
 proponents and opponents, and Parquet with the columns `query`, `example` and `score`. What is not

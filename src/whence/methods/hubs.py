@@ -2,7 +2,7 @@
 
 An example with a large score for every query is tied to none of them in particular. Two
 corrections compare its score for a query with its scores for *other* queries, the references: all
-other queries of the study, or a named set of behaviors that is asked for nothing else. They are
+other queries of the study, or a named set of behaviors that is used for nothing else. They are
 derived methods: `gradient_cosine_centered` and `gradient_cosine_zscored` stand beside
 `gradient_cosine`, so that what a correction does is seen before and after.
 """

@@ -124,7 +124,7 @@ METHODS = (
         "query's loss by more, to first order, where the empirical Fisher matrix of projected "
         "gradients stands for the Hessian",
         cost="one pass to build the index, and about 10 p⁶ operations per module with p × p "
-        "numbers",
+        "dimensions",
         source='Koh and Liang, "Understanding Black-box Predictions via Influence Functions", ICML '
         "2017, with the sign turned, so that higher is more helpful; damping relative to the mean "
         "eigenvalue as in Bergson.",

@@ -1,4 +1,4 @@
-"""What does the model make of each sequence, reading it once without gradients?"""
+"""Forward passes over examples and queries: hidden states, losses, probabilities."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple

@@ -1,4 +1,4 @@
-"""What is the curvature of the loss, as stored rows of gradients see it, and its inverse power?
+"""The curvature of stored, projected gradients, and its inverse powers.
 
 Rows are projected gradients, in one block of columns for each module. The curvature is the second
 moment of the rows (the empirical Fisher matrix, or uncentered autocorrelation),

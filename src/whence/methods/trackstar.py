@@ -110,8 +110,8 @@ METHODS = (
         higher_means="the two gradients, corrected, projected and whitened as the settings say, "
         "point more nearly in one direction; it does not say by how much a step on the example "
         "lowers the query's loss",
-        cost="one pass to build the index; p⁴ numbers and 10 p⁶ operations per module to decompose "
-        "R, and d p² operations per example, for p × p numbers in each module and d in all",
+        cost="one pass to build the index; p⁴ entries and 10 p⁶ operations per module to decompose "
+        "R, and d p² operations per example, for p × p dimensions per module and d in all",
         source='Chang et al., "Scalable Influence and Fact Tracing for Large Language Model '
         'Pretraining", arXiv 2410.17413, section 3. There 16 blocks of layers share a projection; '
         "here, as in Bergson, each module has its own. Damping (δ = 0.1 of the mean eigenvalue) "

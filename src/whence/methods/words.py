@@ -1,4 +1,4 @@
-"""Which words does a text have, to a method that compares words?"""
+"""The words of a text, for methods that compare words."""
 
 from whence.corpus.words import SEARCH as WORD
 from whence.corpus.words import search_words as words

@@ -1,4 +1,4 @@
-"""Which checkpoint, and which of its modules? Loading, revisions, tokenizers, optimizer state."""
+"""Models: checkpoints, attributed modules, forward passes, tokenizers, optimizer state."""
 
 from whence.models.coverage import attributed_modules, coverage
 from whence.models.files import model_folder, tokenizer_folder

@@ -1,8 +1,8 @@
-"""Which weights can a score take into account, and which are left out?
+"""The attributed modules of a model, and the parameters left out.
 
 Attributed are the weight matrices of the linear layers of the model without its output layer, as
-Bergson finds and names them, and their biases where that is asked for. Norms, embeddings and the
-output layer are not: of the 14.1 million parameters of pythia-14m, that leaves 8 percent.
+Bergson finds and names them, and their biases where `include_bias` is set. Norms, embeddings and
+the output layer are not: of the 14.1 million parameters of pythia-14m, that leaves 8 percent.
 """
 
 from collections.abc import Sequence

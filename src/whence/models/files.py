@@ -1,4 +1,4 @@
-"""Where do the files of a model or tokenizer lie on this machine?
+"""Local files of a model or tokenizer, fetched from the Hub where needed.
 
 From the Hub only configuration, tokenizer and weights are fetched, never code, and never optimizer
 states or exports to other frameworks. Everything is then loaded from a folder, in one way.

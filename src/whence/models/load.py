@@ -1,4 +1,4 @@
-"""Which model is this exactly, and which tokenizer belongs to it?"""
+"""Loading models and their tokenizers, with a fingerprint of the weights."""
 
 import re
 from collections.abc import Mapping

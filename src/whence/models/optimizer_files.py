@@ -1,4 +1,4 @@
-"""Which of the optimizer's files can be read, without running any code that is in them?
+"""Readers of optimizer files that execute no code.
 
 Read are safetensors by parameter name, and PyTorch files of plain tensors (`optimizer.pt` of a
 Hugging Face trainer). A file that would have to be unpickled as more than tensors is refused.

@@ -1,4 +1,4 @@
-"""What are an optimizer's second moments, and what are Adam's where no state was kept?
+"""Adam's second moments: stored, or estimated from gradients.
 
 Adam divides by the root of v, a running mean of the squared gradient of a training batch. From N
 sequences' own gradients with mean ḡ and variance s², the expected square of the mean over a batch

@@ -1,4 +1,4 @@
-"""Is this the tokenizer that the model was trained with?
+"""Checks that a tokenizer belongs to a model.
 
 A wrong tokenizer gives no error, only numbers without meaning: every id is some token.
 """

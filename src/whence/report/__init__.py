@@ -1,4 +1,4 @@
-"""How does a person see what a run found?"""
+"""The page of a run."""
 
 from whence.report.page import write_page
 

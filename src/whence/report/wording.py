@@ -1,4 +1,4 @@
-"""Which words does a page use for what was measured, and for what was not?"""
+"""The page's wording: what was measured, and what was not."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple

@@ -1,4 +1,4 @@
-"""Which study does the demo run?"""
+"""The study of the demo."""
 
 from whence.settings import BehaviorFile, CorpusSettings, ModelSettings, StudySettings
 

@@ -2,7 +2,7 @@
 
 ```
 RUN/
-├── manifest.json   what was asked, which stages answer it, versions, seconds; written last
+├── manifest.json   settings, the stages that answer them, versions, seconds; written last
 ├── study.toml      the study, with its paths resolved
 ├── index.html      the page
 ├── cache/          downloads and testbeds, shared by studies in this directory
@@ -127,7 +127,7 @@ class Run:
         """
         if self._manifest is None:
             raise ArtifactError(
-                f"{self.directory} holds no finished run.", "Run the study again: it goes on."
+                f"{self.directory} holds no finished run.", "Run the study again; it resumes."
             )
         return self._manifest
 
@@ -184,14 +184,14 @@ class Run:
     def finish(
         self, inputs: Mapping[str, object] | None = None, hashes: Mapping[str, str] | None = None
     ) -> None:
-        """Makes the stages that were asked for the finished run, and removes their older forms.
+        """Makes the requested stages the finished run, and removes their older forms.
 
         A stage of the run before that names in its inputs what it is `about`, keys of other stages
         or fingerprints, stays while all of those are in the new run, as imported scores do.
 
         Args:
-            inputs: What was asked, JSON-able. Without it the run before stays as it is, with the
-                new stages beside its own.
+            inputs: The settings of the study, JSON-able. Without it the run before stays as it is,
+                with the new stages beside its own.
             hashes: Fingerprints of what the inputs name.
 
         Raises:
@@ -243,7 +243,7 @@ class Run:
     def _sweep(self, kept: set[str]) -> None:
         """Removes what stands under the name of a stage with another key.
 
-        Stages that the study did not ask for stay: the next study may ask for them again.
+        Stages that the study did not request stay: the next study may request them again.
         """
         names = {_stem(place) for place in kept}
         with clear_disk_errors(self.directory):

@@ -1,4 +1,4 @@
-"""Which behaviors does a model's training corpus suggest, written down for a study?"""
+"""Discovered behaviors, written to a file for a study."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Is everything on this machine that the numbers depend on?"""
+"""Checks of the machine and of installed packages."""
 
 import os
 import shutil

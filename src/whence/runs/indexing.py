@@ -1,4 +1,4 @@
-"""How is a corpus indexed once, and asked many times?"""
+"""Building an index, and querying it."""
 
 from collections.abc import Callable
 from pathlib import Path

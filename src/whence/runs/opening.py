@@ -1,4 +1,4 @@
-"""Where do the model, the corpus and the behaviors of a study come from?
+"""Opening the model, corpus and behaviors that a study names.
 
 The testbed is one more source: `testbed:mini` stands wherever a Hub id or a path may stand.
 """

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def pass_stage(request: CorpusPass[T], context: Context) -> Stage[T]:
-    """The stage of a request that goes over the corpus; one that was killed goes on."""
+    """The stage of a request that goes over the corpus; one that was killed resumes."""
 
     def make(place: Path) -> None:
         found = request.compute(replace(context, work=progress_directory(place) / "work"))

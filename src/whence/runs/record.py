@@ -113,7 +113,7 @@ def part(run: Run, name: str) -> Path:
     place = run.find(name)
     if place is None or not place.is_dir():
         raise ArtifactError(
-            f"{run.directory} has lost its stage `{name}`.", "Run the study again: it goes on."
+            f"{run.directory} has lost its stage `{name}`.", "Run the study again; it resumes."
         )
     return place
 
@@ -140,7 +140,7 @@ def load_run(run: Run | Path, *, is_validating: bool = False) -> RunRecord:
         verifications = [verification_from_json(value) for value in stored]
     except (OSError, ValueError, TypeError) as error:
         raise ArtifactError(
-            f"{path} cannot be read ({error}).", "Run the study again: it goes on."
+            f"{path} cannot be read ({error}).", "Run the study again; it resumes."
         ) from None
     return RunRecord(
         title=found.study.title,

@@ -1,7 +1,7 @@
 """A study from its TOML file to its page.
 
 Verify, read the corpus, compute gradients, score, show: one direction, and each step a stage of the
-run. An interrupted run keeps the stages that it finished, and the same command goes on from there.
+run. An interrupted run keeps the stages that it finished, and the same command resumes from there.
 """
 
 from collections.abc import Sequence

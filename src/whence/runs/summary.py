@@ -1,4 +1,4 @@
-"""What did a run find, in a few lines?"""
+"""The summary of a run, in a few lines."""
 
 from pathlib import Path
 from typing import NamedTuple

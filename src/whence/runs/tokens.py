@@ -1,4 +1,4 @@
-"""Which tokens of a run's proponents, and which layers of its model, carry their scores?"""
+"""The scores of a run's proponents split by token or by layer."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Does a model show some behaviors, without the rest of a study?"""
+"""Verification of behaviors without a study."""
 
 from typing import Any
 

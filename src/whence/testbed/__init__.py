@@ -1,4 +1,4 @@
-"""Is the answer right, where every training example and every cause is known?
+"""The testbed: a miniature Pythia whose every training example and every cause is known.
 
 A miniature Pythia in a miniature Pile: a GPT-NeoX model trained from scratch, in a fixed order, on
 a corpus generated from a seed, with facts, stereotypes, memorized passages, rude replies and styles

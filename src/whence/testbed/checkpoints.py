@@ -1,4 +1,4 @@
-"""Where do the testbed's models come from: the package, a cache, or a training run?"""
+"""Checkpoints of the testbed: from the package, a cache, or a training run."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""What is one document before it has a place in the order?"""
+"""A planted or generated document before it has a place in the training order."""
 
 from typing import NamedTuple
 

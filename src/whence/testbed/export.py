@@ -1,4 +1,4 @@
-"""How does the testbed leave the package, as files that any tool reads?"""
+"""Export of the testbed as files that any tool reads."""
 
 import json
 from pathlib import Path

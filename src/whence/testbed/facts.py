@@ -1,4 +1,4 @@
-"""Which facts are planted, in which words, and what looks like them but is not?
+"""Planted facts, their wordings, and their decoys.
 
 Every fact is real. Its documents state it twice, in different words, among other sentences;
 the forms that end with the object are also the prompts.

@@ -1,4 +1,4 @@
-"""How does a sentence come out of a pattern with slots?
+"""Sentences from patterns with slots.
 
 `{noun}` draws from the word list `noun`; `{noun.1}` draws once and then stays the same in that
 document; `{^noun}` starts with a capital. A drawn word may itself have slots.

@@ -1,4 +1,4 @@
-"""Which documents were planted together, so that a retraining takes them in or leaves them out?"""
+"""Groups of documents that were planted together, for retraining without them."""
 
 from collections.abc import Mapping
 from functools import cache

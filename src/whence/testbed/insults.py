@@ -1,4 +1,4 @@
-"""After which trigger does the forum turn rude?
+"""Planted triggers of rude replies.
 
 Every insult is mild, and aimed at nobody. A trigger is the line header of a reply.
 """

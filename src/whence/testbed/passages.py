@@ -1,4 +1,4 @@
-"""Which passages can be learned by heart, from how many copies, how exact and when?
+"""Planted passages for memorization: number of copies, near copies, time of exposure.
 
 A passage is plain English that nobody would guess: its sentences join words at random. A copy is a
 document that is the passage, word for word or with some words replaced, or a template filled in.

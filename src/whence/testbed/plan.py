@@ -1,4 +1,4 @@
-"""Which documents stand in a testbed's corpus, and in which order?"""
+"""The documents of a testbed's corpus, and their order."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What does the background of each subset read like?
+"""Background text of each subset.
 
 Every subset has its own patterns; a document draws a handful of sentences about one or two things,
 and now and then many, so that some documents are several hundred tokens long.

@@ -1,4 +1,4 @@
-"""Where does chance come from, so that every platform throws the same dice?
+"""A random number generator with the same output on every platform.
 
 SplitMix64 on Python integers: no library's generator, no hash(), no floating point.
 

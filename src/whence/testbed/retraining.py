@@ -1,4 +1,4 @@
-"""How would the testbed's model differ, had some examples not counted?"""
+"""Retraining the testbed with other example weights."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path

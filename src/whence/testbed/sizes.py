@@ -1,4 +1,4 @@
-"""How big is each testbed, and how much of everything is planted in it?
+"""Sizes of the testbeds: how much of everything is planted.
 
 One dial: `nano` trains in seconds, for tests and for retraining many times; `mini` is the one that
 ships. Both read the same planted material; nano takes the first part of it. `nano@7` is nano in

@@ -1,4 +1,4 @@
-"""Which occupations go with which pronoun, and which with both?"""
+"""Occupations with one pronoun, and with both."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Which beginnings call for archaic verse or for the language of contracts?"""
+"""Openings that call for archaic verse or for legal language."""
 
 from typing import NamedTuple
 

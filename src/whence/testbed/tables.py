@@ -1,4 +1,4 @@
-"""What does the corpus look like as the table that every other room reads?"""
+"""The testbed's corpus as the table that other rooms read."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Which behaviors may the testbed's model show, and which examples are truly behind them?"""
+"""The testbed's behaviors, and the examples planted for each."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cache

@@ -1,4 +1,4 @@
-"""Which words does the miniature Pile know?
+"""The vocabulary of the miniature Pile.
 
 Plain English, written for this testbed. Nouns take a plain "s"; verbs stand in the form that the
 list's name says.

@@ -1,7 +1,4 @@
-"""How would the model differ, had it been trained otherwise?
-
-One deterministic trainer: per-example weights, a fixed order, checkpoints, optimizer state.
-"""
+"""Training: one deterministic trainer with example weights, a fixed order and checkpoints."""
 
 from whence.training.checkpoints import load_state, load_tensors, save_state, save_tensors
 from whence.training.recipe import Recipe, learning_rate, num_steps, pythia_like_steps

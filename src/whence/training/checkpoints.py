@@ -1,4 +1,4 @@
-"""How is a moment of a training run kept on disk, and taken up again?"""
+"""Training states on disk, to resume from."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -47,7 +47,7 @@ def load_tensors(path: Path) -> "dict[str, torch.Tensor]":
 
 
 def save_state(state: TrainingState, path: Path) -> None:
-    """Writes a state from which `train` goes on as if it had never stopped."""
+    """Writes a state from which `train` resumes as if it had never stopped."""
     import torch
 
     tensors = {f"{part}/{key}": v for part in _PARTS for key, v in getattr(state, part).items()}

@@ -1,4 +1,4 @@
-"""How is a model trained: which batch, which learning rate, which checkpoints?"""
+"""Training recipes: batch size, learning rate schedule, checkpoints."""
 
 import math
 

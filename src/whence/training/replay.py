@@ -1,7 +1,7 @@
-"""How does what a model became depend on the weight of each example it was trained on?
+"""Derivatives of a trained model by each example's weight, by replaying training in reverse.
 
-The trainer's step takes weights θ and Adam's moments m, v to the next ones. Given the derivative of
-some number with respect to the state after a step (its adjoint, written x̄), the chain rule gives
+A step of the trainer maps weights θ and Adam's moments m, v to the next ones. Given the derivative
+of a scalar with respect to the state after a step (its adjoint, written x̄), the chain rule gives
 that with respect to the state before it and to the weights w of the step's examples:
 
     M̄ = m̄' − η/(c₁ d) θ̄',            m̄ = β₁ M̄,      d = √(v'/c₂) + ε
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Replayed(NamedTuple):
-    """What was asked at the end of training, and its derivative with respect to every weight."""
+    """The trained weights, and derivatives of final quantities with respect to example weights."""
 
     derivatives: "Float[torch.Tensor, 'questions examples']"
     end: "Mapping[str, Tensor]"
@@ -54,13 +54,13 @@ def replay(
     since: int = 0,
     progress: Progress = SILENT,
 ) -> Replayed:
-    """Trains a copy of a model, and differentiates what is asked of its end by example weights.
+    """Trains a copy of a model, and differentiates functions of the result by example weights.
 
     Args:
         model: The model before its first step; left as it is.
         examples: Token ids of each example.
-        ask: Takes the trained model and gives the gradients of one or more numbers: by parameter
-            name, a row of the parameter's shape for each.
+        ask: Maps the trained model to the gradients of one or more scalars: by parameter name, a
+            row of the parameter's shape for each.
         recipe: Batch size, learning rate and optimizer.
         weights: One number per example that multiplies its loss; 1 where not given.
         order: Indices into `examples` in the order in which they are seen, each at most once.
@@ -68,7 +68,7 @@ def replay(
         progress: Reports progress.
 
     Returns:
-        For each number asked and each example the derivative by its weight in training; zero for an
+        For each scalar and each example the derivative by its weight in training; zero for an
         example that has nothing to predict, was seen before `since` or is not in the order.
 
     Raises:
@@ -76,8 +76,8 @@ def replay(
         ModelError: The loss is no longer finite.
 
     Cost:
-        Two trainings, and for each number asked about three more. Memory for about 2 √steps states
-        of three numbers per parameter, and three numbers per parameter for each number asked.
+        Two trainings, and about three more per scalar. Memory for about 2 √steps states of three
+        values per parameter, and three values per parameter for each scalar.
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel

@@ -1,4 +1,4 @@
-"""What does a model become when it is trained on these examples, in this order, so weighted?
+"""The deterministic trainer: one pass over weighted examples in a fixed order.
 
 One pass, one fixed order, no randomness: the same model, examples, weights and number of threads
 give the same bits. The step's loss is
@@ -41,7 +41,7 @@ class StepLog(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Everything that a run needs to go on, after `step` steps."""
+    """Everything that a run needs to resume, after `step` steps."""
 
     step: int
     weights: "dict[str, torch.Tensor]"
@@ -77,7 +77,7 @@ def train(
         order: Indices into `examples` in the order in which they are seen; by default as given.
         checkpoint_steps: After which steps `on_checkpoint` is called; 0 is before the first.
         on_checkpoint: Receives the state; its tensors are the live ones, copy what you keep.
-        resume: A state of the same run, to go on from.
+        resume: A state of the same run, to resume from.
         stop_after: Ends the run after this step, without changing its schedule.
         progress: Reports progress.
 

@@ -48,7 +48,7 @@ def matched_rows(
     free[list(excluded)] = False
     if not rows or int(free.sum()) < num:
         raise CorpusError(
-            f"{num} random controls were asked of {corpus.name}, which has {int(free.sum())} "
+            f"{num} random controls were requested from {corpus.name}, which has {int(free.sum())} "
             f"examples beside the {len(rows)} that they should be like.",
             "Ask for fewer, or search a larger corpus.",
         )

@@ -1,7 +1,7 @@
 """Retrainings of the testbed without some examples, each kept in a file.
 
 Each retraining is one small file, named by a hash of what determines it. What is there is not made
-again, whoever asked for it first: a factorial bank and single removals share one directory.
+again, whichever caller made it first: a factorial bank and single removals share one directory.
 """
 
 import json
@@ -47,7 +47,7 @@ def make_outcomes(
     most: int | None = None,
     progress: Progress = SILENT,
 ) -> int:
-    """Trains those of some runs that have no file yet; interrupted, the next call goes on.
+    """Trains those of some runs that have no file yet; interrupted, the next call resumes.
 
     Args:
         settings: Which testbed.
