@@ -307,13 +307,13 @@ class SourceSettings(Settings):
 
 
 class MagicSettings(Settings):
-    """How much of training MAGIC walks back through."""
+    """How much of training MAGIC differentiates through."""
 
     since: int = Field(
         default=0,
         ge=0,
-        description="Walk back to the state after this step; what was seen until then has no "
-        "score.",
+        description="Differentiate back to the state after this step; earlier examples have "
+        "no score.",
     )
 
 
@@ -554,7 +554,7 @@ def _brief(value: object) -> str:
 
 
 def load_study(path: Path) -> StudySettings:
-    """Reads one study; paths in it that are relative are taken from its folder's place.
+    """Reads one study; relative paths in it start from its folder.
 
     Raises:
         SettingsError: The file cannot be read, or a setting is unknown or out of range.

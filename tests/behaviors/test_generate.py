@@ -146,7 +146,7 @@ def test_an_over_long_prompt_loses_its_left(initial: LoadedModel) -> None:
 def test_bad_prompts(initial: LoadedModel) -> None:
     with pytest.raises(BehaviorError, match="prompt 1 is empty"):
         greedy_continuations(initial, [[1], []], num_tokens=2)
-    with pytest.raises(BehaviorError, match="128 tokens are asked"):
+    with pytest.raises(BehaviorError, match="128 tokens are requested"):
         greedy_continuations(initial, [[1]], num_tokens=128)
     with pytest.raises(ModelError, match="token id 9999"):
         _sample(initial, [[9999]])

@@ -58,10 +58,10 @@ def greedy_continuations(
 
     Returns:
         One continuation of `num_tokens` tokens per prompt. Among tokens that are exactly equally
-        likely the one with the lowest id is taken, and the gap is 0.
+        likely the one with the lowest id is used, and the gap is 0.
 
     Raises:
-        ModelError: The model gives NaN or infinite values, or knows fewer tokens than are asked.
+        ModelError: The model gives NaN or infinite values, or knows fewer tokens than requested.
         BehaviorError: A prompt is empty, or `num_tokens` fill the context.
     """
     found: dict[int, Continuation] = {}
@@ -113,7 +113,7 @@ def sample_continuations(
         num_samples: Continuations per prompt.
         num_tokens: Tokens to add at most; a sample ends before an end-of-text token.
         temperature: 1 samples from the model's own distribution; less is more cautious.
-        seed: With a prompt's tokens it determines that prompt's samples, whatever else is asked.
+        seed: With a prompt's tokens it determines that prompt's samples, in any company.
         names: Names of the prompts, for messages.
         token_batch_size: Tokens in a batch.
         progress: Reports progress.
@@ -122,7 +122,7 @@ def sample_continuations(
         For each prompt, `num_samples` sequences of at most `num_tokens` ids; one may be empty.
 
     Raises:
-        ModelError: The model gives NaN or infinite values, or knows fewer tokens than are asked.
+        ModelError: The model gives NaN or infinite values, or knows fewer tokens than requested.
         BehaviorError: A prompt is empty, or `num_tokens` fill the context.
     """
     import numpy as np
@@ -190,7 +190,7 @@ def _batches(
     room = model.context_length - num_tokens
     if room < 1:
         raise BehaviorError(
-            f"{num_tokens} tokens are asked for in a context of {model.context_length}.",
+            f"{num_tokens} tokens are requested in a context of {model.context_length}.",
             "Ask for fewer tokens.",
         )
     by_length: dict[int, list[int]] = {}

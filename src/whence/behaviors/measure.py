@@ -45,7 +45,7 @@ def measure(
         so that rank 1 does not depend on how ties are broken.
 
     Raises:
-        ModelError: The model gives NaN or infinite values, or knows fewer tokens than are asked.
+        ModelError: The model gives NaN or infinite values, or knows fewer tokens than requested.
         BehaviorError: A prompt or a completion is empty.
     """
     labels = _names(names, len(pairs))

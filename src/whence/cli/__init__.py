@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Each command's summary and example stand here, so that `whence --help` imports no command.
 COMMANDS = {
     "demo": (
-        "Show the whole journey on the built-in miniature Pythia, offline.",
+        "Run a complete study on the built-in testbed, offline.",
         "whence demo",
     ),
     "run": (
@@ -45,7 +45,7 @@ COMMANDS = {
         "whence verify-index runs/index",
     ),
     "query": (
-        "Ask an index which examples are tied to a prompt's completion.",
+        "Rank the examples of an index by their score for a prompt's completion.",
         'whence query runs/index --prompt "The capital of France is" --completion " Paris"',
     ),
     "show": (
@@ -57,7 +57,7 @@ COMMANDS = {
         "whence methods",
     ),
     "import": (
-        "Take another tool's scores into a run, as one more method.",
+        "Add scores of another tool to a run, as one more method.",
         "whence import runs/demo scores.parquet --method theirs --orientation higher",
     ),
     "report": (
@@ -65,7 +65,7 @@ COMMANDS = {
         "whence report runs/demo",
     ),
     "testbed": (
-        "Write the testbed's corpus and its truth, or train it again.",
+        "Export the testbed's corpus and its truth, or train it again.",
         "whence testbed runs/testbed --train",
     ),
     "bank": (
@@ -73,7 +73,7 @@ COMMANDS = {
         "whence bank runs/bank --size nano --jobs 2",
     ),
     "validate": (
-        "Hold a run's methods against planted truth, one more step, retraining and each other.",
+        "Compare a run's methods with planted truth, one more step, retraining and each other.",
         "whence validate runs/nano --bank runs/bank",
     ),
     "doctor": (

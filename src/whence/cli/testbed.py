@@ -12,7 +12,7 @@ def testbed(
     train: bool = False,
     json: Json = False,
 ) -> None:
-    """Write the testbed's corpus and its truth, or train it again.
+    """Export the testbed's corpus and its truth, or train it again.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ def saved_files(folder: Path, *, split: str) -> list[Path]:
             )
         folder = folder / split
     listed = _read_json(folder / _STATE).get("_data_files", [])
-    # Only the name is taken, so that a saved dataset cannot point at files outside its folder.
+    # Only the name is used, so that a saved dataset cannot point at files outside its folder.
     try:
         files = [folder / Path(entry["filename"]).name for entry in listed]
     except (TypeError, KeyError):

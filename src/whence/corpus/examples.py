@@ -239,7 +239,7 @@ def _encodable(text: str) -> str:
 
 
 class _Ids:
-    """The ids that are taken; what becomes of one that occurs again, the settings say."""
+    """The ids in use; the settings decide whether one that occurs again is an error."""
 
     def __init__(self, settings: CorpusSettings) -> None:
         self._numbers = settings.duplicate_ids == "number"
@@ -250,7 +250,7 @@ class _Ids:
         """Takes the ids of a document's examples.
 
         Raises:
-            CorpusError: One is taken, and may not be numbered.
+            CorpusError: One is in use, and may not be numbered.
         """
         suffix = ""
         while self._numbers and any(example.id + suffix in self._rows for example in examples):

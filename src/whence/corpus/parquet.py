@@ -1,7 +1,7 @@
 """Reader of Parquet files.
 
 Row groups are read in batches of a few megabytes, whatever their size. Strings stay in the file's
-dictionaries until a row is taken, so that a text which stands in a million rows is not a million
+dictionaries until a row is read, so that a text which stands in a million rows is not a million
 copies.
 """
 

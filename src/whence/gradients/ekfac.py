@@ -6,7 +6,7 @@ taken to be diagonal in the basis of a Kronecker product,
     A = E[a aᵀ] = Q_A D_A Q_Aᵀ,    S = E[g gᵀ] = Q_S D_S Q_Sᵀ,    Λ = E[(Q_Sᵀ G Q_A)²],
 
 where A and S are means over positions, Λ over examples and element by element. What lies between
-two layers is taken to be zero. A function f of the curvature is then applied to a gradient V as
+two layers is assumed to be zero. A function f of the curvature is then applied to a gradient V as
 
     Q_S [f(Λ) ∘ (Q_Sᵀ V Q_A)] Q_Aᵀ,      f(Λ) = 1 / (Λ + δ mean(Λ)) for the damped inverse,
 

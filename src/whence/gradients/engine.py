@@ -49,7 +49,7 @@ def require_engine() -> ModuleType:
 def _logging_restored() -> Iterator[None]:
     """Undoes `logging.basicConfig(force=True)`, which closes the host's handlers as well.
 
-    The handlers are taken away for the while, because a handler that was closed cannot be
+    The handlers are removed meanwhile, because a handler that was closed cannot be
     reopened. What imported packages warn about meanwhile, such as kernels that are not needed
     here, is not logged.
     """

@@ -125,7 +125,7 @@ def cross_entropy(
     Args:
         hidden: Last hidden states.
         targets: The next token of each.
-        words: The output layer's weights; products are taken in their precision.
+        words: The output layer's weights; products are computed in their precision.
         bias: The output layer's bias.
         block: Tokens and words that are multiplied at once; it changes results only by rounding.
             By default a block that suits the device, or PyTorch's attention where that is faster.

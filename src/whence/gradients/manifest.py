@@ -71,7 +71,7 @@ class IndexInputs(_Record):
 
 
 class IndexDetails(_Record):
-    """What an index is made of: `columns` are the modules with their numbers, in order."""
+    """The parts of an index: `columns` are the modules with their dimensions, in order."""
 
     model_name: str
     model: ModelPlace | None

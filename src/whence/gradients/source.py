@@ -1,7 +1,7 @@
 """SOURCE: an example's effect on a query, through the rest of training.
 
 Training is cut into segments, in each of which the curvature H and what the optimizer divides by
-are taken to be constant. With the step θ ← θ − η p ∘ (g / M + decay · θ), where g is the summed
+are assumed constant. With the step θ ← θ − η p ∘ (g / M + decay · θ), where g is the summed
 gradient of the step's examples, M counts their targets and p = 1 / (√v + ε) is Adam's correction,
 an example's weight changes the query's loss through everything that comes after it. A segment of
 learning rates κ = Σ η with T targets in all gives an example that was seen in it
@@ -11,7 +11,7 @@ learning rates κ = Σ η with T targets in all gives an example that was seen i
 weight by weight, averaged over the step of the segment at which the example was seen; d is the
 diagonal of H per target, and q the query's gradient at the end of the segment: that of the final
 model, walked back through each later segment by exp(−κσ). Without Adam p is 1 and both functions
-are taken of H's eigenvalues in EK-FAC's basis, not of its diagonal.
+are applied to H's eigenvalues in EK-FAC's basis, not of its diagonal.
 
 An example counts in the segment that saw it, and in no other: the scores know the order.
 

@@ -83,7 +83,7 @@ def streamed_products(
         corpus: The examples.
         queries: What the gradients are compared with; all of them in one pass over the corpus.
         modules: Names of the attributed layers in the base model, or of `VOCABULARY`.
-        token_batch_size: The most tokens in a batch, padding included; fewer are taken where the
+        token_batch_size: The most tokens in a batch, padding included; fewer are used where the
             vocabulary is large and logits have to be held. It changes the speed, and the result
             only by rounding.
         second_moments: The optimizer's, by parameter name. Gradients of both sides are divided by

@@ -103,7 +103,7 @@ def read(
         token_batch_size: The most tokens in a batch, padding included.
         num_prompt_tokens: How many tokens at the start of each sequence are given and not
             predicted; by default only the first.
-        advance: Told how many tokens were read, batch by batch.
+        advance: Called with the number of tokens of each batch.
 
     Returns:
         Middle states are NaN for an empty sequence; all else for one in which nothing is predicted.

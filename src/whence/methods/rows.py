@@ -5,7 +5,7 @@ moment of the rows (the empirical Fisher matrix, or uncentered autocorrelation),
 
     R = (1/N) Σ_i w_i² g_i g_iᵀ,
 
-block by block; what lies between two modules is taken to be zero. With eigenvalues λ_i and
+block by block; what lies between two modules is assumed to be zero. With eigenvalues λ_i and
 eigenvectors u_i of a block, its damped power is
 
     (R + δ λ̄)^p = Σ_i u_i (λ_i + δ λ̄)^p u_iᵀ,        λ̄ = mean of the block's eigenvalues.

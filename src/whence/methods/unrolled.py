@@ -31,7 +31,7 @@ _RETURNS = (
 
 @dataclass(frozen=True)
 class SourcePass(OwnPass):
-    """Walks the queries' gradients back through the segments of training."""
+    """Propagates the queries' gradients back through the segments of training."""
 
     settings: SourceSettings
 
@@ -142,7 +142,7 @@ def _needs_segments(settings: AttributionSettings) -> tuple[SourcePass]:
 
 @dataclass(frozen=True)
 class MagicPass(OwnPass):
-    """Repeats the training of a model, and walks back through it."""
+    """Repeats the training of a model, and differentiates through it in reverse."""
 
     settings: MagicSettings
 
@@ -165,7 +165,7 @@ class MagicPass(OwnPass):
         models.training(self.label)
 
     def inputs(self, context: Context) -> Mapping[str, object]:
-        """The recipe, and how far the walk goes."""
+        """The recipe, and where the reverse pass ends."""
         return {
             "model": context.own_fingerprint,
             "recipe": context.models.training(self.label).recipe.model_dump(mode="json"),

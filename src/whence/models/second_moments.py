@@ -61,7 +61,7 @@ def estimate_second_moments(
         sequences: Token ids of at least two tokens each, drawn as training drew them; 256 are good.
         batch_size: Sequences per optimizer step in training.
         max_gradient_norm: Where training clipped its gradients; None where it did not. The norm of
-            a batch's gradient is not known, so its root mean square, over all weights, is taken.
+            a batch's gradient is not known, so its root mean square, over all weights, is used.
 
     Returns:
         By parameter name, in the weights' shapes, float32, ≥ 0, in nats² per squared unit of

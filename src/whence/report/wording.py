@@ -65,7 +65,7 @@ def parts_left_out(left_out: Mapping[str, int]) -> dict[str, int]:
 
 
 def _part(name: str) -> str:
-    # GPT-NeoX calls its output layer `embed_out`, so it is asked about before the embedding.
+    # GPT-NeoX calls its output layer `embed_out`, so it is tested before the embedding.
     if "embed_out" in name or "lm_head" in name or "unembed" in name:
         return "output layer"
     if "embed" in name or "wte" in name or "wpe" in name:

@@ -43,7 +43,7 @@ def import_scores(
 
     Raises:
         ArtifactError: The run or the source cannot be read, or an id in it is not known.
-        SettingsError: The name is taken, or the orientation is not known.
+        SettingsError: The name is in use, or the orientation is not known.
     """
     from whence.corpus import read_corpus
     from whence.gradients.score_folder import is_score_folder

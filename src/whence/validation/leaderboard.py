@@ -32,7 +32,7 @@ class Measure(Protocol):
 
     @property
     def control_name(self) -> str:
-        """What it is held against."""
+        """What it is compared with."""
         ...
 
     @property

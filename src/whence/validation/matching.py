@@ -23,7 +23,7 @@ def matched_rows(
 ) -> tuple[int, ...]:
     """Draws random examples that are like some given ones in subset and length.
 
-    For each, one of the given examples is taken in turn, and one of the ten of its subset
+    For each, one of the given examples is chosen in turn, and one of the ten of its subset
     that are closest to it in length is drawn. Where a subset has no other example, the whole corpus
     is searched.
 

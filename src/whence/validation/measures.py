@@ -56,7 +56,7 @@ _PLANTED = (
 
 
 def planted_measures(subject: Subject) -> list[PerQuery]:
-    """Measures how well methods retrieve planted gold, and how far it stands above its likes."""
+    """Measures how well methods retrieve planted examples, and rank them above decoys."""
     if subject.truth is None:
         return [
             PerQuery(one.name, one.unit, one.control_name, undefined=_NO_TESTBED)

@@ -1,7 +1,7 @@
 """Removals: retraining without what a method names, and by how much the loss rises.
 
 The query loss difference of a method and a query is the query's loss after training without the
-method's first proponents, minus its loss after training on everything. It is held against removals
+method's first proponents, minus its loss after training on everything. It is compared with removals
 of as many random examples.
 """
 

@@ -21,7 +21,7 @@ class Retrieval(NamedTuple):
     `over_inert` are the probability that a gold example stands above a decoy, or above one that
     was trained on with weight zero; a tie counts one half, so that 0.5 is chance.
     `inert_above_rest` is the probability that an inert example stands above one that is neither
-    gold nor decoy: near 1, the method takes looks for influence. It needs no gold.
+    gold nor decoy: near 1, the method mistakes similarity for influence. It needs no gold.
     """
 
     query_id: str
@@ -53,7 +53,7 @@ def retrieval(
         gold: From query id to the ids of the examples planted for it.
         decoys: Examples that share words with the query and do not support it.
         inert: Examples that look like support and had training weight zero.
-        k: How many first proponents `recall` and `is_found` look at.
+        k: How many first proponents `recall` and `is_found` count.
 
     Returns:
         One record per query, in the scores' order; figures about gold are None where the corpus

@@ -121,7 +121,7 @@ def signal_to_noise(repeats: Sequence[Scores]) -> "Float[np.ndarray, ' queries']
                 "Repeat the same study with another seed only.",
             )
     values = np.stack([np.asarray(one.values, dtype=np.float64) for one in repeats])
-    # The variance between means of n repetitions holds 1/n of the noise, which is taken out again.
+    # The variance between means of n repetitions holds 1/n of the noise, which is subtracted.
     noise = np.nanmean(np.nanvar(values, axis=0, ddof=1), axis=1)
     between = np.nanvar(np.nanmean(values, axis=0), axis=1, ddof=1)
     signal = np.clip(between - noise / len(repeats), 0.0, None)

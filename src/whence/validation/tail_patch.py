@@ -133,7 +133,7 @@ def tail_patch(
 
 @contextmanager
 def patching(model: LoadedModel) -> Iterator[None]:
-    """Lets weights be changed, and gives all of them back as they were: bits, flags and gradients.
+    """Lets weights be changed, and restores all of them: bits, flags and gradients.
 
     `model.model` is in evaluation mode inside, every parameter takes gradients and has none.
     """
