@@ -4,7 +4,7 @@ FAISS sorts the rows once into cells around centers, with a byte per entry. A qu
 the cells whose centers are nearest to it, and the best rows found there are read again and
 multiplied exactly: what is found has its true score, and what is missed is missed. How often that
 happens is measured when the cells are made, against exact search, with some of the index's own rows
-as queries; the number of searched cells is the smallest that reaches `TARGET_RECALL`.
+as queries; the number of searched cells doubles until `TARGET_RECALL` is reached.
 """
 
 from collections.abc import Sequence

@@ -6,8 +6,8 @@ and divides by
 
     √v_ij,      v_ij = (r_i + ε)(c_j + ε) / mean(r + ε),
 
-and a bias by √(v + ε). Dividing the gradients of both sides so compares them in the coordinates in
-which training moved. It has to be done per example, before norms or projection.
+and a bias by √(v + ε). Dividing the gradients of both sides compares them in the coordinates
+in which training moved. It has to be done per example, before norms or projection.
 
 Source: Chang et al., "Scalable Influence and Fact Tracing for Large Language Model Pretraining",
 arXiv 2410.17413, section 3; where ε stands, and what it is, as Bergson's normalizers have it.

@@ -1,7 +1,7 @@
 """MAGIC: the derivative of a query's final loss by each example's weight in training.
 
-Nothing is approximated but the change of a loss by its derivative: the run is repeated and walked
-back, step by step, with all parameters (see `whence.training.replay`).
+The derivative is exact: training is repeated and differentiated in reverse, step by step, with all
+parameters (see `whence.training.replay`).
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Gradients of queries."""
+"""Gradients of queries, refused where they have no direction."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple

@@ -1,8 +1,8 @@
 """Exact inner products of gradients in one pass over the corpus, without storing gradients.
 
 The queries' gradients are held in memory (queries × attributed weights). The corpus passes once,
-batch by batch; each module's gradients are multiplied with the queries' as soon as they appear, and
-are then forgotten. Nothing is projected.
+batch by batch; each module's gradients are multiplied with the queries' as soon as they are
+computed, and are then discarded. Nothing is projected.
 """
 
 import time

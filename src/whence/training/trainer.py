@@ -1,6 +1,6 @@
 """The deterministic trainer: one pass over weighted examples in a fixed order.
 
-One pass, one fixed order, no randomness: the same model, examples, weights and number of threads
+Nothing is random: the same model, examples, weights and number of threads
 give the same bits. The step's loss is
 
     L = (1 / M) sum_i w_i sum_t -log p(x_it | x_i,<t)
