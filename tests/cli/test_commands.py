@@ -36,7 +36,7 @@ def test_a_study_runs_and_its_answer_is_the_last_line(tiny: Path) -> None:
     assert "memorized/herons" in _whence("show", found["run"], cwd=tiny).stdout
     validated = _answer(_whence("validate", found["run"], "--json", cwd=tiny))
     assert "QLD" in validated["undefined"]
-    assert (tiny / found["run"] / "validation.json").is_file()
+    assert list((tiny / found["run"]).glob("stages/validation-*/validation.json"))
     (tiny / found["page"]).unlink()
     assert (tiny / _answer(_whence("report", found["run"], "--json", cwd=tiny))["page"]).is_file()
 
@@ -122,7 +122,7 @@ def test_ctrl_c_exits_with_130_and_leaves_nothing_that_looks_finished(tiny: Path
         text=True,
     )
     deadline = time.monotonic() + 120
-    while not (tiny / "runs" / "study" / "study.toml").exists() and time.monotonic() < deadline:
+    while not (tiny / "runs" / "study" / "stages").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)

@@ -21,7 +21,8 @@ import zstandard
 
 from whence.corpus import load_corpus
 from whence.errors import CorpusError
-from whence.records import Corpus
+from whence.progress import SILENT
+from whence.records import Corpus, LoadedModel
 from whence.settings import CorpusSettings
 
 
@@ -59,12 +60,12 @@ def corpus_of(texts: list[str], **columns: list[Any]) -> Corpus:
 def test_plain_search_is_blind_in_scripts_without_spaces_or_with_marks(
     method: str, texts: list[str], query: str
 ) -> None:
-    from whence.methods import Inputs, score
+    from whence.methods import MethodInputs, score
     from whence.records import Query
     from whence.settings import AttributionSettings
 
     asked = (Query("q", (), query),)
-    found = score(method, Inputs(asked, corpus_of(texts), None, {}, AttributionSettings()))
+    found = score(method, MethodInputs(asked, corpus_of(texts), settings=AttributionSettings()))
     assert found.values[0, 0] > 0
     assert np.argmax(found.values[0]) == 0
 
@@ -248,12 +249,23 @@ def test_a_shard_from_the_middle_is_not_a_map(tmp_path: Path, load: Any) -> None
 # Metadata
 
 
-def test_corrected_metadata_does_not_arrive_in_a_run(tmp_path: Path, load: Any) -> None:
-    from whence.corpus import read_corpus
-    from whence.runs.passes import corpus_stage
+def test_corrected_metadata_does_not_arrive_in_a_run(
+    tmp_path: Path, load: Any, tokenizer: Any
+) -> None:
+    from whence.runs.directory import writing
+    from whence.runs.models import ModelCard, StudyModel
+    from whence.runs.stages import corpus_stage
+
+    def stored() -> Corpus:
+        settings = CorpusSettings(source=str(tmp_path / "c.jsonl"))
+        card = ModelCard("m", "f", "t", 64, "float32")
+        loaded = LoadedModel(None, tokenizer, "m", "f", 64)  # pyright: ignore[reportArgumentType]
+        with writing(tmp_path / "run") as run:
+            model = StudyModel(card, lambda: loaded)
+            return run.get(corpus_stage(settings, model, progress=SILENT))
 
     first = load(write(tmp_path / "c.jsonl", [{"id": "a", "text": "one two", "subset": "old"}]))
-    corpus_stage(tmp_path / "stage", first)
+    stored()
     for change in (
         {"subset": "new"},
         {"position": 5},
@@ -265,10 +277,8 @@ def test_corrected_metadata_does_not_arrive_in_a_run(tmp_path: Path, load: Any) 
         corrected = load(write(tmp_path / "c.jsonl", [row]))
         assert corrected.fingerprint == first.fingerprint
         assert corrected.content_fingerprint != first.content_fingerprint
-        corpus_stage(tmp_path / "stage", corrected)
         (name,) = change
-        expected = change[name]
-        assert column(read_corpus(tmp_path / "stage"), name) == [expected]
+        assert column(stored(), name) == [change[name]]
 
 
 # Columns

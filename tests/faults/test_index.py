@@ -5,8 +5,8 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -400,8 +400,8 @@ def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys, "argv", ["whence", *arguments])
         patched.setattr(cli, "spare_collector", lambda: None)
-        # Without its arguments cyclopts warns that it runs under pytest.
-        patched.setattr(cli, "app", partial(cli.app, list(arguments)))
+        # Signals stay pytest's.
+        patched.setattr(cli, "_Interruption", lambda: SimpleNamespace(signal=None))
         try:
             cli.main()
         except SystemExit as ended:
@@ -477,13 +477,16 @@ def test_the_environment_of_torchrun_is_checked_like_a_share(
 
 
 def test_a_study_can_choose_the_type_of_stored_rows(tiny: Path) -> None:
+    from whence.runs.directory import open_run
     from whence.runs.study import run_study
     from whence.settings import load_study
 
     with (tiny / "study.toml").open("a") as file:
         file.write('[index]\nstorage = "bfloat16"\n[attribution]\nmethods = ["gradient_cosine"]\n')
     run = run_study(load_study(tiny / "study.toml"), tiny / "run", base=tiny).directory
-    assert open_index(run / "index").dtype == "bfloat16"
+    place = open_run(run).find("index")
+    assert place is not None
+    assert open_index(place).dtype == "bfloat16"
 
 
 def test_a_last_share_does_not_build_what_another_has_finished(

@@ -184,7 +184,7 @@ def test_trak_averages_over_models_before_it_weights(case, planted) -> None:
         Rows(): rows,
         Rows(member): other,
         Readings(member): read_both(
-            models[member], case.corpus, case.queries, settings=settings, progress=SILENT
+            models[member], case.corpus, case.queries, settings=case.index, progress=SILENT
         ),
     }
     inputs = replace(case, settings=settings, results=results)

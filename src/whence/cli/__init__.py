@@ -135,7 +135,9 @@ def main() -> None:
     spare_collector()
     try:
         check_arguments(sys.argv[1:])
-        make_app()(exit_on_error=False, print_error=False, result_action="return_value")
+        make_app()(
+            sys.argv[1:], exit_on_error=False, print_error=False, result_action="return_value"
+        )
         sys.stdout.flush()
     except BaseException as error:
         _end(error, interruption.signal)
