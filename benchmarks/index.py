@@ -27,7 +27,7 @@ from inputs import CONTEXT, Documents, make_documents, make_model
 from measure import Run, amend, commit, finish, hardware, keep, median_ratio, peak_bytes, run_alone
 
 if TYPE_CHECKING:
-    from whence.gradients.probe import Measured
+    from whence.gradients.index.probe import Measured
 
 PROJECTION_DIM, START_UP_DOCS, BENCH_DOCS = 16, 2, 100
 FORETOLD = "14m fp32"
@@ -244,7 +244,7 @@ def our_build(
     """Our build."""
     from whence.corpus import read_corpus
     from whence.gradients import build_index
-    from whence.gradients.probe import measure
+    from whence.gradients.index.probe import measure
     from whence.models import load_model
     from whence.settings import IndexSettings, ModelSettings, parse
 

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from measure import commit, hardware, keep, peak_bytes
 
-from whence.gradients.index import Index
-from whence.gradients.manifest import GRADIENTS
-from whence.gradients.search import NORMS, multiply_rows
+from whence.gradients.index.format import Index
+from whence.gradients.index.manifest import GRADIENTS
+from whence.gradients.index.search import NORMS, multiply_rows
 
 NUM_QUERIES = 20
 

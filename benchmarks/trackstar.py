@@ -124,7 +124,7 @@ def score_bergson(
     from bergson.cli.commands import Trackstar
     from bergson.config import config
 
-    from whence.gradients.score_folder import read_score_folder
+    from whence.gradients.index.score_folder import read_score_folder
 
     curvature = 0.0
     approximate = pipeline.approximate_hessians

@@ -22,7 +22,7 @@ from whence.settings import (
 
 if TYPE_CHECKING:
     from whence.gradients import Index
-    from whence.gradients.verify import IndexReport
+    from whence.gradients.index.verify import IndexReport
     from whence.methods import Method
     from whence.runs.importing import Orientation
     from whence.runs.show import BehaviorHits
@@ -318,8 +318,8 @@ def discover(
 
 
 def verify_index(directory: str | Path, *, progress: Progress = SILENT) -> "IndexReport":
-    """Compares every byte of an index with its digests; see `whence.gradients.verify`."""
-    from whence.gradients.verify import verify_index as verify_bytes
+    """Compares every byte of an index with its digests; see `whence.gradients.index.verify`."""
+    from whence.gradients.index.verify import verify_index as verify_bytes
 
     return verify_bytes(Path(directory), progress=progress)
 

@@ -95,7 +95,7 @@ def build_index(
     """Builds a small index of several blocks."""
     import torch
 
-    from whence.gradients import build
+    from whence.gradients.index import build
     from whence.settings import IndexSettings
 
     torch.set_num_threads(1)

@@ -60,7 +60,7 @@ def main() -> None:
     import bergson  # noqa: F401  # So that forks start fast.
     import torch  # noqa: F401
 
-    from whence.gradients.verify import verify_index
+    from whence.gradients.index.verify import verify_index
 
     root, trials, draw = Path(sys.argv[1]), int(sys.argv[3]), random.Random(sys.argv[4])
     seeds = (0, 0) if sys.argv[2] == "equal" else (0, 1)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from whence.errors import ArtifactError
-from whence.gradients.score_folder import is_score_folder, read_score_folder
+from whence.gradients.index.score_folder import is_score_folder, read_score_folder
 from whence.methods.foreign import matrix, read_pairs
 
 QUERIES, EXAMPLES = ("q0", "q1"), ("d0", "d1", "d2")

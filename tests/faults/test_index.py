@@ -17,7 +17,7 @@ from tests.gradients.conftest import Interrupting, corpus_of, random_sequences, 
 from whence import artifacts, cli
 from whence.errors import CorpusError, IndexFormatError, SettingsError
 from whence.gradients import build_index, open_index
-from whence.gradients.verify import verify_index
+from whence.gradients.index.verify import verify_index
 from whence.records import Behavior
 from whence.runs.indexing import index_model, query_index
 from whence.runs.opening import open_corpus, open_model
@@ -368,7 +368,7 @@ def test_only_an_unfinished_index_is_called_unfinished(
         with pytest.raises(IndexFormatError) as caught:
             open_index(tmp_path / name)
         assert "is unfinished" not in str(caught.value)
-    monkeypatch.setattr("whence.gradients.build.BLOCK_TOKENS", 1)
+    monkeypatch.setattr("whence.gradients.index.build.BLOCK_TOKENS", 1)
     corpus = corpus_of(random_sequences(LENGTHS))
     assert build_index(tiny("neox"), corpus, tmp_path / "cut", SETTINGS, shard=(0, 2)) is None
     with pytest.raises(IndexFormatError, match="is unfinished"):
@@ -493,7 +493,7 @@ def test_a_last_share_does_not_build_what_another_has_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever waited for the lock finds the index whole, and opens it."""
-    from whence.gradients import build
+    from whence.gradients.index import build
 
     model, corpus = tiny("neox"), corpus_of(random_sequences(LENGTHS))
 

@@ -146,7 +146,7 @@ def test_a_reading_of_the_longest_example(model: LoadedModel) -> None:
 
 def test_curvature_of_the_longest_example(model: LoadedModel) -> None:
     from whence.gradients import require_engine
-    from whence.gradients.ekfac import ekfac_preconditioner
+    from whence.gradients.curvature.ekfac import ekfac_preconditioner
 
     require_engine()
     arguments: dict[str, Any] = {
@@ -162,8 +162,8 @@ def test_curvature_of_the_longest_example(model: LoadedModel) -> None:
 
 
 def test_token_parts_of_the_longest_example(model: LoadedModel) -> None:
-    from whence.gradients.queries import query_gradients
-    from whence.gradients.tokens import split_products
+    from whence.gradients.passes.queries import query_gradients
+    from whence.gradients.passes.tokens import split_products
 
     rows = sequences(*LENGTHS)
     modules = modules_of(model)
@@ -194,7 +194,7 @@ def test_training_on_the_longest_example(model: LoadedModel) -> None:
 
 
 def test_two_more_than_the_context_are_refused(model: LoadedModel) -> None:
-    from whence.gradients.batches import check_fits
+    from whence.gradients.passes.batches import check_fits
 
     check_fits(model, corpus_of(sequences(17)))
     with pytest.raises(CorpusError, match="`e0` has 18 tokens"):

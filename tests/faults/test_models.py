@@ -17,8 +17,8 @@ from whence.behaviors.measure import measure
 from whence.behaviors.query import Pair
 from whence.errors import ModelError
 from whence.gradients import streamed_products
-from whence.gradients.capture import VOCABULARY, capturing
-from whence.gradients.workers import working
+from whence.gradients.passes.capture import VOCABULARY, capturing
+from whence.gradients.passes.workers import working
 from whence.methods.reading import read
 from whence.models import attributed_modules, coverage, load_model
 from whence.models.forward import company

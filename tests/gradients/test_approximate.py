@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from whence.errors import SettingsError
-from whence.gradients import approximate, build_index, stored_products
-from whence.gradients.approximate import open_cells, search_cells
-from whence.gradients.index import Index
-from whence.gradients.manifest import GRADIENTS
+from whence.gradients import build_index, stored_products
+from whence.gradients.index import approximate
+from whence.gradients.index.approximate import open_cells, search_cells
+from whence.gradients.index.format import Index
+from whence.gradients.index.manifest import GRADIENTS
 from whence.settings import IndexSettings
 
 WIDTH = 24

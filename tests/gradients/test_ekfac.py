@@ -9,13 +9,13 @@ from scipy.stats import spearmanr
 
 from whence.errors import CorpusError, GradientError
 from whence.gradients import streamed_products
-from whence.gradients.batches import IGNORED, pad
-from whence.gradients.capture import frozen
-from whence.gradients.conjugate_gradient import gauss_newton, solve
-from whence.gradients.ekfac import ekfac_preconditioner, fit_ekfac
-from whence.gradients.fisher import FisherBatch, draw, fisher_batches, fisher_pass
-from whence.gradients.queries import query_gradients
-from whence.gradients.streamed import Preconditioner
+from whence.gradients.curvature.conjugate_gradient import gauss_newton, solve
+from whence.gradients.curvature.ekfac import ekfac_preconditioner, fit_ekfac
+from whence.gradients.curvature.fisher import FisherBatch, draw, fisher_batches, fisher_pass
+from whence.gradients.passes.batches import IGNORED, pad
+from whence.gradients.passes.capture import frozen
+from whence.gradients.passes.queries import query_gradients
+from whence.gradients.passes.streamed import Preconditioner
 
 LENGTHS = [9, 2, 20, 1, 17, 0, 20, 5, 5]
 

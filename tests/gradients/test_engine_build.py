@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from whence.errors import SettingsError
-from whence.gradients import build_index, engine_build, stored_products
-from whence.gradients.engine_build import build_by_engine, engine_config
+from whence.gradients import build_index, stored_products
+from whence.gradients.index import engine_build
+from whence.gradients.index.engine_build import build_by_engine, engine_config
 from whence.settings import IndexSettings, ModelSettings
 
 pytestmark = [

@@ -22,7 +22,7 @@ from whence.errors import (
     SettingsError,
 )
 from whence.gradients import build_index, open_index, require_engine, stored_products
-from whence.gradients.stored import query_rows
+from whence.gradients.index.stored import query_rows
 from whence.progress import SILENT
 from whence.settings import IndexSettings
 
@@ -283,7 +283,7 @@ def test_projected_products_estimate_the_exact_ones(lab, corpus, queries, tmp_pa
 
 
 def test_an_interrupted_build_loses_at_most_a_block(lab, corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr("whence.gradients.build.BLOCK_TOKENS", 40)
+    monkeypatch.setattr("whence.gradients.index.build.BLOCK_TOKENS", 40)
     model = lab.tiny("neox")
     whole = np.array(build(model, corpus, tmp_path / "whole", tokens=50).gradients)
     with pytest.raises(KeyboardInterrupt):
@@ -459,7 +459,7 @@ def test_no_room_is_an_error_and_not_a_crash(lab, corpus, tmp_path, monkeypatch)
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("whence.gradients.row_file.os.posix_fallocate", full)
+    monkeypatch.setattr("whence.gradients.index.row_file.os.posix_fallocate", full)
     with pytest.raises(ArtifactError, match="No space left"):
         build(lab.tiny("neox"), corpus, tmp_path / "index")
 
@@ -510,7 +510,7 @@ from pathlib import Path
 spec = importlib.util.spec_from_file_location("helpers", {here!r})
 lab = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(lab)
-import whence.gradients.build as build
+import whence.gradients.index.build as build
 from whence.settings import IndexSettings
 build.BLOCK_TOKENS = 40
 
@@ -561,7 +561,7 @@ def test_logging_is_untouched_here():
 
 def small_blocks(monkeypatch):
     """Makes blocks of a batch each, so that a small corpus has several."""
-    monkeypatch.setattr("whence.gradients.build.BLOCK_TOKENS", 1)
+    monkeypatch.setattr("whence.gradients.index.build.BLOCK_TOKENS", 1)
 
 
 def test_shares_fill_one_index_and_who_ends_last_finishes_it(lab, corpus, tmp_path, monkeypatch):
@@ -713,8 +713,8 @@ def test_sides_that_were_corrected_otherwise_are_not_compared(lab, corpus, queri
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what of a map is in memory")
 def test_written_rows_do_not_stay_in_memory(lab, tmp_path):
-    from whence.gradients.row_file import allocate
-    from whence.gradients.search import let_go
+    from whence.gradients.index.row_file import allocate
+    from whence.gradients.index.search import let_go
 
     rows = allocate(tmp_path, 4096, {"rows": 4096}, "float32")
     rows[:] = 1
@@ -745,9 +745,9 @@ def test_a_disk_that_stays_full_is_the_same_sentence_again_and_no_crash(
 
 def test_blocks_outlive_a_kill_in_the_last_phase(lab, corpus, tmp_path, monkeypatch):
     model = lab.tiny("neox")
-    monkeypatch.setattr("whence.gradients.build.BLOCK_TOKENS", 40)
+    monkeypatch.setattr("whence.gradients.index.build.BLOCK_TOKENS", 40)
     with monkeypatch.context() as patched:
-        patched.setattr("whence.gradients.finish.save_norms", None)
+        patched.setattr("whence.gradients.index.finish.save_norms", None)
         with pytest.raises(TypeError):
             build(model, corpus, tmp_path / "index")
     counting = lab.Interrupting(after=10**6)

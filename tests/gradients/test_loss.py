@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from whence.gradients.batches import pad
-from whence.gradients.capture import frozen
-from whence.gradients.loss import backward_pass, cross_entropy, output_layer, plain_pass
+from whence.gradients.passes.batches import pad
+from whence.gradients.passes.capture import frozen
+from whence.gradients.passes.loss import backward_pass, cross_entropy, output_layer, plain_pass
 
 
 def _case(vocabulary=97, *, dtype=torch.float64, scale=1.0, bias=False):

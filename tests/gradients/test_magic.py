@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from whence.errors import CorpusError, ModelError, SettingsError
-from whence.gradients.magic import LARGEST, magic_scores, training_order
+from whence.gradients.curvature.magic import LARGEST, magic_scores, training_order
 from whence.training import Recipe, train
 from whence.training.trainer import example_losses
 
@@ -64,7 +64,7 @@ def test_what_would_take_too_long_is_refused(lab, monkeypatch):
     (tokens,) = lab.random_sequences([8], seed=3)
     queries = (lab.query_of("a", (tokens, 5, 1.0)), lab.query_of("b", (tokens, 4, 1.0)))
     size = sum(parameter.numel() for parameter in model.model.parameters())
-    monkeypatch.setattr("whence.gradients.magic.LARGEST", 3 * size)
+    monkeypatch.setattr("whence.gradients.curvature.magic.LARGEST", 3 * size)
     said = f"2 queries back through 3 steps of a model with {size:,} parameters.* at most 1 queries"
     with pytest.raises(ModelError, match=said):
         magic_scores(model, dated(lab), queries, recipe=RECIPE)

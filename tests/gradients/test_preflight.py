@@ -5,7 +5,7 @@ import pytest
 
 from whence.errors import ArtifactError, SettingsError
 from whence.gradients import plan, streamed_products
-from whence.gradients.probe import Measured
+from whence.gradients.index.probe import Measured
 from whence.records import Coverage
 from whence.settings import IndexSettings
 
@@ -27,7 +27,7 @@ def planned(lab, coverage, *, num_examples=1000, num_queries=10, path="auto", **
 
     corpus = lab.corpus_of([[1, 2]] * num_examples)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("whence.gradients.preflight.measure", fake)
+        patched.setattr("whence.gradients.index.preflight.measure", fake)
         found = plan(
             None,
             corpus,

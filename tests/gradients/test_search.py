@@ -8,8 +8,8 @@ import pytest
 
 from whence.errors import IndexFormatError
 from whence.gradients import build_index, open_index
-from whence.gradients.manifest import GRADIENTS, NORMS
-from whence.gradients.search import multiply_rows, row_blocks
+from whence.gradients.index.manifest import GRADIENTS, NORMS
+from whence.gradients.index.search import multiply_rows, row_blocks
 from whence.settings import IndexSettings
 
 
@@ -30,7 +30,7 @@ def built(lab, tmp_path):
 @pytest.mark.parametrize("storage", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("block", [1, 3 * 4 * 128, 2**26])
 def test_blocks_of_any_size_give_the_products_and_lengths(built, storage, block, monkeypatch):
-    monkeypatch.setattr("whence.gradients.search.BLOCK_BYTES", block)
+    monkeypatch.setattr("whence.gradients.index.search.BLOCK_BYTES", block)
     index = built(storage)
     rows = np.asarray(index.gradients, dtype=np.float64)
     asked = np.random.default_rng(0).normal(size=(3, rows.shape[1]))

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from whence.errors import CorpusError
-from whence.gradients.correction import correction_scales
-from whence.gradients.ekfac import fit_ekfac
-from whence.gradients.queries import query_gradients
-from whence.gradients.source import Segment, source_scores
+from whence.gradients.curvature.ekfac import fit_ekfac
+from whence.gradients.curvature.source import Segment, source_scores
+from whence.gradients.passes.correction import correction_scales
+from whence.gradients.passes.queries import query_gradients
 from whence.records import Query, Term
 
 LENGTHS = [9, 2, 14, 1, 12, 7, 5, 5]

@@ -8,7 +8,7 @@ import torch
 
 from whence.errors import BehaviorError, CorpusError, GradientError, ModelError
 from whence.gradients import streamed_products
-from whence.gradients.capture import VOCABULARY
+from whence.gradients.passes.capture import VOCABULARY
 from whence.models.forward import batches_by_length
 from whence.progress import SILENT
 
@@ -140,7 +140,7 @@ def test_copies_have_the_same_products_and_are_computed_once(lab, queries):
 
 
 def test_an_interrupted_run_continues_with_identical_numbers(lab, queries, tmp_path, monkeypatch):
-    monkeypatch.setattr("whence.gradients.streamed.BLOCK_TOKENS", 40)
+    monkeypatch.setattr("whence.gradients.passes.streamed.BLOCK_TOKENS", 40)
     model = lab.tiny("neox")
     corpus = lab.corpus_of(lab.random_sequences(LENGTHS))
     straight = products(lab, model, corpus, queries, tokens=50)

@@ -5,8 +5,8 @@ import pytest
 
 from whence.errors import ModelError
 from whence.gradients import streamed_products
-from whence.gradients.queries import query_gradients
-from whence.gradients.tokens import module_products, token_products
+from whence.gradients.passes.queries import query_gradients
+from whence.gradients.passes.tokens import module_products, token_products
 
 LENGTHS = [9, 2, 48, 1, 0, 17]
 

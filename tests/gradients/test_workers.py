@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from whence.errors import GradientError
-from whence.gradients import build, build_index, workers
-from whence.gradients.workers import working
+from whence.gradients import build_index
+from whence.gradients.index import build
+from whence.gradients.passes import workers
+from whence.gradients.passes.workers import working
 from whence.settings import IndexSettings
 
 

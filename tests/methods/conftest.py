@@ -101,7 +101,7 @@ def rows_of(
     """Gradients of examples and queries, each module's multiplied with a fixed random matrix."""
     import torch
 
-    from whence.gradients.queries import query_gradients
+    from whence.gradients.passes.queries import query_gradients
 
     documents = [
         Query(name, (Term(tuple(corpus.input_ids(row)), 1, 1.0),), "")
@@ -150,9 +150,9 @@ def planted() -> SimpleNamespace:
     from torch import nn
 
     from whence.gradients import streamed_products
-    from whence.gradients.capture import VOCABULARY as WORDS
-    from whence.gradients.magic import magic_scores
-    from whence.gradients.source import Segment, source_scores
+    from whence.gradients.curvature.magic import magic_scores
+    from whence.gradients.curvature.source import Segment, source_scores
+    from whence.gradients.passes.capture import VOCABULARY as WORDS
     from whence.methods import FINAL, MethodInputs, Products, Rows, View, views
     from whence.methods.influence import EkfacPass
     from whence.methods.products import shared_between_sides

@@ -293,7 +293,7 @@ def test_tracin_predicts_the_steps_that_it_sums_over(planted, lab):
 
 
 def test_adams_correction_divides_both_sides(planted):
-    from whence.gradients.queries import query_gradients
+    from whence.gradients.passes.queries import query_gradients
 
     gradients = query_gradients(
         planted.model, planted.inputs.queries, modules=planted.modules, token_batch_size=256

@@ -9,8 +9,14 @@ import torch
 from tests.models.families import FAMILIES, build
 
 from whence.behaviors.generate import greedy_continuations
-from whence.gradients.batches import pad, plan_pass
-from whence.gradients.capture import capturing, gradient_dtype, layer, outer, vocabulary_layers
+from whence.gradients.passes.batches import pad, plan_pass
+from whence.gradients.passes.capture import (
+    capturing,
+    gradient_dtype,
+    layer,
+    outer,
+    vocabulary_layers,
+)
 from whence.models import attributed_modules, coverage
 from whence.models.forward import token_log_probs
 from whence.models.probe import linear_layers

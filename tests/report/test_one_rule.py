@@ -148,7 +148,7 @@ def of_page(record: RunRecord) -> Named:
 
 def test_an_approximate_search_obeys_the_same_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     """It looks at the best and the worst alone; ranks count what lies between as seen."""
-    from whence.gradients.approximate import Nearest, Search
+    from whence.gradients.index.approximate import Nearest, Search
     from whence.runs.indexing import query_index
 
     values = np.array([-1, 4, 0.5, 0, 2, -3, 2, NAN, 0.25, -3], dtype=np.float32)
@@ -156,12 +156,12 @@ def test_an_approximate_search_obeys_the_same_rule(monkeypatch: pytest.MonkeyPat
     order = [int(row) for row in np.argsort(-values, kind="stable") if row != 7]
     best, worst = np.array(order[:K]), np.array(order[::-1][:K])
     monkeypatch.setattr(
-        "whence.gradients.approximate.search_cells",
+        "whence.gradients.index.approximate.search_cells",
         lambda *_, **__: Search(
             Nearest([best], [values[best]]), Nearest([worst], [values[worst]]), 0.97, 9
         ),
     )
-    monkeypatch.setattr("whence.gradients.approximate.MIN_ROWS", 1)
+    monkeypatch.setattr("whence.gradients.index.approximate.MIN_ROWS", 1)
     query = SimpleNamespace(id="q")
     monkeypatch.setattr("whence.behaviors.make_query", lambda *_, **__: query)
     index = SimpleNamespace(corpus=documents, num_examples=len(values))

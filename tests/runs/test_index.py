@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from whence.gradients import approximate
+from whence.gradients.index import approximate
 from whence.records import Behavior
 from whence.runs.indexing import index_corpus, query_index
 from whence.runs.opening import open_corpus, open_model

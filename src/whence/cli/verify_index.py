@@ -16,7 +16,7 @@ def verify_index(index: Path, *, json: Json = False) -> None:
     index
         A directory that whence index or bergson build made.
     """
-    from whence.gradients.verify import verify_index as verify
+    from whence.gradients.index.verify import verify_index as verify
 
     found = verify(index, progress=progress())
     if found.damage:

@@ -1,11 +1,11 @@
 """Per-example gradients: compute, project, store in Bergson's format, compare."""
 
-from whence.gradients.build import build_index
-from whence.gradients.engine import engine_version, require_engine
-from whence.gradients.index import Index, open_index
-from whence.gradients.preflight import plan
-from whence.gradients.stored import stored_products
-from whence.gradients.streamed import streamed_products
+from whence.gradients.index.build import build_index
+from whence.gradients.index.engine import engine_version, require_engine
+from whence.gradients.index.format import Index, open_index
+from whence.gradients.index.preflight import plan
+from whence.gradients.index.stored import stored_products
+from whence.gradients.passes.streamed import streamed_products
 
 __all__ = [
     "Index",

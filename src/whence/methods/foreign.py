@@ -14,7 +14,7 @@ import numpy as np
 
 from whence.corpus.paths import find_place, one_sentence, shown
 from whence.errors import ArtifactError
-from whence.gradients.score_folder import as_float32
+from whence.gradients.index.score_folder import as_float32
 
 _SIDES = ("proponent", "opponent")
 

@@ -76,7 +76,7 @@ class EkfacPass(OwnPass):
     def compute(self, context: Context) -> PairScores:
         """Computes the influence function on whole gradients."""
         from whence.gradients import streamed_products
-        from whence.gradients.ekfac import ekfac_preconditioner
+        from whence.gradients.curvature.ekfac import ekfac_preconditioner
 
         preconditioner = ekfac_preconditioner(
             context.model,

@@ -129,12 +129,12 @@ class Products(CorpusPass[GradientProducts]):
         return context.path if self.holds == "planned" else "streamed"
 
     def _modules(self, context: Context) -> list[str]:
-        from whence.gradients.capture import VOCABULARY
+        from whence.gradients.passes.capture import VOCABULARY
 
         return list(VOCABULARY if self.view.layers == "vocabulary" else context.modules)
 
     def _layers(self, context: Context) -> list[str]:
-        from whence.gradients.capture import vocabulary_layers
+        from whence.gradients.passes.capture import vocabulary_layers
 
         if self.view.layers == "vocabulary":
             return list(vocabulary_layers(context.open(self.view)))
@@ -248,7 +248,7 @@ class Rows(CorpusPass[GradientRows]):
         """Builds the index, and projects the queries' gradients likewise."""
         import numpy as np
 
-        from whence.gradients.stored import query_rows
+        from whence.gradients.index.stored import query_rows
 
         settings = self._index_settings(context)
         model, moments = context.open(self.view), self._moments(context)
@@ -344,7 +344,7 @@ def shared_between_sides(moments: "SecondMoments") -> "SecondMoments":
     Each side is divided by √u + ε, and their product is to be √v + ε, so √u = √(√v + ε) − ε. Of
     Adafactor, which divides by √v, it is u = √v.
     """
-    from whence.gradients.correction import EPSILON
+    from whence.gradients.passes.correction import EPSILON
     from whence.models import Factored
 
     return {

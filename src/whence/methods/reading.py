@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from whence.errors import ModelError
-from whence.gradients.batches import check_fits, distinct_examples
+from whence.gradients.passes.batches import check_fits, distinct_examples
 from whence.models.forward import (
     IGNORED,
     affordable_tokens,

@@ -3,10 +3,10 @@
 SOURCE cuts training into the segments that end with each checkpoint of the settings, in which
 curvature and Adam's correction are constant. An example counts in the segment that saw it, and its
 effect decays through the curvature of that segment and of all later ones (formulas in
-`whence.gradients.source`). MAGIC is the exact derivative −∂L_q(θ_T(w)) / ∂w_i, where θ_T(w) is what
-training ends with, in its own order and with example i's loss multiplied by w_i; it is evaluated at
-the weights of the run, with all parameters. Under both, an example of weight zero has the effect
-that it would have had.
+`whence.gradients.curvature.source`). MAGIC is the exact derivative −∂L_q(θ_T(w)) / ∂w_i, where
+θ_T(w) is what training ends with, in its own order and with example i's loss multiplied by w_i; it
+is evaluated at the weights of the run, with all parameters. Under both, an example of weight zero
+has the effect that it would have had.
 """
 
 from collections.abc import Callable, Mapping
@@ -78,7 +78,7 @@ class SourcePass(OwnPass):
 
     def compute(self, context: Context) -> PairScores:
         """Computes SOURCE's scores."""
-        from whence.gradients.source import Segment, source_scores
+        from whence.gradients.curvature.source import Segment, source_scores
 
         training = context.models.training(self.label)
 
@@ -174,7 +174,7 @@ class MagicPass(OwnPass):
 
     def compute(self, context: Context) -> PairScores:
         """Computes the derivatives."""
-        from whence.gradients.magic import magic_scores
+        from whence.gradients.curvature.magic import magic_scores
 
         training = context.models.training(self.label)
         return magic_scores(
@@ -210,8 +210,8 @@ METHODS = (
         cost="three passes over the corpus in all, however many segments; with each segment an "
         "eigendecomposition of every layer's factors",
         source='Bae et al., "Training Data Attribution via Approximate Unrolled Differentiation", '
-        "NeurIPS 2024, with Adam's diagonal preconditioner; see `whence.gradients.source` for how "
-        "we differ.",
+        "NeurIPS 2024, with Adam's diagonal preconditioner; `whence.gradients.curvature.source` "
+        "says how we differ.",
         avoid="Where the schedule and the order of training are not known, and with few "
         "checkpoints: the end of a long segment stands for all of it, and early training changes "
         "too fast for that. Gradient clipping and momentum are left out.",

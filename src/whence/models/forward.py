@@ -2,7 +2,7 @@
 
 Sequences that may share a batch (`probe.company`) and are about equally long do, so that little of
 it is padding. Whoever reads sequences through a model comes here; for the gradients of a batch see
-`gradients.capture`, for the passes of training, which follow the optimizer's batches, see
+`gradients.passes.capture`, for the passes of training, which follow the optimizer's batches, see
 `training.trainer`.
 """
 

@@ -129,7 +129,7 @@ def attribute(
 
 def _planned(context: Context, *, num_queries: int) -> Context:
     """Chooses the modules, the path and the projection."""
-    from whence.gradients.preflight import choose
+    from whence.gradients.index.preflight import choose
     from whence.models import coverage
 
     covered = coverage(

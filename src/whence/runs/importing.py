@@ -46,7 +46,7 @@ def import_scores(
         SettingsError: The name is in use, or the orientation is not known.
     """
     from whence.corpus import read_corpus
-    from whence.gradients.score_folder import is_score_folder
+    from whence.gradients.index.score_folder import is_score_folder
     from whence.methods import is_method, load_scores, save_scores
 
     if is_method(method) or not method.isidentifier():
@@ -106,7 +106,7 @@ def _bergson(
 ) -> "tuple[tuple[str, ...], np.ndarray, Orientation | None]":
     import numpy as np
 
-    from whence.gradients.score_folder import read_score_folder
+    from whence.gradients.index.score_folder import read_score_folder
 
     folder = read_score_folder(source)
     ids = tuple(attributed if query_ids is None else query_ids)

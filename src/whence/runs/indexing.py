@@ -42,8 +42,8 @@ def index_corpus(
         WhenceError: The disk budget is too small, a gradient is not finite, or Bergson is missing.
     """
     from whence.gradients import build_index, plan, require_engine
-    from whence.gradients.batches import model_device
-    from whence.gradients.loss import emulated, multiplies_bfloat16
+    from whence.gradients.passes.batches import model_device
+    from whence.gradients.passes.loss import emulated, multiplies_bfloat16
     from whence.models import coverage, notes
 
     require_engine()
@@ -125,7 +125,7 @@ def query_index(
     from whence.behaviors import make_query
     from whence.evidence import check_count, hits
     from whence.gradients import stored_products
-    from whence.gradients.approximate import MIN_ROWS
+    from whence.gradients.index.approximate import MIN_ROWS
     from whence.methods import MethodInputs, Products, score
 
     check_count(k)
@@ -159,7 +159,7 @@ def _approximate_hits(
     import numpy as np
 
     from whence.evidence import hits
-    from whence.gradients.approximate import search_cells
+    from whence.gradients.index.approximate import search_cells
 
     found = search_cells(
         index,

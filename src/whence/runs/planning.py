@@ -21,7 +21,7 @@ from whence.runs.views import StudyModels
 from whence.settings import IndexSettings, StudySettings
 
 if TYPE_CHECKING:
-    from whence.gradients.preflight import PathChoice
+    from whence.gradients.index.preflight import PathChoice
 
 
 class Needed(NamedTuple):
@@ -97,7 +97,7 @@ def plan_passes(
         MissingEngineError: Bergson is needed, and cannot be imported.
     """
     from whence.gradients import require_engine
-    from whence.gradients.preflight import index_bytes
+    from whence.gradients.index.preflight import index_bytes
 
     model = needed.models.own
     settings, path, dim = study.index, study.attribution.path, rows_dim(study.index)
@@ -167,7 +167,7 @@ def _plan_stage(
     not measure again.
     """
     from whence.gradients import plan
-    from whence.gradients.preflight import choose
+    from whence.gradients.index.preflight import choose
     from whence.models import notes
 
     choice = choose(corpus, covered, settings, path=path, num_queries=num_queries)

@@ -41,7 +41,7 @@ def token_parts(
         SettingsError: The run has no such behavior or example, or attributed no gradients.
         WhenceError: The model cannot be loaded again.
     """
-    from whence.gradients.tokens import token_products
+    from whence.gradients.passes.tokens import token_products
 
     def split(model: LoadedModel, gradient: "Rows", tokens: list[int]) -> list[TokenPart]:
         (parts,) = token_products(model, gradient, [tokens])
@@ -66,7 +66,7 @@ def module_parts(
         SettingsError: The run has no such behavior or example, or attributed no gradients.
         WhenceError: The model cannot be loaded again.
     """
-    from whence.gradients.tokens import module_products
+    from whence.gradients.passes.tokens import module_products
 
     def split(model: LoadedModel, gradient: "Rows", tokens: list[int]) -> dict[str, float]:
         (parts,) = module_products(model, gradient, [tokens])
@@ -85,7 +85,7 @@ def _split(
 ) -> "dict[str, Parts]":
     from whence.behaviors import make_query
     from whence.corpus import read_corpus
-    from whence.gradients.queries import query_gradients
+    from whence.gradients.passes.queries import query_gradients
 
     opened = open_run(directory)
     run = run_decisions(opened)

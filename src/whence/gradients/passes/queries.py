@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from whence.errors import GradientError
-from whence.gradients.batches import Padded, model_device, pad
-from whence.gradients.capture import capturing, gradient_dtype, layer, outer
+from whence.gradients.passes.batches import Padded, model_device, pad
+from whence.gradients.passes.capture import capturing, gradient_dtype, layer, outer
 from whence.models.forward import batches_by_length, company
 from whence.records import LoadedModel, Query
 

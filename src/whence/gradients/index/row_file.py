@@ -18,10 +18,10 @@ import numpy as np
 
 from whence.artifacts import alone, progress_directory, write_bytes, write_text
 from whence.errors import GradientError
-from whence.gradients.batches import Distinct, Pass
-from whence.gradients.index_files import number_type
-from whence.gradients.manifest import GRADIENTS, INFO
-from whence.gradients.search import let_go
+from whence.gradients.index.files import number_type
+from whence.gradients.index.manifest import GRADIENTS, INFO
+from whence.gradients.index.search import let_go
+from whence.gradients.passes.batches import Distinct, Pass
 from whence.progress import Progress
 
 if TYPE_CHECKING:

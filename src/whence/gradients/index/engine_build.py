@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from whence.artifacts import building
 from whence.errors import SettingsError
-from whence.gradients.batches import check_fits
-from whence.gradients.engine import require_engine
-from whence.gradients.finish import finish_index, index_inputs, open_current
-from whence.gradients.index import Index, open_index
-from whence.gradients.index_files import read_info
-from whence.gradients.manifest import GRADIENTS, INFO, KIND, PROCESSOR
+from whence.gradients.index.engine import require_engine
+from whence.gradients.index.files import read_info
+from whence.gradients.index.finish import finish_index, index_inputs, open_current
+from whence.gradients.index.format import Index, open_index
+from whence.gradients.index.manifest import GRADIENTS, INFO, KIND, PROCESSOR
+from whence.gradients.passes.batches import check_fits
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel
 from whence.settings import IndexSettings

@@ -18,7 +18,13 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from whence.errors import GradientError, ModelError
-from whence.gradients.loss import Backward, Precision, backward_pass, output_layer, plain_pass
+from whence.gradients.passes.loss import (
+    Backward,
+    Precision,
+    backward_pass,
+    output_layer,
+    plain_pass,
+)
 from whence.models.forward import IGNORED, Padded, company, evaluation_mode
 from whence.records import LoadedModel
 

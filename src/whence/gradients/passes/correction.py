@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from whence.errors import ModelError
-from whence.gradients.batches import model_device
-from whence.gradients.capture import gradient_dtype, layer
+from whence.gradients.passes.batches import model_device
+from whence.gradients.passes.capture import gradient_dtype, layer
 from whence.models.second_moments import Factored
 from whence.records import LoadedModel
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from whence.corpus.examples import schema
 from whence.errors import IndexFormatError
-from whence.gradients.manifest import INFO, PROCESSOR, REBUILD
+from whence.gradients.index.manifest import INFO, PROCESSOR, REBUILD
 from whence.records import Corpus
 
 TYPES = ("float32", "float16", "bfloat16")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from whence.gradients.batches import (
+from whence.gradients.passes.batches import (
     IGNORED,
     Padded,
     affordable_sequences,

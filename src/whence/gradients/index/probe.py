@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from whence.gradients.batches import Pass, check_fits, model_device, plan_pass
-from whence.gradients.build import plan_rows
-from whence.gradients.capture import gradient_dtype, layer
-from whence.gradients.loss import batch_tokens
-from whence.gradients.streamed import multiplying
-from whence.gradients.workers import worker_count, working
+from whence.gradients.index.build import plan_rows
+from whence.gradients.passes.batches import Pass, check_fits, model_device, plan_pass
+from whence.gradients.passes.capture import gradient_dtype, layer
+from whence.gradients.passes.loss import batch_tokens
+from whence.gradients.passes.streamed import multiplying
+from whence.gradients.passes.workers import worker_count, working
 from whence.models import coverage
 from whence.records import Corpus, LoadedModel
 from whence.settings import IndexSettings

@@ -19,14 +19,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from whence.errors import GradientError
-from whence.gradients.batches import (
+from whence.gradients.passes.batches import (
     IGNORED,
     affordable_tokens,
     check_fits,
     model_device,
     pad,
 )
-from whence.gradients.capture import layer, without_weight_gradients
+from whence.gradients.passes.capture import layer, without_weight_gradients
 from whence.models.forward import batches_by_length, company, logits
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from whence.errors import IndexFormatError
-from whence.gradients.index import Index
-from whence.gradients.index_checks import stored_norms
-from whence.gradients.index_files import number_type
-from whence.gradients.manifest import GRADIENTS, NORMS
+from whence.gradients.index.checks import stored_norms
+from whence.gradients.index.files import number_type
+from whence.gradients.index.format import Index
+from whence.gradients.index.manifest import GRADIENTS, NORMS
 from whence.progress import SILENT, Progress
 
 if TYPE_CHECKING:

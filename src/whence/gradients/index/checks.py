@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whence.errors import IndexFormatError
-from whence.gradients.engine import SUPPORTED_VERSION
-from whence.gradients.index_files import Info, number_type
-from whence.gradients.manifest import (
+from whence.gradients.index.engine import SUPPORTED_VERSION
+from whence.gradients.index.files import Info, number_type
+from whence.gradients.index.manifest import (
     GRADIENTS,
     INFO,
     NORMS,
@@ -21,7 +21,7 @@ from whence.gradients.manifest import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from whence.gradients.index import Index
+    from whence.gradients.index.format import Index
 
 PROJECTION_VERSION = 2
 NUM_SAMPLED, SAMPLED_BYTES = 16, 16 * 2**20

@@ -16,19 +16,25 @@ import numpy as np
 
 from whence.artifacts import building, check_place, exclusive, filling
 from whence.errors import SettingsError
-from whence.gradients.batches import Pass, affordable_tokens, check_fits, pad, plan_pass
-from whence.gradients.blocks import BLOCK_TOKENS, group_batches
-from whence.gradients.capture import gradient_dtype, not_finite
-from whence.gradients.collector import collecting, gradient_sizes, new_processor
-from whence.gradients.correction import correction_scales, scales_digest
-from whence.gradients.engine_build import build_by_engine
-from whence.gradients.exactness import deviation
-from whence.gradients.finish import finish_index, index_inputs, open_current, stands
-from whence.gradients.index import Index, open_index
-from whence.gradients.loss import Precision, batch_tokens
-from whence.gradients.manifest import KIND
-from whence.gradients.row_file import BatchRows, allocate, is_written, read_losses, write_blocks
-from whence.gradients.workers import worker_count, working
+from whence.gradients.index.collector import collecting, gradient_sizes, new_processor
+from whence.gradients.index.engine_build import build_by_engine
+from whence.gradients.index.exactness import deviation
+from whence.gradients.index.finish import finish_index, index_inputs, open_current, stands
+from whence.gradients.index.format import Index, open_index
+from whence.gradients.index.manifest import KIND
+from whence.gradients.index.row_file import (
+    BatchRows,
+    allocate,
+    is_written,
+    read_losses,
+    write_blocks,
+)
+from whence.gradients.passes.batches import Pass, affordable_tokens, check_fits, pad, plan_pass
+from whence.gradients.passes.blocks import BLOCK_TOKENS, group_batches
+from whence.gradients.passes.capture import gradient_dtype, not_finite
+from whence.gradients.passes.correction import correction_scales, scales_digest
+from whence.gradients.passes.loss import Precision, batch_tokens
+from whence.gradients.passes.workers import worker_count, working
 from whence.models import coverage
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel
@@ -38,8 +44,8 @@ if TYPE_CHECKING:
     from bergson.gradients import GradientProcessor
     from numpy.typing import NDArray
 
-    from whence.gradients.correction import Scales
-    from whence.gradients.row_file import Block, Rows
+    from whence.gradients.index.row_file import Block, Rows
+    from whence.gradients.passes.correction import Scales
     from whence.models.second_moments import SecondMoments
 
 MAX_SHARES = 1_000_000

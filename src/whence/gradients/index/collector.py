@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from whence.gradients.batches import IGNORED, Padded
-from whence.gradients.capture import (
+from whence.gradients.index.engine import require_engine
+from whence.gradients.passes.batches import IGNORED, Padded
+from whence.gradients.passes.capture import (
     Reduction,
     capturing,
     frozen,
@@ -24,8 +25,7 @@ from whence.gradients.capture import (
     layer,
     outer,
 )
-from whence.gradients.engine import require_engine
-from whence.gradients.loss import Precision, plain_pass
+from whence.gradients.passes.loss import Precision, plain_pass
 from whence.records import LoadedModel
 
 if TYPE_CHECKING:

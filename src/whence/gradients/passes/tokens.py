@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whence.gradients.batches import model_device, pad
-from whence.gradients.capture import capturing, gradient_dtype
+from whence.gradients.passes.batches import model_device, pad
+from whence.gradients.passes.capture import capturing, gradient_dtype
 from whence.records import LoadedModel
 
 if TYPE_CHECKING:

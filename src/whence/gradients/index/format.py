@@ -19,7 +19,7 @@ from whence.artifacts import damage, partial_directory
 from whence.artifacts.places import key_of
 from whence.corpus.store import read_corpus
 from whence.errors import IndexFormatError
-from whence.gradients.index_checks import (
+from whence.gradients.index.checks import (
     check_kind,
     check_lengths,
     check_manifest,
@@ -27,7 +27,7 @@ from whence.gradients.index_checks import (
     check_version,
     table,
 )
-from whence.gradients.index_files import (
+from whence.gradients.index.files import (
     Projection,
     foreign_corpus,
     number_type,
@@ -35,7 +35,7 @@ from whence.gradients.index_files import (
     read_info,
     read_processor,
 )
-from whence.gradients.manifest import (
+from whence.gradients.index.manifest import (
     GRADIENTS,
     KIND,
     REBUILD,

@@ -17,10 +17,10 @@ import numpy as np
 
 from whence.artifacts import building, is_current, read_manifest, write_json
 from whence.errors import IndexFormatError, SettingsError
-from whence.gradients.index import Index
-from whence.gradients.manifest import GRADIENTS
-from whence.gradients.search import multiply_rows, row_blocks, row_norms
-from whence.gradients.stored import asked_rows
+from whence.gradients.index.format import Index
+from whence.gradients.index.manifest import GRADIENTS
+from whence.gradients.index.search import multiply_rows, row_blocks, row_norms
+from whence.gradients.index.stored import asked_rows
 from whence.progress import SILENT, Progress
 from whence.records import LoadedModel, Query
 

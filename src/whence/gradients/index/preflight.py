@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from whence.errors import ArtifactError, SettingsError
-from whence.gradients.probe import measure
+from whence.gradients.index.probe import measure
 from whence.records import Corpus, Coverage, LoadedModel, Plan
 from whence.settings import IndexSettings
 

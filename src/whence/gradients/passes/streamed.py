@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from whence.artifacts import fingerprint
-from whence.gradients.batches import (
+from whence.gradients.passes.batches import (
     Pass,
     affordable_tokens,
     check_fits,
@@ -24,13 +24,13 @@ from whence.gradients.batches import (
     pad,
     plan_pass,
 )
-from whence.gradients.blocks import (
+from whence.gradients.passes.blocks import (
     BLOCK_TOKENS,
     BlockStore,
     Products,
     group_batches,
 )
-from whence.gradients.capture import (
+from whence.gradients.passes.capture import (
     LOSS_REDUCTION,
     VOCABULARY,
     capturing,
@@ -38,10 +38,10 @@ from whence.gradients.capture import (
     not_finite,
     outer,
 )
-from whence.gradients.correction import correction_scales, scales_digest
-from whence.gradients.loss import batch_tokens
-from whence.gradients.queries import query_gradients, query_norms
-from whence.gradients.workers import worker_count, working
+from whence.gradients.passes.correction import correction_scales, scales_digest
+from whence.gradients.passes.loss import batch_tokens
+from whence.gradients.passes.queries import query_gradients, query_norms
+from whence.gradients.passes.workers import worker_count, working
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, GradientProducts, LoadedModel, Query
 

@@ -30,13 +30,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whence.errors import CorpusError
-from whence.gradients.batches import check_queries
-from whence.gradients.correction import correction_scales
-from whence.gradients.ekfac import Curvature, fit_ekfac
-from whence.gradients.engine import require_engine
-from whence.gradients.fisher import Labels
-from whence.gradients.queries import query_gradients, query_norms
-from whence.gradients.streamed import Preconditioner, streamed_products
+from whence.gradients.curvature.ekfac import Curvature, fit_ekfac
+from whence.gradients.curvature.fisher import Labels
+from whence.gradients.index.engine import require_engine
+from whence.gradients.passes.batches import check_queries
+from whence.gradients.passes.correction import correction_scales
+from whence.gradients.passes.queries import query_gradients, query_norms
+from whence.gradients.passes.streamed import Preconditioner, streamed_products
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel, PairScores, Query
 

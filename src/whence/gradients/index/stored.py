@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whence.errors import IndexFormatError
-from whence.gradients.batches import (
+from whence.gradients.index.collector import collecting, stored_processor
+from whence.gradients.index.format import Index, check_model
+from whence.gradients.index.manifest import PROCESSOR, REBUILD
+from whence.gradients.index.search import multiply_rows
+from whence.gradients.passes.batches import (
     affordable_sequences,
     check_queries,
     model_device,
 )
-from whence.gradients.capture import gradient_dtype
-from whence.gradients.collector import collecting, stored_processor
-from whence.gradients.correction import correction_scales, scales_digest
-from whence.gradients.index import Index, check_model
-from whence.gradients.loss import batch_tokens
-from whence.gradients.manifest import PROCESSOR, REBUILD
-from whence.gradients.queries import query_norms, term_batches
-from whence.gradients.search import multiply_rows
+from whence.gradients.passes.capture import gradient_dtype
+from whence.gradients.passes.correction import correction_scales, scales_digest
+from whence.gradients.passes.loss import batch_tokens
+from whence.gradients.passes.queries import query_norms, term_batches
 from whence.progress import SILENT, Progress
 from whence.records import GradientProducts, LoadedModel, Query
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from whence.gradients.batches import model_device, pad
-from whence.gradients.capture import gradient_dtype, not_finite
-from whence.gradients.collector import Collect, collecting
-from whence.gradients.index_files import number_type
-from whence.gradients.loss import Precision, multiplies_bfloat16
+from whence.gradients.index.collector import Collect, collecting
+from whence.gradients.index.files import number_type
+from whence.gradients.passes.batches import model_device, pad
+from whence.gradients.passes.capture import gradient_dtype, not_finite
+from whence.gradients.passes.loss import Precision, multiplies_bfloat16
 from whence.records import Corpus, LoadedModel
 from whence.settings import IndexSettings
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bergson.gradients import GradientProcessor
     from jaxtyping import Float
 
-    from whence.gradients.correction import Scales
+    from whence.gradients.passes.correction import Scales
 
 NUM_EXAMPLES, NUM_TOKENS = 8, 128
 

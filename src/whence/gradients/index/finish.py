@@ -23,10 +23,10 @@ from whence.artifacts import (
 from whence.corpus.examples import schema
 from whence.corpus.store import RECORD, TABLE, read_corpus, save_corpus
 from whence.errors import ArtifactError, CorpusError, IndexFormatError
-from whence.gradients.engine import engine_version
-from whence.gradients.index import Index, open_index
-from whence.gradients.manifest import KIND, model_label, model_place
-from whence.gradients.search import save_norms
+from whence.gradients.index.engine import engine_version
+from whence.gradients.index.format import Index, open_index
+from whence.gradients.index.manifest import KIND, model_label, model_place
+from whence.gradients.index.search import save_norms
 from whence.progress import Progress
 from whence.records import Corpus, LoadedModel
 from whence.settings import IndexSettings

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whence.errors import ModelError, SettingsError
-from whence.gradients.batches import check_fits, check_queries, pad
-from whence.gradients.loss import position_losses
-from whence.gradients.queries import query_norms
-from whence.gradients.source import training_steps
+from whence.gradients.curvature.source import training_steps
+from whence.gradients.passes.batches import check_fits, check_queries, pad
+from whence.gradients.passes.loss import position_losses
+from whence.gradients.passes.queries import query_norms
 from whence.models.forward import ANY, company
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel, PairScores, Query

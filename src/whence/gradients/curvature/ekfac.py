@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whence.errors import CorpusError, GradientError
-from whence.gradients.batches import check_fits, model_device
-from whence.gradients.capture import frozen, gradient_dtype, layer
-from whence.gradients.engine import require_engine
-from whence.gradients.fisher import Labels, fisher_batches, fisher_pass
-from whence.gradients.streamed import Preconditioner
+from whence.gradients.curvature.fisher import Labels, fisher_batches, fisher_pass
+from whence.gradients.index.engine import require_engine
+from whence.gradients.passes.batches import check_fits, model_device
+from whence.gradients.passes.capture import frozen, gradient_dtype, layer
+from whence.gradients.passes.streamed import Preconditioner
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel
 

@@ -1,0 +1,1 @@
+"""Curvature and training dynamics: Fisher, EK-FAC, exact solve, SOURCE, MAGIC."""

@@ -1,0 +1,1 @@
+"""The gradient index in Bergson's format: build, open, check, search, plan."""
