@@ -83,7 +83,7 @@ def test_an_option_of_stored_rows_means_the_stored_path(lab, option):
 
 
 def test_a_budget_that_is_too_small_is_refused_with_the_least_that_works(lab):
-    with pytest.raises(SettingsError, match=r"8 x 8 .* takes 0\.012 GB.*at least 0\.012"):
+    with pytest.raises(SettingsError, match=r"8 x 8 .* needs 0\.012 GB.*at least 0\.012"):
         planned(lab, LARGE, disk_budget_gb=0.01)
     with pytest.raises(SettingsError, match="16 x 16"):
         planned(lab, LARGE, disk_budget_gb=0.01, projection_dim=16)
