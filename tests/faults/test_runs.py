@@ -1,17 +1,25 @@
 """A command that fails leaves what was there as it was."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tests.faults.killing import contents
 
-from whence.errors import WhenceError
+from whence.errors import ArtifactError, SettingsError, WhenceError
+from whence.runs.directory import open_run
+from whence.runs.importing import import_scores
+from whence.runs.record import load_run
 from whence.runs.show import show_verdicts
-from whence.runs.study import run_study
+from whence.runs.study import run_study, write_report
+from whence.runs.tokens import module_parts
+from whence.runs.validating import validate_run
 from whence.settings import load_study
 
 
@@ -83,3 +91,79 @@ def test_a_place_that_an_index_cannot_have_is_refused_before_any_work(finished, 
     assert (done.returncode, done.stderr.count("\n")) == (2, 2), done.stderr
     assert "missing" not in done.stderr
     assert contents(finished / "run") == before
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the study's folder that a test may break; its run is `run`."""
+    return Path(shutil.copytree(finished, tmp_path / "copy", symlinks=True))
+
+
+def again(folder: Path) -> None:
+    """Runs the study of a folder again."""
+    run_study(load_study(folder / "study.toml"), folder / "run", base=folder)
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", '{"format": 1'])
+def test_a_run_whose_manifest_is_lost_was_no_run_any_more(copy, content) -> None:
+    manifest = copy / "run" / "manifest.json"
+    kept = manifest.read_text()
+    if content is None:
+        manifest.unlink()
+    else:
+        manifest.write_text(content)
+    again(copy)
+    assert json.loads(manifest.read_text())["key"] == json.loads(kept)["key"]
+    assert show_verdicts(copy / "run")
+
+
+def test_layers_were_split_with_the_model_that_stands_in_the_place_of_the_runs_own(copy) -> None:
+    example = next(iter(load_run(copy / "run").corpus.ids))
+    shutil.copy(copy / "initial" / "model.safetensors", copy / "model" / "model.safetensors")
+    with pytest.raises(ArtifactError, match="was made with the model"):
+        module_parts(copy / "run", "fact/france", [example])
+    with pytest.raises(ArtifactError, match="was made with the model"):
+        validate_run(copy / "run")
+    shutil.rmtree(copy / "model")
+    with pytest.raises(ArtifactError, match=r"The model of .*run cannot be loaded"):
+        module_parts(copy / "run", "fact/france", [example])
+
+
+def test_a_damaged_verification_was_read_as_it_is(copy) -> None:
+    place = open_run(copy / "run").find("verification")
+    assert place is not None
+    (place / "verification.json").write_text("[]")
+    for read in (show_verdicts, write_report):
+        with pytest.raises(ArtifactError, match="Run the study again"):
+            read(copy / "run")
+    again(copy)
+    assert show_verdicts(copy / "run")
+
+
+def test_a_damaged_import_left_a_run_without_a_word(copy) -> None:
+    record = load_run(copy / "run")
+    table = pa.table(
+        {
+            "query": [record.scores[0].query_ids[0]] * 2,
+            "example": list(record.corpus.ids[:2]),
+            "score": [1.0, -1.0],
+        }
+    )
+    pq.write_table(table, copy / "scores.parquet")
+    import_scores(copy / "run", copy / "scores.parquet", method="theirs", orientation="higher")
+    again(copy)
+    place = open_run(copy / "run").find("imported/theirs")
+    assert place is not None, "an import stays when the study runs again"
+    (place / "scores.npy").write_bytes(b"")
+    done = whence("run", "study.toml", "--out", "run", folder=copy)
+    assert done.returncode == 0, done.stderr
+    assert "`imported/theirs` is damaged" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"queries_per_kind": -1}, {"num_masks": 0}, {"num_second": -1}, {"bank": Path("no")}],
+)
+def test_validation_accepted_numbers_without_meaning(copy, changes) -> None:
+    with pytest.raises(SettingsError):
+        validate_run(copy / "run", **changes)

@@ -170,6 +170,13 @@ def exclusive(directory: Path, *, shared: bool = False, wait: bool = False) -> I
                     yield
                 finally:
                     _leave(path, file, shared=shared)
+        except FileNotFoundError as error:
+            if error.filename != str(path):
+                raise
+            raise ArtifactError(
+                f"{directory} cannot be written: no file can be made beside it.",
+                "Choose another place.",
+            ) from error
         except BlockingIOError:
             raise ArtifactError(
                 f"{directory} is being made by another process.",

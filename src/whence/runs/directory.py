@@ -14,6 +14,7 @@ nothing: the new manifest, renamed into place, is the moment at which the run ch
 of the stages that it names are removed after that.
 """
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -112,6 +113,8 @@ class Run:
         self._manifest = manifest
         self._used: dict[str, Path] = {}
         self._keys: set[str] = set()
+        # Names of stages that `finish` left out because they are damaged.
+        self.dropped: list[str] = []
 
     @property
     def cache(self) -> Path:
@@ -221,14 +224,20 @@ class Run:
     def _kept(self, stages: Mapping[str, str], known: set[str]) -> dict[str, str]:
         kept = {}
         for name, place in stages.items():
+            if name in self._used:
+                continue
             try:
                 manifest = read_manifest(self.directory / STAGES / place)
             except ArtifactError:
+                self.dropped.append(name)
                 continue
             about = manifest.inputs.get("about")
-            is_whole = damage(self.directory / STAGES / place, manifest.files) is None
-            if about is not None and set(about) <= known and is_whole:
+            if about is None or not set(about) <= known:
+                continue
+            if damage(self.directory / STAGES / place, manifest.files) is None:
                 kept[name] = place
+            else:
+                self.dropped.append(name)
         return kept
 
     def _seconds(self, stages: Mapping[str, str]) -> dict[str, float]:
@@ -323,4 +332,12 @@ def _is_run(directory: Path) -> bool:
     try:
         return read_manifest_json(directory).get("kind") == KIND
     except ArtifactError:
-        return (directory / UNFINISHED).is_file()
+        return (directory / UNFINISHED).is_file() or _holds_stages(directory)
+
+
+def _holds_stages(directory: Path) -> bool:
+    """Whether a run was here whose own manifest is lost or damaged."""
+    return any(
+        re.fullmatch(r".+-[0-9a-f]{8}", path.name) and (path / MANIFEST).is_file()
+        for path in (directory / STAGES).glob("*")
+    )

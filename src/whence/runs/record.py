@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from whence.artifacts import fingerprint, write_json
+from whence.artifacts import damage, fingerprint, read_manifest, write_json
 from whence.artifacts.stage import Stage
-from whence.errors import ArtifactError
-from whence.records import Behavior, Coverage, Plan, RunRecord, Scores
+from whence.errors import ArtifactError, ModelError
+from whence.records import Behavior, Coverage, LoadedModel, Plan, RunRecord, Scores
 from whence.runs import opening
 from whence.runs.directory import Run, open_run
 from whence.settings import StudySettings
@@ -115,7 +115,39 @@ def part(run: Run, name: str) -> Path:
         raise ArtifactError(
             f"{run.directory} has lost its stage `{name}`.", "Run the study again; it resumes."
         )
+    if (problem := damage(place, read_manifest(place).files)) is not None:
+        raise ArtifactError(f"{problem}.", _remedy(name))
     return place
+
+
+def _remedy(name: str) -> str:
+    if name.startswith(IMPORTED):
+        return "Import these scores again."
+    return "Run the study again: it makes what is damaged."
+
+
+def run_model(run: Run, study: StudySettings) -> LoadedModel:
+    """Loads the model that a finished run attributed.
+
+    Raises:
+        ArtifactError: Another model stands in its place, or none does.
+    """
+    try:
+        model = opening.open_model(study.model, cache=run.cache)
+    except ModelError as error:
+        raise ArtifactError(
+            f"The model of {run.directory} cannot be loaded: {error.problem}",
+            "Paths in a run are relative to it: move the run or the model back, or run the study "
+            "again.",
+        ) from error
+    expected = run.manifest.hashes.get("model")
+    if model.fingerprint != expected:
+        raise ArtifactError(
+            f"{run.directory} was made with the model {expected}, and {model.label} is now "
+            f"{model.fingerprint}.",
+            "Put that model back, or run the study again.",
+        )
+    return model
 
 
 def load_run(run: Run | Path, *, is_validating: bool = False) -> RunRecord:

@@ -84,11 +84,13 @@ def run_study(
                 )
             )
         )
-        _write_study(run, study, source)
         run.finish(
             opening.portable(study, directory).model_dump(mode="json"),
             {"model": models.own.fingerprint, "corpus": corpus.fingerprint},
         )
+        for name in run.dropped:
+            progress.note(f"`{name}` is damaged and was left out of the run; make it again.")
+        _write_study(run, study, source)
         return RunResult(directory, _write_page(run))
 
 

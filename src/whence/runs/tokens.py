@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from whence.errors import SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import LoadedModel
-from whence.runs import opening
 from whence.runs.directory import open_run
-from whence.runs.record import part, run_decisions
+from whence.runs.record import part, run_decisions, run_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,7 +104,7 @@ def _split(
             f"{directory} has no example `{min(missing)}`.", "Choose one of its corpus."
         )
     with progress.task("Splitting", total=len(example_ids), unit="examples") as task:
-        model = opening.open_model(run.study.model, cache=opened.cache)
+        model = run_model(opened, run.study)
         rows = query_gradients(
             model,
             [

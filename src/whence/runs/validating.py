@@ -9,7 +9,7 @@ from whence.progress import SILENT, Progress
 from whence.records import RunRecord
 from whence.runs import opening
 from whence.runs.directory import Run, open_run, writing
-from whence.runs.record import load_run, run_decisions, validation_stage
+from whence.runs.record import load_run, run_decisions, run_model, validation_stage
 from whence.runs.study import write_report
 from whence.settings import StudySettings
 from whence.testbed import RetrainingSettings
@@ -57,6 +57,7 @@ def validate_run(
         ArtifactError: The directory is not a finished run, or a retraining cannot be read.
         SettingsError: The run has no method, or another run is about other examples or queries.
     """
+    _check_counts(queries_per_kind, num_masks, num_second, bank)
     with writing(directory) as run:
         record, study = load_run(run, is_validating=True), run_decisions(run).study
         if not record.scores:
@@ -75,7 +76,7 @@ def validate_run(
         patches = run.get(
             tail_patch_stage(
                 subject,
-                opening.open_model(study.model, cache=run.cache),
+                run_model(run, study),
                 queries_per_kind=queries_per_kind,
                 about=about,
                 progress=progress,
@@ -94,6 +95,23 @@ def validate_run(
         run.finish()
     write_report(directory)
     return validation
+
+
+def _check_counts(
+    queries_per_kind: int, num_masks: int, num_second: int, bank: Path | None
+) -> None:
+    """Refuses numbers below their least, and a bank that is not there."""
+    for name, value, least in (
+        ("queries per kind", queries_per_kind, 1),
+        ("masks", num_masks, 2),
+        ("masks of the second seed", num_second, 0),
+    ):
+        if value < least:
+            raise SettingsError(f"{value} is no number of {name}.", f"Give at least {least}.")
+    if bank is not None and not bank.is_dir():
+        raise SettingsError(
+            f"There is no bank {bank}.", "Check the path, or make it with `whence bank`."
+        )
 
 
 def make_retrainings(
