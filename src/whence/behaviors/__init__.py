@@ -7,7 +7,7 @@ is toxic or in a style, and `verification` joins them into a verdict: shown, wea
 """
 
 from whence.behaviors.discover import find_memorized, find_styles
-from whence.behaviors.query import encode_pair, make_query, token_texts
+from whence.behaviors.query import encode_pair, make_queries, make_query, token_texts
 from whence.behaviors.serialization import verification_from_json, verification_to_json
 from whence.behaviors.spec import dump_behaviors, load_behaviors
 from whence.behaviors.verification import verify
@@ -18,6 +18,7 @@ __all__ = [
     "find_memorized",
     "find_styles",
     "load_behaviors",
+    "make_queries",
     "make_query",
     "token_texts",
     "verification_from_json",

@@ -252,3 +252,26 @@ def _with_something_before(pair: Pair, *, behavior_id: str) -> Pair:
             "Give it a prompt.",
         )
     return Pair(completion_ids[:1], completion_ids[1:])
+
+
+def make_queries(
+    behaviors: Sequence[Behavior],
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    contrast: bool,
+    context_length: int,
+) -> tuple[Query, ...]:
+    """Makes one query per behavior: with `contrast`, a contrast where there is an alternative.
+
+    Raises:
+        BehaviorError: See `make_query`.
+    """
+    return tuple(
+        make_query(
+            behavior,
+            tokenizer,
+            contrast=contrast and bool(behavior.alternatives),
+            context_length=context_length,
+        )
+        for behavior in behaviors
+    )

@@ -75,7 +75,7 @@ def documents(rows: Iterable[Row], settings: CorpusSettings) -> "Documents":
 
     Raises:
         CorpusError: A column is missing, or a value is not what its column must hold; raised while
-            documents are taken.
+            documents are read.
     """
     return Documents(rows, settings)
 

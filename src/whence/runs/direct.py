@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
 
-from whence.behaviors import make_query
+from whence.behaviors import make_queries
 from whence.errors import SettingsError
 from whence.methods import FINAL, MethodInputs, View, check_methods, find_method, score
 from whence.methods.requests import Context, CorpusPass, Moments, Training
@@ -92,14 +92,11 @@ def attribute(
     requests = dict.fromkeys(request for name in methods for request in needs[name])
     for request in requests:
         request.check(models)
-    queries = tuple(
-        make_query(
-            behavior,
-            model.tokenizer,
-            contrast=chosen.contrast and bool(behavior.alternatives),
-            context_length=model.context_length,
-        )
-        for behavior in behaviors
+    queries = make_queries(
+        behaviors,
+        model.tokenizer,
+        contrast=chosen.contrast,
+        context_length=model.context_length,
     )
     with TemporaryDirectory(prefix="whence-") as scratch:
         context = Context(

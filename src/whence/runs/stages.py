@@ -117,18 +117,15 @@ def queries_stage(
 
     Kept so that a run whose stages are current needs no tokenizer.
     """
-    from whence.behaviors import make_query
+    from whence.behaviors import make_queries
 
     def make(place: Path) -> None:
-        found = [
-            make_query(
-                behavior,
-                model.loaded.tokenizer,
-                contrast=contrast and bool(behavior.alternatives),
-                context_length=model.card.context_length,
-            )
-            for behavior in behaviors
-        ]
+        found = make_queries(
+            behaviors,
+            model.loaded.tokenizer,
+            contrast=contrast,
+            context_length=model.card.context_length,
+        )
         write_json(place / "queries.json", [asdict(query) for query in found])
 
     def read(place: Path) -> tuple[Query, ...]:

@@ -82,7 +82,7 @@ def _split(
     *,
     progress: Progress,
 ) -> "dict[str, Parts]":
-    from whence.behaviors import make_query
+    from whence.behaviors import make_queries
     from whence.corpus import read_corpus
     from whence.gradients.passes.queries import query_gradients
 
@@ -107,14 +107,12 @@ def _split(
         model = run_model(opened, run.study)
         rows = query_gradients(
             model,
-            [
-                make_query(
-                    behavior,
-                    model.tokenizer,
-                    contrast=run.study.attribution.contrast and bool(behavior.alternatives),
-                    context_length=model.context_length,
-                )
-            ],
+            make_queries(
+                [behavior],
+                model.tokenizer,
+                contrast=run.study.attribution.contrast,
+                context_length=model.context_length,
+            ),
             modules=tuple(run.coverage.modules),
             token_batch_size=run.study.index.token_batch_size,
         )

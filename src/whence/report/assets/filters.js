@@ -1,4 +1,4 @@
-// Which behaviors are listed, and what is asked of each: shared by the list and by its neighbors' links.
+// Which behaviors are listed, and what each shows: shared by the list and by its neighbors' links.
 
 function pairAgreement(behavior) {
   const { a, b } = STATE;
