@@ -11,6 +11,7 @@ from whence.errors import ArtifactError, ModelError
 from whence.records import Behavior, Coverage, LoadedModel, Plan, RunRecord, Scores
 from whence.runs import opening
 from whence.runs.directory import Run, open_run
+from whence.runs.stages import read_verifications
 from whence.settings import StudySettings
 from whence.validation import Validation
 
@@ -160,19 +161,18 @@ def load_run(run: Run | Path, *, is_validating: bool = False) -> RunRecord:
     Raises:
         ArtifactError: The directory is not a finished run, or a part of it is broken.
     """
-    from whence.behaviors import verification_from_json
     from whence.corpus import read_corpus
     from whence.methods import load_scores
 
     run = run if isinstance(run, Run) else open_run(run)
     found = run_decisions(run)
-    path = part(run, "verification") / "verification.json"
+    place = part(run, "verification")
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        verifications = [verification_from_json(value) for value in stored]
+        verifications = read_verifications(place)
     except (OSError, ValueError, TypeError) as error:
         raise ArtifactError(
-            f"{path} cannot be read ({error}).", "Run the study again; it resumes."
+            f"{place / 'verification.json'} cannot be read ({error}).",
+            "Run the study again; it resumes.",
         ) from None
     return RunRecord(
         title=found.study.title,

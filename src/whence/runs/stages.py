@@ -74,7 +74,7 @@ def verification_stage(
         texts_by_subset: Gives the texts for the judge of style; a function of the corpus.
         progress: Reports progress.
     """
-    from whence.behaviors import verification_from_json, verification_to_json, verify
+    from whence.behaviors import verification_to_json, verify
     from whence.behaviors.kinds import needs_texts
 
     needs_subsets = needs_texts(behaviors)
@@ -90,10 +90,6 @@ def verification_stage(
         )
         write_json(place / "verification.json", [verification_to_json(v) for v in found])
 
-    def read(place: Path) -> tuple[Verification, ...]:
-        stored = json.loads((place / "verification.json").read_text(encoding="utf-8"))
-        return tuple(verification_from_json(value) for value in stored)
-
     return Stage(
         "verification",
         1,
@@ -106,8 +102,16 @@ def verification_stage(
             "texts": corpus.fingerprint if needs_subsets else None,
         },
         make=make,
-        read=read,
+        read=read_verifications,
     )
+
+
+def read_verifications(place: Path) -> tuple[Verification, ...]:
+    """Reads what `verification_stage` keeps."""
+    from whence.behaviors import verification_from_json
+
+    stored = json.loads((place / "verification.json").read_text(encoding="utf-8"))
+    return tuple(verification_from_json(value) for value in stored)
 
 
 def queries_stage(
