@@ -1,0 +1,37 @@
+"""Duplicates of a corpus: copies, near-duplicates, shared n-grams, and a search for any text."""
+
+from whence.corpus.duplicates.detection import duplicates_stage, find_duplicates, suffix_array_stage
+from whence.corpus.duplicates.record import (
+    BOILERPLATE_TOKENS,
+    NEAR,
+    SHINGLE_TOKENS,
+    WEAK,
+    Duplicates,
+    Groups,
+    Neighbor,
+)
+from whence.corpus.duplicates.suffix_array import (
+    Incidence,
+    Match,
+    Occurrence,
+    SuffixArray,
+    build_suffix_array,
+)
+
+__all__ = [
+    "BOILERPLATE_TOKENS",
+    "NEAR",
+    "SHINGLE_TOKENS",
+    "WEAK",
+    "Duplicates",
+    "Groups",
+    "Incidence",
+    "Match",
+    "Neighbor",
+    "Occurrence",
+    "SuffixArray",
+    "build_suffix_array",
+    "duplicates_stage",
+    "find_duplicates",
+    "suffix_array_stage",
+]
