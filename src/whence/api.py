@@ -21,9 +21,11 @@ from whence.settings import (
 )
 
 if TYPE_CHECKING:
+    from whence.corpus.search import Finding
     from whence.gradients import Index
     from whence.gradients.index.verify import IndexReport
     from whence.methods import Method
+    from whence.runs.finding import CorpusSearch
     from whence.runs.importing import Orientation
     from whence.runs.show import BehaviorHits
     from whence.settings import Kind
@@ -40,6 +42,7 @@ __all__ = [
     "build_index",
     "discover",
     "export_testbed",
+    "find",
     "hits",
     "import_scores",
     "list_methods",
@@ -48,6 +51,7 @@ __all__ = [
     "load_model",
     "make_bank",
     "open_index",
+    "open_search",
     "query",
     "run",
     "run_study",
@@ -335,6 +339,37 @@ def show(
     from whence.runs.show import show_behavior
 
     return show_behavior(Path(directory), behavior, method=method, k=k)
+
+
+def open_search(
+    directory: str | Path,
+    *,
+    model: ModelSettings | None = None,
+    corpus: CorpusSettings | None = None,
+    progress: Progress = SILENT,
+) -> "CorpusSearch":
+    """Opens the corpus of a run, or any corpus, for searching.
+
+    See `whence.runs.finding.open_search`; its `find` then takes milliseconds.
+    """
+    from whence.runs.finding import open_search as open_directory
+
+    return open_directory(Path(directory), model=model, corpus=corpus, progress=progress)
+
+
+def find(
+    text: str, directory: str | Path, *, limit: int = 10, before_step: int | None = None
+) -> "Finding":
+    """Finds a text in the corpus of a run: how often, in which documents, subsets and steps.
+
+    Example:
+        >>> find(" the capital of France", "runs/demo").counts  # doctest: +SKIP
+        Counts(num_occurrences=81, num_documents=80)
+
+    Raises:
+        WhenceError: The directory is not a finished run, or the text is empty.
+    """
+    return open_search(directory).find(text, limit=limit, before_step=before_step)
 
 
 def import_scores(

@@ -52,6 +52,10 @@ COMMANDS = {
         "Print what a run found.",
         "whence show runs/demo --behavior fact/capital-france",
     ),
+    "find": (
+        "Find a text in the corpus of a run: how often, in which documents, subsets and steps.",
+        'whence find "The capital of France is" runs/demo',
+    ),
     "methods": (
         "List the methods, what they need, and what their scores mean.",
         "whence methods",

@@ -6,6 +6,7 @@ from whence.models.load import in_dtype, load_initial, load_model, model_fingerp
 from whence.models.optimizer_files import load_second_moments
 from whence.models.probe import notes
 from whence.models.second_moments import Factored, SecondMoments, estimate_second_moments
+from whence.models.tokenizer import open_tokenizer
 
 __all__ = [
     "Factored",
@@ -20,5 +21,6 @@ __all__ = [
     "model_fingerprint",
     "model_folder",
     "notes",
+    "open_tokenizer",
     "tokenizer_folder",
 ]

@@ -61,6 +61,20 @@ def load_tokenizer(
     return tokenizer
 
 
+def open_tokenizer(settings: ModelSettings) -> "PreTrainedTokenizerBase":
+    """Loads the tokenizer of a model without its weights; whether both fit is not checked.
+
+    Raises:
+        ModelError: There is no such model or tokenizer.
+    """
+    name = settings.tokenizer or settings.name
+    folder = tokenizer_folder(name, revision=None if settings.tokenizer else settings.revision)
+    tokenizer = _load(folder, name=name)
+    if tokenizer is None:
+        raise ModelError(f"{name!r} holds no tokenizer.", "Name a folder or Hub id with one.")
+    return tokenizer
+
+
 def _load(folder: Path, *, name: str) -> "PreTrainedTokenizerBase | None":
     from transformers import AutoTokenizer
 

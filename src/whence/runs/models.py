@@ -147,13 +147,14 @@ def _card(model: LoadedModel) -> ModelCard:
     return ModelCard(
         label=model.label,
         fingerprint=model.fingerprint,
-        tokenizer=_tokenizer_hash(model.tokenizer),
+        tokenizer=tokenizer_hash(model.tokenizer),
         context_length=model.context_length,
         dtype=model.dtype,
     )
 
 
-def _tokenizer_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
+def tokenizer_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Computes a hash of a tokenizer's vocabulary and rules."""
     from whence.artifacts import fingerprint
 
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)

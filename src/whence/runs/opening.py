@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whence.errors import SettingsError
 from whence.progress import SILENT, Progress
@@ -18,6 +19,9 @@ from whence.settings import (
     ModelSettings,
     StudySettings,
 )
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 TESTBED = "testbed:"
 
@@ -144,6 +148,21 @@ def open_model(settings: ModelSettings, *, cache: Path | None = None) -> LoadedM
 
     loaded = load_checkpoint(size, step=_step(settings.revision), cache=cache)
     return replace(in_dtype(loaded, settings.dtype), settings=settings)
+
+
+def open_tokenizer(
+    settings: ModelSettings, *, cache: Path | None = None
+) -> "PreTrainedTokenizerBase":
+    """Loads the tokenizer of a model, without the weights unless they are a testbed's.
+
+    Raises:
+        ModelError: There is no such model or tokenizer.
+    """
+    if testbed_size(settings.name) is not None:
+        return open_model(settings.model_copy(update={"revision": None}), cache=cache).tokenizer
+    from whence.models import open_tokenizer as load
+
+    return load(settings)
 
 
 def open_member(settings: ModelSettings, name: str, *, cache: Path) -> LoadedModel:

@@ -14,6 +14,7 @@ from whence.corpus.duplicates.suffix_array import (
     Incidence,
     Match,
     Occurrence,
+    Places,
     SuffixArray,
     build_suffix_array,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "Match",
     "Neighbor",
     "Occurrence",
+    "Places",
     "SuffixArray",
     "build_suffix_array",
     "duplicates_stage",

@@ -28,10 +28,18 @@ class Occurrence(NamedTuple):
     offset: int
 
 
+class Places(NamedTuple):
+    """Occurrences as arrays: the row of each one's document, and its offset in it, in tokens."""
+
+    rows: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+
 class Match(NamedTuple):
     """The longest run of a query from one position that occurs in the corpus.
 
-    `length` is in tokens, 0 where not even the first token X.
+    `length` is in tokens, 0 where not even the first token occurs; `num_occurrences`
+    counts the run itself.
     """
 
     length: int
@@ -105,23 +113,23 @@ class SuffixArray:
         first, last = self._range(tokens)
         return last - first
 
-    def rows(self, tokens: Sequence[int]) -> NDArray[np.int64]:
-        """Lists the documents that hold a sequence: their rows, each once, ascending.
+    def places(self, tokens: Sequence[int]) -> Places:
+        """Finds all occurrences of a sequence, sorted by row, then offset.
 
         Raises:
             SettingsError: The sequence is empty.
 
         Cost:
-            The search, and some 50 ns per occurrence.
+            The search, and some 0.1 µs per occurrence.
         """
         first, last = self._range(tokens)
-        holds = np.zeros(self.num_documents, dtype=bool)
-        holds[self._row(self._order[first:last])] = True
-        return np.flatnonzero(holds)
+        found = np.sort(self._order[first:last])
+        rows = np.searchsorted(self._starts, found, side="right") - 1
+        return Places(rows, found - self._starts[rows])
 
     def count_documents(self, tokens: Sequence[int]) -> int:
-        """Counts the documents that hold a sequence; see `rows`."""
-        return len(self.rows(tokens))
+        """Counts the documents that hold a sequence; costs as much as `places`."""
+        return len(np.unique(self.places(tokens).rows))
 
     def occurrences(self, tokens: Sequence[int], limit: int) -> list[Occurrence]:
         """Lists the first occurrences of a sequence in the corpus, by row, then offset.
@@ -135,11 +143,8 @@ class SuffixArray:
         """
         if limit < 0:
             raise SettingsError(f"{limit} is no number of occurrences.", "Give at least 0.")
-        first, last = self._range(tokens)
-        places = np.sort(self._order[first:last])[:limit]
-        rows = self._row(places)
-        offsets = places - self._starts[rows]
-        pairs = zip(rows.tolist(), offsets.tolist(), strict=True)
+        rows, offsets = self.places(tokens)
+        pairs = zip(rows[:limit].tolist(), offsets[:limit].tolist(), strict=True)
         return [Occurrence(row, offset) for row, offset in pairs]
 
     def longest_match(self, tokens: Sequence[int]) -> list[Match]:
@@ -210,9 +215,6 @@ class SuffixArray:
     def _row_of_places(self) -> NDArray[np.int32]:
         rows = np.arange(self.num_documents, dtype=np.int32)
         return np.repeat(rows, np.diff(self._starts))
-
-    def _row(self, places: NDArray[np.signedinteger]) -> NDArray[np.int64]:
-        return np.searchsorted(self._starts, places, side="right") - 1
 
     def _range(self, tokens: Sequence[int]) -> tuple[int, int]:
         """The part of the order whose entries start with some tokens."""

@@ -1,0 +1,194 @@
+"""Where token sequences occur in a corpus: how often, in which documents, subsets and steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whence.corpus.duplicates.suffix_array import Match, Places
+from whence.errors import SettingsError
+from whence.records import Corpus
+
+
+class TokenSearch(Protocol):
+    """What finds token sequences in a corpus: a suffix array in memory, or an index on disk."""
+
+    def count(self, tokens: Sequence[int]) -> int:
+        """Counts the occurrences of a sequence."""
+        ...
+
+    def places(self, tokens: Sequence[int]) -> Places:
+        """Finds all occurrences of a sequence, sorted by row, then offset."""
+        ...
+
+    def longest_match(self, tokens: Sequence[int]) -> list[Match]:
+        """Finds, from each position of a query, the longest run that occurs in the corpus."""
+        ...
+
+
+class Pattern(NamedTuple):
+    """A sequence of tokens to search, and which form of the text it is, such as `as given`."""
+
+    form: str
+    tokens: tuple[int, ...]
+
+
+class Counts(NamedTuple):
+    """Occurrences, and the documents that hold them."""
+
+    num_occurrences: int
+    num_documents: int
+
+
+class Place(NamedTuple):
+    """One occurrence: its document, and the offset and number of its tokens there."""
+
+    id: str
+    row: int
+    offset: int
+    num_tokens: int
+    subset: str | None
+    position: int | None
+    step: int | None
+
+
+class LongestRun(NamedTuple):
+    """The longest part of a pattern that occurs, where the whole pattern does not."""
+
+    tokens: tuple[int, ...]
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a search found.
+
+    Attributes:
+        forms: Each pattern with its counts. An occurrence that two forms share counts in both.
+        counts: The occurrences of any form, each once.
+        subsets: Counts by subset, the most frequent first; the subset None is that of documents
+            without one.
+        first_step: The first step of training on a document that holds an occurrence; None where
+            no such document has a step.
+        last_step: The last one.
+        num_without_step: Documents that hold an occurrence and have no step.
+        before: The occurrences in documents of earlier steps than `before_step`; None without one.
+        before_step: The step that was given.
+        places: The first occurrences, by row.
+        longest: The longest part that occurs, where nothing was found; None where no token occurs.
+        num_documents: Documents that were searched.
+        num_tokens: Tokens that were searched.
+    """
+
+    forms: tuple[tuple[Pattern, Counts], ...]
+    counts: Counts
+    subsets: tuple[tuple[str | None, Counts], ...]
+    first_step: int | None
+    last_step: int | None
+    num_without_step: int
+    before: Counts | None
+    before_step: int | None
+    places: tuple[Place, ...]
+    longest: LongestRun | None
+    num_documents: int
+    num_tokens: int
+
+
+def search_corpus(
+    corpus: Corpus,
+    search: TokenSearch,
+    patterns: Sequence[Pattern],
+    *,
+    limit: int = 10,
+    before_step: int | None = None,
+) -> Finding:
+    """Finds where any of some token sequences occurs in a corpus.
+
+    Args:
+        corpus: The corpus.
+        search: Searches its tokens.
+        patterns: Forms of one text, at least one. Forms that end at the same token are the same
+            occurrence.
+        limit: List so many occurrences at most.
+        before_step: Count occurrences in documents of earlier steps apart.
+
+    Raises:
+        SettingsError: `limit` is below 0, or a pattern is empty.
+
+    Cost:
+        Some 0.1 ms, and 1 µs for each document found.
+    """
+    if limit < 0:
+        raise SettingsError(f"{limit} is no number of occurrences.", "Give at least 0.")
+    found = [search.places(pattern.tokens) for pattern in patterns]
+    forms = tuple(
+        (pattern, _counts(places.rows)) for pattern, places in zip(patterns, found, strict=True)
+    )
+    rows, offsets, sizes = _distinct(found, [len(pattern.tokens) for pattern in patterns])
+    held, num_each = np.unique(rows, return_counts=True)
+    records = list(corpus.table.select(["id", "subset", "position", "step"]).take(held).to_pylist())
+    steps = [record["step"] for record in records]
+    known = [step for step in steps if step is not None]
+    is_before = [step is not None and step < (before_step or 0) for step in steps]
+    by_row = dict(zip(held.tolist(), records, strict=True))
+    first = zip(
+        rows[:limit].tolist(), offsets[:limit].tolist(), sizes[:limit].tolist(), strict=True
+    )
+    return Finding(
+        forms=forms,
+        counts=Counts(len(rows), len(held)),
+        subsets=_by_subset([record["subset"] for record in records], num_each.tolist()),
+        first_step=min(known, default=None),
+        last_step=max(known, default=None),
+        num_without_step=len(steps) - len(known),
+        before=None
+        if before_step is None
+        else Counts(int(num_each[is_before].sum()), sum(is_before)),
+        before_step=before_step,
+        places=tuple(Place(row=r, offset=o, num_tokens=n, **by_row[r]) for r, o, n in first),
+        longest=None if len(rows) else _longest_run(search, patterns),
+        num_documents=len(corpus),
+        num_tokens=int(corpus.lengths.sum()),
+    )
+
+
+def _counts(rows: NDArray[np.int64]) -> Counts:
+    return Counts(len(rows), len(np.unique(rows)))
+
+
+def _distinct(
+    found: Sequence[Places], sizes: Sequence[int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Row, offset and length of each occurrence; of those with one end, the longest."""
+    rows = np.concatenate([places.rows for places in found])
+    offsets = np.concatenate([places.offsets for places in found])
+    lengths = np.repeat(np.asarray(sizes, np.int64), [len(places.rows) for places in found])
+    order = np.lexsort((-lengths, offsets + lengths, rows))
+    rows, offsets, lengths = rows[order], offsets[order], lengths[order]
+    ends = offsets + lengths
+    is_new = np.ones(len(rows), dtype=bool)
+    is_new[1:] = (np.diff(rows) != 0) | (np.diff(ends) != 0)
+    return rows[is_new], offsets[is_new], lengths[is_new]
+
+
+def _by_subset(
+    subsets: Sequence[str | None], num_each: Sequence[int]
+) -> tuple[tuple[str | None, Counts], ...]:
+    counts: dict[str | None, Counts] = {}
+    for subset, num in zip(subsets, num_each, strict=True):
+        before = counts.get(subset, Counts(0, 0))
+        counts[subset] = Counts(before.num_occurrences + num, before.num_documents + 1)
+    return tuple(sorted(counts.items(), key=lambda item: (-item[1].num_occurrences, str(item[0]))))
+
+
+def _longest_run(search: TokenSearch, patterns: Sequence[Pattern]) -> LongestRun | None:
+    """The longest run of any form; of equally long ones the most frequent."""
+    runs = [
+        (match, pattern.tokens[start : start + match.length])
+        for pattern in patterns
+        for start, match in enumerate(search.longest_match(pattern.tokens))
+    ]
+    match, run = max(runs, key=lambda item: item[0])
+    return LongestRun(run, _counts(search.places(run).rows)) if match.length else None
