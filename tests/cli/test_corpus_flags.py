@@ -75,7 +75,7 @@ def test_a_value_out_of_range_is_one_sentence(name: str, value: float) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("command", ["index", "discover", "verify"])
+@pytest.mark.parametrize("command", ["index", "discover", "verify", "find"])
 def test_commands_that_read_a_corpus_have_the_flags(command: str, tmp_path: Path) -> None:
     said = _whence(command, "--help", cwd=tmp_path).stdout
     for name in (*asdict(DEFAULT), "tokenizer"):
