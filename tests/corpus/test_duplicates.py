@@ -131,6 +131,17 @@ def test_a_similarity_of_exactly_the_threshold_counts() -> None:
     check(most)
 
 
+@pytest.mark.parametrize("num_shingles", [10, 32, 34, 400])
+def test_half_of_a_document_is_similar_by_exactly_the_threshold(num_shingles: int) -> None:
+    # The least that two documents can share at a similarity of 0.5.
+    whole = list(range(num_shingles + 4))
+    half = whole[: num_shingles // 2 + 4]
+    assert jaccard(whole, half) == 0.5
+    others = [[*range(5000 + 50 * i, 5000 + 50 * i + 20)] for i in range(3)]
+    # Every n-gram is in several documents, so that none is rare.
+    check([whole, half, *others, whole[num_shingles // 2 :], whole[3:9]])
+
+
 def test_many_copies_have_few_pairs_and_one_cluster() -> None:
     text = list(range(40))
     found = find_duplicates(corpus_of([text] * 500 + [[99, *text]]))
