@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from whence.corpus.duplicates import Duplicates
+    from whence.evidence import Evidence
     from whence.validation import Validation
 
 Verdict = Literal["shown", "weak", "not shown"]
@@ -57,6 +59,9 @@ class Behavior(Settings):
     relation: str | None = None
     object: str | None = None
     style: str | None = Field(default=None, description="The corpus subset whose style this is.")
+    example: str | None = Field(
+        default=None, description="The id of the training example that it was found in."
+    )
     note: str | None = None
 
     @model_validator(mode="after")
@@ -368,7 +373,8 @@ class Scores:
 
     `family` says what stands behind the numbers, `higher_means` what is measured to be more where
     one is higher; each method states both for itself. Of scores of unknown origin nothing is
-    claimed.
+    claimed. `null_values` are the same method's scores of the same examples for unrelated queries,
+    null queries × examples; None where it has none.
     """
 
     method: str
@@ -379,6 +385,7 @@ class Scores:
     seconds: float = 0.0
     family: Family = "unknown"
     higher_means: str = UNKNOWN
+    null_values: "NDArray[np.float32] | None" = None
 
 
 class Hit(NamedTuple):
@@ -424,7 +431,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Everything that a page shows. `validation` is what `whence validate` found of this run."""
+    """Everything that a page shows.
+
+    `validation` is what `whence validate` found of this run; `evidence` what is known of every
+    example that some method lists, and `duplicates` the corpus's copies; None where the run does
+    not keep them.
+    """
 
     title: str
     model: str
@@ -442,3 +454,5 @@ class RunRecord:
     commands: tuple[str, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
     validation: "Validation | None" = None
+    evidence: "Evidence | None" = None
+    duplicates: "Duplicates | None" = None

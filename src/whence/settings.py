@@ -451,6 +451,28 @@ MOVED: Mapping[str, tuple[str, ...]] = {
 }
 
 
+class EvidenceSettings(Settings):
+    """How evidence is judged: by which unrelated queries, against which copies.
+
+    Example:
+        >>> EvidenceSettings().num_null
+        100
+    """
+
+    num_null: int = Field(
+        default=100,
+        ge=0,
+        le=10_000,
+        description="Unrelated queries by which scores are calibrated; 0 calibrates none.",
+    )
+    null_texts: str | None = Field(
+        default=None,
+        description="A file of texts that training did not see. By default a testbed's held-out "
+        "texts, or else samples of the model.",
+    )
+    seed: Seed = Field(default=0, description="Of sampled texts and of random pairs.")
+
+
 class BehaviorFile(Settings):
     """Where behaviors come from.
 
@@ -482,6 +504,7 @@ class StudySettings(Settings):
     verify: VerifySettings = VerifySettings()
     index: IndexSettings = IndexSettings()
     attribution: AttributionSettings = AttributionSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
     top_k: int = Field(
         default=10, ge=1, le=MOST, description="Proponents and opponents shown per behavior."
     )

@@ -88,7 +88,7 @@ def test_ranks_and_scores_are_those_of_the_methods(record: RunRecord, found: dic
                 value = values[scores.example_ids.index(example["id"])]
                 placed = shown["scores"][scores.method]
                 if math.isnan(value):
-                    assert placed == {"rank": None, "score": None}
+                    assert (placed["rank"], placed["score"]) == (None, None)
                     continue
                 assert placed["score"] == pytest.approx(float(value), rel=1e-5)
                 says_nothing = value == 0 and not (values < 0).any()

@@ -73,6 +73,7 @@ def find_memorized(
             completion=decode(model.tokenizer, pair.completion_ids),
             prompt_ids=tuple(pair.prompt_ids),
             completion_ids=tuple(pair.completion_ids),
+            example=corpus.ids[row],
         )
         for row, pair in chosen
     )
@@ -143,6 +144,7 @@ def find_styles(
             paraphrases=tuple(opening(other) for other in others),
             controls=tuple(opening(control) for control in controls),
             style=subset,
+            example=corpus.ids[row],
         )
         for (subset, row, others, controls), prompt, continuation in zip(
             proposed, prompts, continuations, strict=True

@@ -1,4 +1,4 @@
-"""Evidence: proponents and opponents, text overlap, agreement between methods, planted truth."""
+"""Evidence: what ties an example to a behavior, how strong it is against chance, who lists it."""
 
 from whence.evidence.agreement import (
     Hub,
@@ -10,23 +10,44 @@ from whence.evidence.agreement import (
     mean_agreements,
     pair_agreements,
 )
+from whence.evidence.collect import collect
 from whence.evidence.overlap import Marks, Span, mark_text, shared_spans, word_shares
 from whence.evidence.planted import GoldRate, gold_places, gold_rate
 from whence.evidence.proponents import check_count, hits, opponents, proponents, ranking, ranks
+from whence.evidence.record import (
+    BehaviorEvidence,
+    Calibration,
+    Evidence,
+    Strength,
+    read_evidence,
+    save_evidence,
+)
+from whence.evidence.relations import RELATIONS, Relation, RelationKind, is_visible
+from whence.evidence.ties import Tie
 
 __all__ = [
+    "RELATIONS",
+    "BehaviorEvidence",
+    "Calibration",
+    "Evidence",
     "GoldRate",
     "Hub",
     "Hubness",
     "Marks",
     "PairAgreement",
+    "Relation",
+    "RelationKind",
     "Span",
+    "Strength",
+    "Tie",
     "check_count",
+    "collect",
     "gold_places",
     "gold_rate",
     "hits",
     "hubness",
     "hubs",
+    "is_visible",
     "jaccard_at_k",
     "mark_text",
     "mean_agreements",
@@ -35,6 +56,8 @@ __all__ = [
     "proponents",
     "ranking",
     "ranks",
+    "read_evidence",
+    "save_evidence",
     "shared_spans",
     "word_shares",
 ]

@@ -6,7 +6,7 @@ record, by one code path, and pass one common suite of tests.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
@@ -41,7 +41,8 @@ class MethodInputs:
     `results` maps the requests that methods make to what was computed for them; all have the same
     queries and examples, in the order of `queries` and `corpus`. `model` alone is enough for
     methods that need one forward pass of it. `references` are the ids of queries that others are
-    compared with and that are in no result. `index` has the batch size of a forward pass. With
+    compared with and that are in no result, `nulls` those of unrelated queries, by which scores are
+    calibrated. `index` has the batch size of a forward pass. With
     `last_step`, an example that training saw after that step has no score.
     """
 
@@ -52,6 +53,7 @@ class MethodInputs:
     settings: AttributionSettings = field(default_factory=AttributionSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
     references: frozenset[str] = frozenset()
+    nulls: frozenset[str] = frozenset()
     last_step: int | None = None
     progress: Progress = SILENT
 
@@ -84,6 +86,12 @@ class MethodInputs:
             progress=self.progress,
         )
 
+    @property
+    def without_nulls(self) -> "MethodInputs":
+        """The same without the null queries; results have their rows still."""
+        queries = tuple(query for query in self.queries if query.id not in self.nulls)
+        return replace(self, queries=queries, nulls=frozenset())
+
     @cached_property
     def is_empty(self) -> "NDArray[np.bool_]":
         """Examples without a token or with an empty text: no method says anything about them.
@@ -115,7 +123,11 @@ class MethodInputs:
 
 
 class MethodResult(NamedTuple):
-    """What one method computes, and the choices that determined it."""
+    """What one method computes, and the choices that determined it.
+
+    A method that does not score null queries, because each costs too much or because it compares a
+    query with the others, leaves their rows out.
+    """
 
     values: "Float[np.ndarray, 'queries examples']"
     settings: Mapping[str, object]
@@ -184,21 +196,25 @@ class Method(Generic[S]):
         Raises:
             SettingsError: The inputs lack something that the method needs.
         """
-        kept = [row for row, q in enumerate(inputs.queries) if q.id not in inputs.references]
         self._check(inputs)
         started = time.perf_counter()
         found = self.compute(inputs, inputs.settings.table(self.settings))
         values = np.array(found.values, dtype=np.float32)
-        shape = (len(inputs.queries), len(inputs.corpus))
+        ids = [query.id for query in inputs.queries]
+        if len(values) < len(ids):
+            ids = [query.id for query in inputs.without_nulls.queries]
+        shape = (len(ids), len(inputs.corpus))
         assert values.shape == shape, f"{self.name}: {values.shape} instead of {shape}"
         values[:, inputs.is_empty | inputs.is_unseen] = np.nan
-        values = values[kept]
         values.setflags(write=False)
+        nulls = [row for row, i in enumerate(ids) if i in inputs.nulls]
+        kept = [row for row, i in enumerate(ids) if i not in inputs.nulls | inputs.references]
         return Scores(
             method=self.name,
-            query_ids=tuple(inputs.queries[row].id for row in kept),
+            query_ids=tuple(ids[row] for row in kept),
             example_ids=inputs.corpus.ids,
-            values=values,
+            values=values[kept],
+            null_values=values[nulls] if nulls else None,
             settings=dict(found.settings) | _filter(inputs),
             seconds=time.perf_counter() - started,
             family=self.family,

@@ -85,8 +85,9 @@ def derive(base: Method[S], correction: str) -> Method[S]:
     """Makes the method that corrects another one's scores."""
 
     def compute(inputs: MethodInputs, own: S) -> MethodResult:
-        is_reference = np.array([query.id in inputs.references for query in inputs.queries])
-        num = int(is_reference.sum()) or len(inputs.queries) - 1
+        queries = inputs.without_nulls.queries
+        is_reference = np.array([query.id in inputs.references for query in queries])
+        num = int(is_reference.sum()) or len(queries) - 1
         if num < _FEWEST[correction]:
             raise SettingsError(
                 f"`{base.name}_{correction}` compares a query with others, and there are {num}.",
@@ -94,7 +95,10 @@ def derive(base: Method[S], correction: str) -> Method[S]:
                 "in `reference_behaviors`.",
             )
         found = base.compute(inputs, own)
-        values = CORRECTIONS[correction](np.asarray(found.values, np.float64), is_reference)
+        values = np.asarray(found.values, np.float64)
+        if len(values) == len(inputs.queries):
+            values = values[[query.id not in inputs.nulls for query in inputs.queries]]
+        values = CORRECTIONS[correction](values, is_reference)
         told = {
             "reference": "named behaviors" if is_reference.any() else "the study's other queries",
             "num_references": num,

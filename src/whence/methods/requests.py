@@ -9,7 +9,7 @@ MAGIC computes scores itself.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
@@ -88,9 +88,10 @@ class Context:
     """Everything that a request may use.
 
     `own` loads the study's own model, once. `index` are the study's settings for gradients;
-    `modules` are the attributed layers, `path` and `projection_dim` those of the plan. `keep` gives
-    a place to an artifact that keeps itself, such as an index, by its name and by what determines
-    it; `work` is an empty place for what a pass that is cut short can continue from.
+    `modules` are the attributed layers, `path` and `projection_dim` those of the plan. `nulls` are
+    the ids of the null queries among `queries`. `keep` gives a place to an artifact that keeps
+    itself, such as an index, by its name and by what determines it; `work` is an empty place for
+    what a pass that is cut short can continue from.
     """
 
     own: Callable[[], LoadedModel]
@@ -104,8 +105,16 @@ class Context:
     modules: tuple[str, ...] = ()
     path: Literal["streamed", "stored"] = "streamed"
     projection_dim: int | None = None
+    nulls: frozenset[str] = frozenset()
     work: Path | None = None
     progress: Progress = SILENT
+
+    def of(self, request: "Request[object]") -> "Context":
+        """What a request may use: without the null queries where it does not score them."""
+        if request.has_nulls or not self.nulls:
+            return self
+        queries = tuple(query for query in self.queries if query.id not in self.nulls)
+        return replace(self, queries=queries, nulls=frozenset())
 
     @property
     def model(self) -> LoadedModel:
@@ -134,6 +143,8 @@ class Request(ABC, Generic[T_co]):
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1
+    # Whether null queries are among its queries; where each costs a pass, they are not.
+    has_nulls: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -217,6 +228,7 @@ class OwnPass(CorpusPass[PairScores]):
     """
 
     kind = "pass"
+    has_nulls = False
 
     @property
     def stage(self) -> str:

@@ -10,11 +10,13 @@ from whence.artifacts import write_bytes, write_json
 from whence.errors import ArtifactError
 from whence.records import UNKNOWN, Scores
 
-VALUES, RECORD = "scores.npy", "scores.json"
+VALUES, NULLS, RECORD = "scores.npy", "nulls.npy", "scores.json"
 
 
 def save_scores(scores: Scores, directory: Path) -> None:
     """Writes `scores.npy` (float32, queries × examples, NaN undefined) and `scores.json`.
+
+    Scores for null queries, where there are any, stand in `nulls.npy`.
 
     Args:
         scores: What to write.
@@ -24,9 +26,11 @@ def save_scores(scores: Scores, directory: Path) -> None:
         ArtifactError: The place cannot be written.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    np.save(buffer, np.asarray(scores.values, dtype=np.float32), allow_pickle=False)
-    write_bytes(directory / VALUES, buffer.getvalue())
+    for name, values in ((VALUES, scores.values), (NULLS, scores.null_values)):
+        if values is not None:
+            buffer = io.BytesIO()
+            np.save(buffer, np.asarray(values, dtype=np.float32), allow_pickle=False)
+            write_bytes(directory / name, buffer.getvalue())
     write_json(
         directory / RECORD,
         {
@@ -50,6 +54,9 @@ def load_scores(directory: Path) -> Scores:
     try:
         record = json.loads((directory / RECORD).read_text(encoding="utf-8"))
         values = np.load(io.BytesIO((directory / VALUES).read_bytes()), allow_pickle=False)
+        nulls = None
+        if (directory / NULLS).exists():
+            nulls = np.load(io.BytesIO((directory / NULLS).read_bytes()), allow_pickle=False)
         scores = Scores(
             method=record["method"],
             query_ids=tuple(record["query_ids"]),
@@ -60,6 +67,7 @@ def load_scores(directory: Path) -> Scores:
             # Scores that were stored without them make no claim.
             family=record.get("family", "unknown"),
             higher_means=record.get("higher_means", UNKNOWN),
+            null_values=nulls,
         )
     except FileNotFoundError as error:
         missing = Path(error.filename or RECORD).name

@@ -3,13 +3,13 @@
 from typing import NamedTuple
 
 from whence import records
+from whence.evidence import listing
 from whence.evidence.agreement import PairAgreement, pair_agreements
 from whence.evidence.overlap import Marks, Span, mark_text
-from whence.evidence.proponents import opponents, proponents, ranks
+from whence.evidence.proponents import ranks
 from whence.records import Scores
 from whence.report.context import Context
 from whence.report.encode import significant
-from whence.report.examples import Examples
 from whence.report.histogram import histogram
 from whence.report.measurements import measurements
 from whence.report.schema import (
@@ -22,12 +22,11 @@ from whence.report.schema import (
     Query,
     ShownExample,
     TextRun,
+    TieMeasures,
 )
 
-# How many exact copies of a shown text are listed by id.
+# How many copies of a shown text are listed by id.
 _NUM_COPIES_LISTED = 20
-# A list walks past exact copies of what it shows, but not through a whole corpus of them.
-_MAX_WALK = 500
 
 
 def behavior_record(behavior: records.Behavior, page: Context) -> Behavior:
@@ -46,10 +45,10 @@ def behavior_record(behavior: records.Behavior, page: Context) -> Behavior:
     ]
     rows = list(dict.fromkeys(e.row for one in lists for e in one.entries))
     copies = [row for one in lists for e in one.entries for row in e.copies]
-    placed = {one.scores.method: _placed(one, [*rows, *copies], page) for one in lists}
+    placed = {one.scores.method: _placed(one, behavior.id, [*rows, *copies], page) for one in lists}
     gold = record.gold.get(behavior.id, frozenset())
     return Behavior(
-        **behavior.model_dump(exclude={"prompt_ids", "completion_ids"}),
+        **behavior.model_dump(exclude={"prompt_ids", "completion_ids", "example"}),
         is_known_by_tokens=behavior.completion_ids is not None,
         is_forced=behavior.id in record.forced,
         query=_query(behavior, page),
@@ -75,55 +74,35 @@ def agreement_records(pairs: tuple[PairAgreement, ...], *, digits: int = 3) -> l
     ]
 
 
-class _Entry(NamedTuple):
-    """One text in a list, by rows of the corpus: its best example and the exact copies of it."""
-
-    row: int
-    copies: list[int]
-
-
 class _Lists(NamedTuple):
     """The proponents and opponents of a query, by the method at place `method`."""
 
     method: int
     query: int
     scores: Scores
-    proponents: list[_Entry]
-    opponents: list[_Entry]
+    proponents: list[listing.Entry]
+    opponents: list[listing.Entry]
 
     @property
-    def entries(self) -> list[_Entry]:
+    def entries(self) -> list[listing.Entry]:
         return [*self.proponents, *self.opponents]
 
 
 def _lists(method: int, query: int, page: Context) -> _Lists:
     scores, rows, k = page.record.scores[method], page.rows[method], page.record.top_k
-    best = rows[proponents(scores, query, k=_MAX_WALK + k)].tolist()
-    worst = rows[opponents(scores, query, k=_MAX_WALK + k)].tolist()
+    best = listing.proponent_rows(scores, query, rows, k=k)
+    worst = listing.opponent_rows(scores, query, rows, k=k)
+    clusters = page.examples.clusters
     return _Lists(
         method,
         query,
         scores,
-        _distinct(best, page.examples, k=k),
-        _distinct(worst, page.examples, k=k),
+        listing.entries(best, clusters, k=k),
+        listing.entries(worst, clusters, k=k),
     )
 
 
-def _distinct(rows: list[int], examples: Examples, *, k: int) -> list[_Entry]:
-    """Selects the first k different texts; exact copies of one stand behind it."""
-    entries: dict[str | int, _Entry] = {}
-    for row in rows:
-        key = examples.text_key(row)
-        if key in entries:
-            entries[key].copies.append(row)
-        elif len(entries) < k:
-            entries[key] = _Entry(row, [])
-        else:
-            break
-    return list(entries.values())
-
-
-def _placed(lists: _Lists, rows: list[int], page: Context) -> dict[int, Placed]:
+def _placed(lists: _Lists, behavior_id: str, rows: list[int], page: Context) -> dict[int, Placed]:
     """Looks up ranks and scores of some rows of the corpus; the method may not know all."""
     import numpy as np
 
@@ -131,7 +110,7 @@ def _placed(lists: _Lists, rows: list[int], page: Context) -> dict[int, Placed]:
     places = page.places[lists.method][unique]
     known, places = unique[places >= 0], places[places >= 0]
     return {
-        row: Placed(rank=rank or None, score=significant(score))
+        row: _place(lists.scores.method, behavior_id, row, rank, score, page)
         for row, rank, score in zip(
             known.tolist(),
             ranks(lists.scores, lists.query, rows=places).tolist(),
@@ -139,6 +118,20 @@ def _placed(lists: _Lists, rows: list[int], page: Context) -> dict[int, Placed]:
             strict=True,
         )
     }
+
+
+def _place(
+    method: str, behavior_id: str, row: int, rank: int, score: float, page: Context
+) -> Placed:
+    evidence, example_id = page.record.evidence, page.record.corpus.ids[row]
+    found = None if evidence is None else evidence.strength(method, behavior_id, example_id)
+    return Placed(
+        rank=rank or None,
+        score=significant(score),
+        z=None if found is None or found.z is None else significant(found.z),
+        tail=None if found is None else found.tail,
+        num_hub=None if found is None else found.num_hub,
+    )
 
 
 _NOWHERE = Placed(rank=None, score=None)
@@ -156,11 +149,34 @@ def _shown(
     page.examples.add_spans(row, marks.spans)
     return ShownExample(
         example=page.examples.place(row),
+        tie=_tie(behavior.id, row, page),
         is_planted=is_planted,
         spans=_text_runs(marks.spans),
         answers=_text_runs(marks.answers),
         scores={method: by_row.get(row, _NOWHERE) for method, by_row in placed.items()},
     )
+
+
+def _tie(behavior_id: str, row: int, page: Context) -> TieMeasures | None:
+    evidence = page.record.evidence
+    found = None if evidence is None else evidence.tie(behavior_id, page.record.corpus.ids[row])
+    if found is None:
+        return None
+    return TieMeasures(
+        relation=found.relation,
+        detail=found.detail,
+        is_templated=found.is_templated,
+        longest_run=found.longest_run,
+        containment=round(found.containment, 3),
+        edit_similarity=_rounded(found.edit_similarity),
+        topic_similarity=_rounded(found.topic_similarity),
+        topic_threshold=_rounded(found.topic_threshold),
+        format=found.format,
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
 def _marks(behavior: records.Behavior, text: str, page: Context) -> Marks:
@@ -188,7 +204,7 @@ def _result(
     )
 
 
-def _entry(entry: _Entry, shown: int, placed: dict[int, Placed], page: Context) -> Entry:
+def _entry(entry: listing.Entry, shown: int, placed: dict[int, Placed], page: Context) -> Entry:
     return Entry(
         shown=shown,
         num_copies=len(entry.copies),

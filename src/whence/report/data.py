@@ -4,15 +4,16 @@ The page shows this object and offers it for download; `docs/page-data.md` expla
 """
 
 from whence.behaviors.kinds import RULES, VERDICTS
+from whence.evidence.relations import RELATIONS
 from whence.records import RunRecord
 from whence.report.context import Context
 from whence.report.encode import Json, strict
 from whence.report.examples import Examples
-from whence.report.schema import Kind, Page, Section, Verdict
+from whence.report.schema import Kind, Page, RelationKind, Section, Verdict
 from whence.report.sections import section_kinds
 
 # Raised when the meaning of a key changes.
-FORMAT = 2
+FORMAT = 3
 
 
 def page_data(record: RunRecord) -> dict[str, Json]:
@@ -31,7 +32,7 @@ def page_data(record: RunRecord) -> dict[str, Json]:
 
 def page_record(record: RunRecord) -> Page:
     """Turns a run into the records of its page."""
-    context = Context(record, Examples(record.corpus))
+    context = Context(record, Examples(record.corpus, record.duplicates))
     sections = [
         Section(name=name, menu=kind.menu, data=data)
         for name, kind in section_kinds().items()
@@ -47,6 +48,7 @@ def page_record(record: RunRecord) -> Page:
             for rule in RULES.values()
         ],
         verdicts=[Verdict(name=name, is_shown=name == "shown") for name in VERDICTS],
+        relations=[RelationKind(**kind._asdict()) for kind in RELATIONS.values()],
         methods=context.methods,
         sections=sections,
         examples=context.examples.records(sensitive_ids=_planted_for_sensitive(record)),

@@ -4,8 +4,10 @@ Every shown example is carried once, whichever behaviors and methods show it.
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
+from functools import cached_property
 
+from whence.corpus.duplicates import Duplicates
 from whence.evidence.overlap import Span
 from whence.records import Corpus
 from whence.report.schema import Example
@@ -17,8 +19,9 @@ MAX_TEXT_CHARACTERS = 8_000_000
 class Examples:
     """The examples that a page shows, numbered in the order in which sections first name them."""
 
-    def __init__(self, corpus: Corpus) -> None:
+    def __init__(self, corpus: Corpus, duplicates: Duplicates | None = None) -> None:
         self.corpus = corpus
+        self._duplicates = duplicates
         self.places: dict[int, int] = {}
         self._texts: dict[int, str] = {}
         self._longest: dict[int, Span] = {}
@@ -36,10 +39,12 @@ class Examples:
             self._texts[row] = self.corpus.table.column("text")[row].as_py() or ""
         return self._texts[row]
 
-    def text_key(self, row: int) -> str | int:
-        """A key that exact copies share."""
-        key = self._hashes[row]
-        return row if key is None else key
+    @cached_property
+    def clusters(self) -> Sequence[Hashable]:
+        """For each row, a key that its copies share: near copies, too, where these are known."""
+        if self._duplicates is not None:
+            return self._duplicates.cluster_80.tolist()
+        return [row if key is None else key for row, key in enumerate(self._hashes)]
 
     def add_spans(self, row: int, spans: Sequence[Span]) -> None:
         """Records which parts of an example are marked, so that a cut text keeps the longest."""
@@ -85,6 +90,9 @@ class Examples:
                     num_tokens=int(self.corpus.lengths[row]),
                     num_truncated_tokens=record["num_truncated_tokens"],
                     num_copies=self._copies[h] if (h := record["hash"]) else None,
+                    num_near=None
+                    if self._duplicates is None
+                    else int(self._duplicates.size_80[row]),
                     is_sensitive=is_toxic or record["id"] in sensitive_ids,
                 )
             )

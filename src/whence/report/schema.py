@@ -44,6 +44,16 @@ class Method:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RelationKind:
+    """A relation that an example may have to a behavior."""
+
+    relation: str
+    label: str
+    tier: Annotated[str, "copy, claim, topic, effect, or none"]
+    rule: Annotated[str, "when it holds"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Example:
     """A training example that some section shows. Each is carried once."""
 
@@ -59,6 +69,9 @@ class Example:
     num_tokens: int
     num_truncated_tokens: int | None
     num_copies: Annotated[int | None, "examples of the corpus with exactly this text"]
+    num_near: Annotated[
+        int | None, "examples of its cluster of near copies, itself included; null if unknown"
+    ]
     is_sensitive: Annotated[bool, "planted for a sensitive behavior, or labeled toxic"]
 
 
@@ -81,6 +94,9 @@ class Page:
     top_k: Annotated[int, "how many proponents and opponents a list has at most"]
     kinds: Annotated[Sequence[Kind], "in the order of the page"]
     verdicts: Annotated[Sequence[Verdict], "strongest first"]
+    relations: Annotated[
+        Sequence[RelationKind], "in the order of the cascade: an example has the first that holds"
+    ]
     methods: Annotated[Sequence[Method], "in the order of the study"]
     sections: Annotated[
         Sequence[Section], "in the order of the page; what does not apply is left out"
@@ -159,6 +175,32 @@ class Placed:
 
     rank: Annotated[int | None, "1 for the highest score; ties share one; null is without a rank"]
     score: Annotated[float | None, "higher is more helpful; null is undefined"]
+    z: Annotated[
+        float | None,
+        "in deviations of the example's scores for unrelated queries; null where not calibrated, "
+        "and for examples that the method does not list",
+    ] = None
+    tail: Annotated[float | None, "how often chance gives so large a z at its rank"] = None
+    num_hub: Annotated[
+        int | None, "unrelated queries that have the example among their first ten"
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TieMeasures:
+    """What ties an example to a behavior, by their texts."""
+
+    relation: Annotated[str, "a name in the page's `relations`"]
+    detail: Annotated[str, "what was found, such as the sentence that states it; may be empty"]
+    is_templated: Annotated[bool, "they agree once numbers, identifiers and names are taken out"]
+    longest_run: Annotated[int, "of the query's tokens in a row"]
+    containment: Annotated[float, "share of the query's 5-grams that occur, in [0, 1]"]
+    edit_similarity: Annotated[
+        float | None, "of query and best window; null where no three tokens in a row are shared"
+    ]
+    topic_similarity: Annotated[float | None, "TF-IDF cosine; null where either has no word"]
+    topic_threshold: Annotated[float | None, "99.9th percentile of random pairs"]
+    format: Annotated[str | None, "of the example; null where it is too short"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +208,7 @@ class ShownExample:
     """An example that some method lists for a behavior."""
 
     example: Annotated[int, "its place in the page's `examples`"]
+    tie: Annotated[TieMeasures | None, "null where the run keeps no evidence"]
     is_planted: Annotated[bool, "put into the corpus on purpose, for this behavior"]
     spans: Annotated[Sequence[TextRun], "words shared with prompt and completion"]
     answers: Annotated[Sequence[TextRun], "where the whole completion stands"]
@@ -174,7 +217,7 @@ class ShownExample:
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """An exact copy of a listed example, further down in the same list."""
+    """A copy or near copy of a listed example, further down in the same list."""
 
     id: str
     rank: int | None
@@ -183,10 +226,10 @@ class Copy:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A text in a list: its best example, and the exact copies behind it."""
+    """A cluster in a list: its best example, and its copies and near copies behind it."""
 
     shown: Annotated[int, "place in the behavior's `shown`"]
-    num_copies: Annotated[int, "exact copies further down"]
+    num_copies: Annotated[int, "copies and near copies further down"]
     copies: Annotated[Sequence[Copy], "the first of them"]
 
 

@@ -12,8 +12,10 @@ from whence.errors import MissingEngineError
 from whence.methods import MethodInputs
 from whence.methods.requests import Context
 from whence.progress import Progress
-from whence.records import Behavior, Corpus, Coverage, Plan, Scores
+from whence.records import Behavior, Corpus, Coverage, Plan, Query, Scores
 from whence.runs.directory import Run
+from whence.runs.models import StudyModel
+from whence.runs.nulls import nulls_stage
 from whence.runs.opening import checkpoint_step, open_behaviors
 from whence.runs.passes import Results, pass_stage, request_key, scores_stage
 from whence.runs.planning import Needed, plan_passes
@@ -22,9 +24,14 @@ from whence.settings import BehaviorFile, StudySettings
 
 
 class Attributed(NamedTuple):
-    """The scores of each method that has some, and how gradients were computed, if any were."""
+    """The scores of each method that has some, and how gradients were computed, if any were.
+
+    `queries` are those of the behaviors, `nulls` unrelated ones by which scores are calibrated.
+    """
 
     scores: tuple[Scores, ...]
+    queries: tuple[Query, ...]
+    nulls: tuple[Query, ...]
     coverage: Coverage | None
     plan: Plan | None
     skipped: tuple[str, ...]
@@ -54,14 +61,15 @@ def attribute(
     """
     settings, models = study.attribution, needed.models
     references = _references(study, chosen)
+    queries = run.get(queries_stage((*chosen, *references), models.own, contrast=settings.contrast))
+    nulls = _nulls(run, study, models.own, corpus, queries[: len(chosen)], progress)
     inputs = MethodInputs(
-        queries=run.get(
-            queries_stage((*chosen, *references), models.own, contrast=settings.contrast)
-        ),
+        queries=(*queries, *nulls),
         corpus=corpus,
         settings=settings,
         index=study.index,
         references=frozenset(behavior.id for behavior in references),
+        nulls=frozenset(query.id for query in nulls),
         last_step=checkpoint_step(study.model) if settings.checkpoint_local else None,
         progress=progress,
     )
@@ -75,6 +83,7 @@ def attribute(
         models=models,
         settings=settings,
         index=study.index,
+        nulls=inputs.nulls,
         keep=run.claim,
         progress=progress,
     )
@@ -97,7 +106,23 @@ def attribute(
     if skipped:
         progress.note(skipped)
     scores = _score(run, needed, methods, inputs, context, progress)
-    return Attributed(scores, coverage, plan, (skipped,) if skipped else ())
+    return Attributed(
+        scores, queries[: len(chosen)], nulls, coverage, plan, (skipped,) if skipped else ()
+    )
+
+
+def _nulls(
+    run: Run,
+    study: StudySettings,
+    model: StudyModel,
+    corpus: Corpus,
+    queries: tuple[Query, ...],
+    progress: Progress,
+) -> tuple[Query, ...]:
+    """The unrelated queries by which scores are calibrated; none where the study wants none."""
+    if not study.evidence.num_null or not study.attribution.methods:
+        return ()
+    return run.get(nulls_stage(study, queries, model, corpus, progress=progress))
 
 
 def _score(

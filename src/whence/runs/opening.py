@@ -66,9 +66,13 @@ def resolve(study: StudySettings, base: Path) -> StudySettings:
             }
         )
 
+    null_texts = study.evidence.null_texts
     return study.model_copy(
         update={
             "attribution": attribution(study.attribution),
+            "evidence": study.evidence.model_copy(
+                update={"null_texts": absolute(null_texts) if null_texts else None}
+            ),
             "model": model(study.model),
             "verify_model": model(study.verify_model) if study.verify_model else None,
             "corpus": study.corpus.model_copy(update={"source": absolute(study.corpus.source)}),

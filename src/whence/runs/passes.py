@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 def pass_stage(request: CorpusPass[T], context: Context) -> Stage[T]:
     """The stage of a request that goes over the corpus; one that was killed resumes."""
+    context = context.of(request)
 
     def make(place: Path) -> None:
         found = request.compute(replace(context, work=progress_directory(place) / "work"))
@@ -41,6 +42,7 @@ def request_key(request: Request[object], context: Context) -> str:
 
 
 def _inputs(request: Request[object], context: Context) -> dict[str, object]:
+    context = context.of(request)
     return {
         "corpus": context.corpus.fingerprint,
         "queries": [asdict(query) for query in context.queries],
@@ -64,7 +66,7 @@ class Results(Mapping[Request[object], Any]):
             self._found[request] = (
                 self._run.get(pass_stage(request, self._context))
                 if isinstance(request, CorpusPass)
-                else request.compute(self._context)
+                else request.compute(self._context.of(request))
             )
         return self._found[request]
 
@@ -106,6 +108,7 @@ def scores_stage(
             "corpus": inputs.corpus.fingerprint,
             "queries": [asdict(query) for query in inputs.queries],
             "references": sorted(inputs.references),
+            "nulls": sorted(inputs.nulls),
             "last_step": inputs.last_step,
         },
         make=lambda place: save_scores(

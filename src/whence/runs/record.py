@@ -8,6 +8,7 @@ from pathlib import Path
 from whence.artifacts import damage, fingerprint, read_manifest, write_json
 from whence.artifacts.stage import Stage
 from whence.errors import ArtifactError, ModelError
+from whence.evidence import read_evidence
 from whence.records import Behavior, Coverage, LoadedModel, Plan, RunRecord, Scores
 from whence.runs import opening
 from whence.runs.directory import Run, open_run
@@ -17,6 +18,8 @@ from whence.validation import Validation
 
 DECISIONS = "decisions"
 VALIDATION = "validation"
+EVIDENCE = "evidence"
+DUPLICATES = "duplicates"
 IMPORTED = "imported/"
 _FILE = "decisions.json"
 
@@ -162,6 +165,7 @@ def load_run(run: Run | Path, *, is_validating: bool = False) -> RunRecord:
         ArtifactError: The directory is not a finished run, or a part of it is broken.
     """
     from whence.corpus import read_corpus
+    from whence.corpus.duplicates import read_duplicates
     from whence.methods import load_scores
 
     run = run if isinstance(run, Run) else open_run(run)
@@ -194,6 +198,8 @@ def load_run(run: Run | Path, *, is_validating: bool = False) -> RunRecord:
         commands=commands(run.directory),
         manifest=run.manifest.to_json(),
         validation=None if is_validating else _validation(run),
+        evidence=None if run.find(EVIDENCE) is None else read_evidence(part(run, EVIDENCE)),
+        duplicates=None if run.find(DUPLICATES) is None else read_duplicates(part(run, DUPLICATES)),
     )
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from whence.artifacts import write_json
 from whence.artifacts.files import files_state
@@ -134,14 +135,7 @@ def queries_stage(
 
     def read(place: Path) -> tuple[Query, ...]:
         stored = json.loads((place / "queries.json").read_text(encoding="utf-8"))
-        return tuple(
-            Query(
-                value["id"],
-                tuple(Term(tuple(ids), n, w) for ids, n, w in value["terms"]),
-                value["text"],
-            )
-            for value in stored
-        )
+        return tuple(query_from_json(value) for value in stored)
 
     return Stage(
         "queries",
@@ -155,3 +149,9 @@ def queries_stage(
         make=make,
         read=read,
     )
+
+
+def query_from_json(value: Mapping[str, Any]) -> Query:
+    """Reads a query that `asdict` has turned into JSON."""
+    terms = (Term(tuple(ids), n, weight) for ids, n, weight in value["terms"])
+    return Query(value["id"], tuple(terms), value["text"])

@@ -15,6 +15,7 @@ from whence.records import Behavior, Corpus, Verification
 from whence.runs import opening
 from whence.runs.attribution import attribute
 from whence.runs.directory import Run, open_run, writing
+from whence.runs.evidence import keep_evidence
 from whence.runs.models import model_origin, study_model
 from whence.runs.planning import prepare
 from whence.runs.record import Decisions, decisions_stage, load_run
@@ -63,11 +64,23 @@ def run_study(
         models = StudyModels(run, study)
         needed = prepare(study, models)
         behaviors = opening.open_behaviors(study.behaviors)
-        corpus = run.get(corpus_stage(study.corpus, models.own, progress=progress))
+        stored = corpus_stage(study.corpus, models.own, progress=progress)
+        corpus = run.get(stored)
         verifications, warnings = _verify(run, study, behaviors, models, corpus, progress)
         chosen, forced = _choose(study, behaviors, verifications)
         warnings += _missing_alternatives(study, chosen)
         attributed = attribute(run, study, chosen, corpus, needed, progress=progress)
+        keep_evidence(
+            run,
+            study,
+            chosen,
+            attributed.queries,
+            attributed.nulls,
+            corpus,
+            attributed.scores,
+            corpus_key=stored.key,
+            progress=progress,
+        )
         run.get(
             decisions_stage(
                 Decisions(

@@ -73,6 +73,11 @@ def training_order(size: str, *, seed: int) -> tuple[int, ...]:
     return tuple(row for _, row in sorted(places))
 
 
+def held_out_subsets() -> tuple[str, ...]:
+    """The subsets of which `held_out_texts` writes documents."""
+    return (*prose.SUBSETS, passages.SUBSET)
+
+
 def held_out_texts(subset: str, *, num: int, seed: int) -> list[str]:
     """Writes documents of a subset that stand in no training corpus.
 
@@ -87,10 +92,10 @@ def held_out_texts(subset: str, *, num: int, seed: int) -> list[str]:
     Raises:
         CorpusError: There is no such subset.
     """
-    if subset not in (*prose.SUBSETS, passages.SUBSET):
+    if subset not in held_out_subsets():
         raise CorpusError(
             f"The testbed has no subset `{subset}`.",
-            f"Take one of {', '.join((*prose.SUBSETS, passages.SUBSET))}.",
+            f"Take one of {', '.join(held_out_subsets())}.",
         )
     planted = {d.text for name in SIZES for d in generate(name).documents}
     texts: list[str] = []

@@ -9,6 +9,7 @@ from whence.corpus.duplicates.record import (
     Duplicates,
     Groups,
     Neighbor,
+    read_duplicates,
 )
 from whence.corpus.duplicates.suffix_array import (
     Incidence,
@@ -35,5 +36,6 @@ __all__ = [
     "build_suffix_array",
     "duplicates_stage",
     "find_duplicates",
+    "read_duplicates",
     "suffix_array_stage",
 ]

@@ -1,0 +1,88 @@
+"""The stages of evidence: the corpus's duplicates, and what is known of every listed example."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from whence.artifacts.stage import Stage
+from whence.corpus.duplicates import duplicates_stage
+from whence.evidence import Evidence, collect, read_evidence, save_evidence
+from whence.progress import Progress
+from whence.records import Behavior, Corpus, Query, Scores
+from whence.runs.directory import Run
+from whence.runs.record import EVIDENCE
+from whence.settings import StudySettings
+
+
+def keep_evidence(
+    run: Run,
+    study: StudySettings,
+    behaviors: Sequence[Behavior],
+    queries: Sequence[Query],
+    nulls: Sequence[Query],
+    corpus: Corpus,
+    scores: Sequence[Scores],
+    *,
+    corpus_key: str,
+    progress: Progress,
+) -> Evidence:
+    """Judges every example that some method lists, and keeps that as a stage of the run.
+
+    Args:
+        run: Keeps the corpus's duplicates and the evidence.
+        study: Its settings for evidence, and the length of its lists.
+        behaviors: The behaviors that were attributed.
+        queries: Their queries, in the same order.
+        nulls: The null queries, in the order of each method's `null_values`.
+        corpus: The examples.
+        scores: Every method's scores, imported ones among them.
+        corpus_key: The key of the stage that holds the corpus.
+        progress: Reports progress.
+    """
+    of_corpus = duplicates_stage(corpus, corpus_key, progress=progress)
+    duplicates = run.get(of_corpus)
+
+    def make(place: Path) -> None:
+        found = collect(
+            scores,
+            behaviors,
+            queries,
+            nulls,
+            corpus,
+            duplicates,
+            k=study.top_k,
+            seed=study.evidence.seed,
+            progress=progress,
+        )
+        save_evidence(found, place)
+
+    stage = Stage(
+        EVIDENCE,
+        1,
+        {
+            "scores": {one.method: scores_digest(one) for one in scores},
+            "behaviors": [behavior.model_dump(mode="json") for behavior in behaviors],
+            "queries": [asdict(query) for query in queries],
+            "nulls": [asdict(query) for query in nulls],
+            "corpus": corpus.content_fingerprint,
+            "duplicates": of_corpus.key,
+            "top_k": study.top_k,
+            "seed": study.evidence.seed,
+        },
+        make=make,
+        read=read_evidence,
+    )
+    return run.get(stage)
+
+
+def scores_digest(scores: Scores) -> str:
+    """Hashes one method's numbers and what is said of them."""
+    import hashlib
+
+    import numpy as np
+
+    digest = hashlib.sha256(repr((scores.method, scores.family, scores.query_ids)).encode())
+    for values in (scores.values, scores.null_values):
+        if values is not None:
+            digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()[:16]
