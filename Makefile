@@ -40,6 +40,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/trackstar.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/query.py
+	$(BIN)/python benchmarks/duplicates.py
 
 bench-full: $(STAMP)
 	$(BIN)/python benchmarks/index.py --docs 500 --cases "14m fp32,14m mixed,14m bf16,160m fp32,160m bf16"

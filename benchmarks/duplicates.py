@@ -102,7 +102,7 @@ def cost(place: Path) -> None:
         seconds={"sort": sorting[0], "duplicates": finding[0]},
         processor_seconds={"sort": sorting[1], "duplicates": finding[1]},
         found=found.to_json(),
-        sentence=sentence(found),
+        sentence=found.summary(),
     )
 
 
@@ -115,7 +115,8 @@ def check(place: Path, num_documents: int, num_spans: int) -> None:
     array = build_suffix_array(corpus)
     found = find_duplicates(corpus, suffix_array=array)
     proposed = find_duplicates(corpus, suffix_array=array, exact=False)
-    truth = brute_force(corpus, random.Random(0).sample(range(len(corpus)), num_documents))
+    compared = random.Random(0).sample(range(len(corpus)), num_documents)
+    truth = brute_force(corpus, compared)
     clusters_equal = (proposed.cluster_50 == found.cluster_50).mean()
     finish(
         brute_force={
@@ -123,9 +124,9 @@ def check(place: Path, num_documents: int, num_spans: int) -> None:
             "pairs_50": len(truth),
             "pairs_80": sum(value >= 0.8 for value in truth.values()),
             "recall": recall(found, truth),
-            "wrong": wrong(found, truth),
+            "wrong": wrong(found, compared, truth),
             "minhash_recall": recall(proposed, truth),
-            "minhash_wrong": wrong(proposed, truth),
+            "minhash_wrong": wrong(proposed, compared, truth),
             "minhash_same_cluster": float(clusters_equal),
         },
         counts=check_counts(corpus, array, num_spans),
@@ -133,31 +134,28 @@ def check(place: Path, num_documents: int, num_spans: int) -> None:
     )
 
 
-def sentence(found: "Duplicates") -> str:
-    """What the figures say in words."""
-    near = found.clusters_50
-    if not near.num_groups:
-        return f"No two of {len(found):,} documents are near-duplicates (Jaccard of 5-grams >= .5)."
-    return (
-        f"{near.num_documents:,} of {len(found):,} documents are in {near.num_groups:,} clusters "
-        f"of near-duplicates, the largest of {near.largest[0]:,}."
-    )
-
-
 def brute_force(corpus: "Corpus", rows: list[int]) -> dict[tuple[int, int], float]:
-    """Compares some documents with all, as Python's sets of 5-grams."""
+    """Compares some documents with all, by looking up every 5-gram of every document."""
+    import numpy as np
+
+    numbers: dict[int, int] = {}
     sets = []
     for tokens in corpus.table.column("input_ids").to_pylist():
-        grams = zip(*(tokens[i:] for i in range(5)), strict=False)
-        sets.append(frozenset(map(hash, grams)))
+        grams = set(map(hash, zip(*(tokens[i:] for i in range(5)), strict=False)))
+        sets.append([numbers.setdefault(gram, len(numbers)) for gram in grams])
+    sizes = np.array(list(map(len, sets)))
+    flat = np.array([number for one in sets for number in one])
+    ends = np.cumsum(sizes)
     found = {}
     for row in rows:
-        for other, grams in enumerate(sets):
-            if other == row or (other < row and other in rows):
-                continue
-            both = len(grams & sets[row])
-            if 2 * both >= (union := len(grams) + len(sets[row]) - both) > 0:
-                found[min(row, other), max(row, other)] = both / union
+        is_held = np.zeros(len(numbers), dtype=bool)
+        is_held[sets[row]] = True
+        held = np.concatenate(([0], np.cumsum(is_held[flat])))
+        both = held[ends] - held[ends - sizes]
+        for other in np.flatnonzero(3 * both >= sizes + sizes[row]).tolist():
+            if other != row and both[other]:
+                union = sizes[other] + sizes[row] - both[other]
+                found[min(row, other), max(row, other)] = float(both[other] / union)
     return found
 
 
@@ -168,10 +166,12 @@ def recall(found: "Duplicates", truth: dict[tuple[int, int], float]) -> float | 
     return right / len(truth) if truth else None
 
 
-def wrong(found: "Duplicates", truth: dict[tuple[int, int], float]) -> int:
+def wrong(found: "Duplicates", rows: list[int], truth: dict[tuple[int, int], float]) -> int:
     """Pairs of the compared documents that were found and are none."""
-    rows = {row for pair in truth for row in pair}
-    return sum(not 0.5 <= value <= 1 for row in rows for _, value in found.neighbors(row))
+    pairs = {
+        (min(row, other), max(row, other)) for row in rows for other, _ in found.neighbors(row)
+    }
+    return len(pairs - set(truth))
 
 
 def check_counts(corpus: "Corpus", array: "SuffixArray", num_spans: int) -> dict[str, Any]:

@@ -216,6 +216,18 @@ def test_a_record_read_back_is_the_same(documents: Documents, tmp_path: Path) ->
     ]
 
 
+def test_the_summary_says_what_was_found_and_what_was_not_compared() -> None:
+    copies = corpus_of([[*range(40)], [*range(39), 99], [*range(50, 90)]])
+    assert find_duplicates(copies).summary() == (
+        "2 of 3 documents are similar to another (Jaccard of 5-grams ≥ 0.5), in clusters of up to "
+        "2. Clusters: 1; at ≥ 0.8 1, of 2 documents."
+    )
+    none = corpus_of([[*range(40)], [*range(50, 90)]])
+    said = "No two of 2 documents are similar (Jaccard of 5-grams ≥ 0.5)."
+    assert find_duplicates(none).summary() == said
+    assert find_duplicates(none, exact=False).summary() == f"{said} Not all pairs were compared."
+
+
 def test_a_broken_record_is_refused(tmp_path: Path) -> None:
     save_duplicates(find_duplicates(corpus_of([[1, 2]])), tmp_path)
     (tmp_path / "pairs.parquet").write_bytes(b"")

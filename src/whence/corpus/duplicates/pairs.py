@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # m above: more makes prefixes longer and leaves fewer pairs to compare; measured on the Pile.
 _NUM_SHARED = 16
-_BLOCK = 1 << 24
+_BLOCK = 1 << 22
 
 
 class Pairs(NamedTuple):
@@ -94,7 +94,7 @@ def exact_pairs(shingles: Shingles, threshold: float, *, progress: Progress = SI
         Filtering?", SIGMOD 2012.
 
     Cost:
-        `num_products` multiplications, 10 ns each, in blocks of at most some 300 MB, and some
+        `num_products` multiplications, 10 ns each, in blocks of some 100 MB, and some
         5 µs for each pair that is compared in full.
     """
     least = _least_shared(shingles.sizes, threshold)

@@ -130,6 +130,20 @@ class Duplicates:
         """The groups of documents with exactly the same tokens in numbers."""
         return _groups(self.same_tokens)
 
+    def summary(self) -> str:
+        """Sums the clusters up in a sentence or two."""
+        similar = f"(Jaccard of {SHINGLE_TOKENS}-grams ≥ {WEAK})"
+        weak, near = self.clusters_50, self.clusters_80
+        found = f"No two of {len(self):,} documents are similar {similar}."
+        if weak.num_groups:
+            found = (
+                f"{weak.num_documents:,} of {len(self):,} documents are similar to another "
+                f"{similar}, in clusters of up to {weak.largest[0]:,}. Clusters: "
+                f"{weak.num_groups:,}; at ≥ {NEAR} {near.num_groups:,}, of {near.num_documents:,} "
+                "documents."
+            )
+        return found if self.is_exact else f"{found} Not all pairs were compared."
+
     def to_json(self) -> dict[str, object]:
         """Sums the record up in what JSON can hold."""
         return {
