@@ -223,10 +223,12 @@ def scan(flat: Any, span: list[int]) -> Any:
 
 def time_searches(corpus: "Corpus", array: "SuffixArray") -> dict[str, float]:
     """Times whole searches, as `whence find` makes them once the corpus is open."""
+    import numpy as np
+
     from whence.corpus.search import Pattern, search_corpus
 
     rng = random.Random(2)
-    seconds: dict[str, list[float]] = {"found": [], "absent": []}
+    seconds: dict[str, list[float]] = {"found": [], "absent": [], "most_frequent_token": []}
     for number in range(200):
         ids = corpus.input_ids(rng.randrange(len(corpus)))
         span = ids[: rng.randint(2, 20)]
@@ -236,6 +238,12 @@ def time_searches(corpus: "Corpus", array: "SuffixArray") -> dict[str, float]:
         found = search_corpus(corpus, array, [Pattern("token ids", tuple(span))], before_step=100)
         kind = "found" if found.counts.num_occurrences else "absent"
         seconds[kind].append(time.perf_counter() - started)
+    tokens = np.concatenate([array.document(row) for row in range(len(corpus))])
+    common = int(np.bincount(tokens).argmax())
+    for _ in range(9):
+        started = time.perf_counter()
+        search_corpus(corpus, array, [Pattern("token ids", (common,))], before_step=100)
+        seconds["most_frequent_token"].append(time.perf_counter() - started)
     return {
         f"{name}_{kind}_milliseconds": round(1e3 * of(values), 3)
         for kind, values in seconds.items()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from whence.corpus.duplicates.suffix_array import Match, Places
 from whence.errors import SettingsError
 from whence.records import Corpus
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class TokenSearch(Protocol):
@@ -128,26 +131,28 @@ def search_corpus(
     )
     rows, offsets, sizes = _distinct(found, [len(pattern.tokens) for pattern in patterns])
     held, num_each = np.unique(rows, return_counts=True)
-    records = list(corpus.table.select(["id", "subset", "position", "step"]).take(held).to_pylist())
-    steps = [record["step"] for record in records]
-    known = [step for step in steps if step is not None]
-    is_before = [step is not None and step < (before_step or 0) for step in steps]
-    by_row = dict(zip(held.tolist(), records, strict=True))
+    table = corpus.table.select(["id", "subset", "position", "step"])
+    steps, has_step = _steps(table.column("step").take(held))
+    known, is_before = steps[has_step], has_step & (steps < (before_step or 0))
+    listed = table.take(rows[:limit]).to_pylist()
     first = zip(
         rows[:limit].tolist(), offsets[:limit].tolist(), sizes[:limit].tolist(), strict=True
     )
     return Finding(
         forms=forms,
         counts=Counts(len(rows), len(held)),
-        subsets=_by_subset([record["subset"] for record in records], num_each.tolist()),
-        first_step=min(known, default=None),
-        last_step=max(known, default=None),
+        subsets=_by_subset(table.column("subset").take(held), num_each),
+        first_step=int(known.min()) if len(known) else None,
+        last_step=int(known.max()) if len(known) else None,
         num_without_step=len(steps) - len(known),
         before=None
         if before_step is None
-        else Counts(int(num_each[is_before].sum()), sum(is_before)),
+        else Counts(int(num_each[is_before].sum()), int(is_before.sum())),
         before_step=before_step,
-        places=tuple(Place(row=r, offset=o, num_tokens=n, **by_row[r]) for r, o, n in first),
+        places=tuple(
+            Place(row=row, offset=offset, num_tokens=size, **record)
+            for (row, offset, size), record in zip(first, listed, strict=True)
+        ),
         longest=None if len(rows) else _longest_run(search, patterns),
         num_documents=len(corpus),
         num_tokens=int(corpus.lengths.sum()),
@@ -155,32 +160,45 @@ def search_corpus(
 
 
 def _counts(rows: NDArray[np.int64]) -> Counts:
-    return Counts(len(rows), len(np.unique(rows)))
+    """Counts sorted rows, and different ones among them."""
+    return Counts(len(rows), int(np.count_nonzero(np.diff(rows, prepend=-1))))
 
 
 def _distinct(
     found: Sequence[Places], sizes: Sequence[int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Row, offset and length of each occurrence; of those with one end, the longest."""
-    rows = np.concatenate([places.rows for places in found])
-    offsets = np.concatenate([places.offsets for places in found])
-    lengths = np.repeat(np.asarray(sizes, np.int64), [len(places.rows) for places in found])
-    order = np.lexsort((-lengths, offsets + lengths, rows))
-    rows, offsets, lengths = rows[order], offsets[order], lengths[order]
-    ends = offsets + lengths
-    is_new = np.ones(len(rows), dtype=bool)
-    is_new[1:] = (np.diff(rows) != 0) | (np.diff(ends) != 0)
-    return rows[is_new], offsets[is_new], lengths[is_new]
+    forms = sorted(zip(sizes, found, strict=True), key=lambda form: -form[0])
+    rows = np.concatenate([places.rows for _, places in forms])
+    offsets = np.concatenate([places.offsets for _, places in forms])
+    lengths = np.repeat([size for size, _ in forms], [len(places.rows) for _, places in forms])
+    keys = rows << 32 | offsets + lengths
+    # Longer forms stand first and each is sorted, so that a stable sort merges them.
+    order = np.argsort(keys, kind="stable")
+    order = order[np.diff(keys[order], prepend=-1) != 0]
+    return rows[order], offsets[order], lengths[order]
+
+
+def _steps(column: "pa.ChunkedArray") -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Steps of some documents, and whether each has one."""
+    return column.fill_null(0).to_numpy(), column.is_valid().to_numpy()
 
 
 def _by_subset(
-    subsets: Sequence[str | None], num_each: Sequence[int]
+    column: "pa.ChunkedArray", num_each: NDArray[np.int64]
 ) -> tuple[tuple[str | None, Counts], ...]:
-    counts: dict[str | None, Counts] = {}
-    for subset, num in zip(subsets, num_each, strict=True):
-        before = counts.get(subset, Counts(0, 0))
-        counts[subset] = Counts(before.num_occurrences + num, before.num_documents + 1)
-    return tuple(sorted(counts.items(), key=lambda item: (-item[1].num_occurrences, str(item[0]))))
+    """Counts by subset, of documents with so many occurrences each; the most frequent first."""
+    encoded = column.combine_chunks().dictionary_encode()
+    numbers = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
+    names = [*encoded.dictionary.to_pylist(), None]
+    documents = np.bincount(numbers, minlength=len(names)).tolist()
+    occurrences = np.bincount(numbers, weights=num_each, minlength=len(names)).tolist()
+    counts = [
+        (name, Counts(int(some), of))
+        for name, some, of in zip(names, occurrences, documents, strict=True)
+        if of
+    ]
+    return tuple(sorted(counts, key=lambda item: (-item[1].num_occurrences, str(item[0]))))
 
 
 def _longest_run(search: TokenSearch, patterns: Sequence[Pattern]) -> LongestRun | None:
