@@ -10,8 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.corpus.token_corpus import corpus_of
 
-from whence.corpus.duplicates import Match, Occurrence, SuffixArray, build_suffix_array
-from whence.corpus.duplicates.suffix_array import read_suffix_array
+from whence.corpus.duplicates import (
+    Match,
+    Occurrence,
+    SuffixArray,
+    build_suffix_array,
+    read_suffix_array,
+)
 from whence.errors import CorpusError, SettingsError
 
 Documents = list[list[int]]

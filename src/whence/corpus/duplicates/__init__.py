@@ -11,13 +11,13 @@ from whence.corpus.duplicates.record import (
     Neighbor,
     read_duplicates,
 )
+from whence.corpus.duplicates.sorting import build_suffix_array, read_suffix_array
 from whence.corpus.duplicates.suffix_array import (
     Incidence,
     Match,
     Occurrence,
     Places,
     SuffixArray,
-    build_suffix_array,
 )
 
 __all__ = [
@@ -37,5 +37,6 @@ __all__ = [
     "duplicates_stage",
     "find_duplicates",
     "read_duplicates",
+    "read_suffix_array",
     "suffix_array_stage",
 ]

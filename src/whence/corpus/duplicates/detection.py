@@ -19,12 +19,8 @@ from whence.corpus.duplicates.record import (
     read_duplicates,
     save_duplicates,
 )
-from whence.corpus.duplicates.suffix_array import (
-    Incidence,
-    SuffixArray,
-    build_suffix_array,
-    read_suffix_array,
-)
+from whence.corpus.duplicates.sorting import build_suffix_array, read_suffix_array
+from whence.corpus.duplicates.suffix_array import Incidence, SuffixArray
 from whence.progress import SILENT, Progress
 from whence.records import Corpus
 
