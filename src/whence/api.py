@@ -22,6 +22,7 @@ from whence.settings import (
 
 if TYPE_CHECKING:
     from whence.corpus.search import Finding
+    from whence.evidence import Evidence
     from whence.gradients import Index
     from whence.gradients.index.verify import IndexReport
     from whence.methods import Method
@@ -41,6 +42,7 @@ __all__ = [
     "attribute",
     "build_index",
     "discover",
+    "evidence",
     "export_testbed",
     "find",
     "hits",
@@ -339,6 +341,28 @@ def show(
     from whence.runs.show import show_behavior
 
     return show_behavior(Path(directory), behavior, method=method, k=k)
+
+
+def evidence(directory: str | Path) -> "Evidence | None":
+    """Reads what is known of every example that a run lists.
+
+    Args:
+        directory: A finished run.
+
+    Returns:
+        Ties (relation and measures per behavior and example) and strengths (z per method, behavior
+        and example); None where the run keeps none.
+
+    Raises:
+        ArtifactError: The directory is not a finished run, or its evidence is broken.
+
+    Example:
+        >>> import whence  # doctest: +SKIP
+        >>> whence.evidence("runs/demo").relations("bm25", "fact/capital-france", k=10)
+    """
+    from whence.runs.record import load_run
+
+    return load_run(Path(directory)).evidence
 
 
 def open_search(

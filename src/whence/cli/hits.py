@@ -1,6 +1,6 @@
 """Proponents and opponents, printed as two tables or as JSON."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from whence.cli.console import printable, table
 from whence.records import Hit, Hits
@@ -16,6 +16,9 @@ COLUMNS: dict[str, Callable[[Hit], str]] = {
 }
 
 
+Columns = Mapping[str, Callable[[Hit], str]]
+
+
 def hits_json(found: Hits) -> dict[str, list[dict[str, object]]]:
     """Lays hits out for `--json`: each list with one object per hit."""
     return {
@@ -24,21 +27,25 @@ def hits_json(found: Hits) -> dict[str, list[dict[str, object]]]:
     }
 
 
-def hits_text(found: Hits, *, by: str, columns: tuple[str, ...]) -> str:
+def hits_text(
+    found: Hits, *, by: str, columns: tuple[str, ...], more: Columns | None = None
+) -> str:
     """Lays hits out for a terminal, each list under its heading.
 
     Args:
         found: The hits.
         by: What made the list, such as ` by bm25`; part of the headings.
-        columns: Names out of `COLUMNS`.
+        columns: Names out of `COLUMNS` and `more`.
+        more: Columns that only this list has.
     """
+    known = {**COLUMNS, **(more or {})}
     lists = (
         ("Proponents", "positive", found.proponents),
         ("Opponents", "negative", found.opponents),
     )
     parts: list[str] = []
     for name, sign, rows in lists:
-        cells = [tuple(COLUMNS[column](hit) for column in columns) for hit in rows]
+        cells = [tuple(known[column](hit) for column in columns) for hit in rows]
         parts.append(f"{name}{by}\n{table(cells, columns) if cells else nothing(sign)}")
     return "\n\n".join(parts)
 

@@ -1,9 +1,18 @@
 """`whence show`: verdicts, proponents and opponents of a run."""
 
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whence.cli.console import Json, answer, printable, progress, table
 from whence.cli.hits import hits_json, hits_text, nothing
+from whence.evidence.relations import RELATIONS
+
+if TYPE_CHECKING:
+    from whence.evidence import Tie
+    from whence.records import Hit
+    from whence.runs.show import BehaviorHits
 
 
 def show(
@@ -67,12 +76,75 @@ def show(
         "reason": verification.reason,
         "method": method,
         "orientation": "higher is more helpful",
-        **hits_json(found.hits),
+        "num_stating": found.num_stating,
+        "relations": found.relations,
+        **_with_evidence(found),
     }
     columns = ("rank", "score", "id", "subset", "labels", "text")
+    more = {}
+    if found.relations:
+        columns = ("rank", "score", "z", "relation", "copies", "id", "labels", "text")
+        more = _columns(found)
     head = f"{behavior}: {verification.verdict}. {verification.reason}"
-    lists = hits_text(found.hits, by=f" by {method}", columns=columns)
-    answer(values, f"{head}\n\n{lists}", json_line=json)
+    lists = hits_text(found.hits, by=f" by {method}", columns=columns, more=more)
+    parts = [head, *_relation_lines(found), lists]
+    answer(values, "\n\n".join(parts), json_line=json)
+
+
+def _with_evidence(found: "BehaviorHits") -> dict[str, list[dict[str, object]]]:
+    """Lays hits out for `--json`, each with its tie, its strength and its near copies."""
+    lists = hits_json(found.hits)
+    for hit in (hit for hits in lists.values() for hit in hits):
+        tie, strength, num_near = found.evidence[str(hit["id"])]
+        hit["tie"] = None if tie is None else asdict(tie)
+        hit["z"] = None if strength is None else strength.z
+        hit["tail"] = None if strength is None else strength.tail
+        hit["is_above_null"] = None if strength is None else strength.is_above_null
+        hit["num_hub"] = None if strength is None else strength.num_hub
+        hit["num_near"] = num_near
+    return lists
+
+
+def _columns(found: "BehaviorHits") -> dict[str, "Callable[[Hit], str]"]:
+    """The columns of evidence; * marks a z that unrelated queries seldom reach."""
+
+    def z(hit: "Hit") -> str:
+        strength = found.evidence[hit.id].strength
+        if strength is None or strength.z is None:
+            return "—"
+        return f"{strength.z:.1f}{'*' if strength.is_above_null else ''}"
+
+    def relation(hit: "Hit") -> str:
+        tie = found.evidence[hit.id].tie
+        return "—" if tie is None else relation_label(tie)
+
+    def copies(hit: "Hit") -> str:
+        num = found.evidence[hit.id].num_near
+        return "—" if num is None else str(num)
+
+    return {"z": z, "relation": relation, "copies": copies}
+
+
+def _relation_lines(found: "BehaviorHits") -> list[str]:
+    """How many of each method's first clusters have which relation; none without evidence."""
+    if not found.relations:
+        return []
+    lines = ["What ties each method's first examples to it, copies and near copies counted once:"]
+    for method, relations in found.relations.items():
+        told = ", ".join(f"{n} {RELATIONS[name].label}" for name, n in relations.items())
+        lines.append(f"  {method:<26}{told}")
+    if found.num_stating is not None:
+        lines.append(f"Documents of the corpus that state it: {found.num_stating}.")
+    lines.append("z: deviations above the example's scores for unrelated queries; * above chance.")
+    return ["\n".join(lines)]
+
+
+def relation_label(tie: "Tie") -> str:
+    """Names a relation, with how similar a near copy is."""
+    label = RELATIONS[tie.relation].label
+    if tie.relation in ("near", "weak-near") and tie.edit_similarity is not None:
+        label += f" {tie.edit_similarity:.0%}"
+    return f"{label}, templated" if tie.is_templated else label
 
 
 def _print_tokens(run: Path, behavior: str, ids: list[str], *, json_line: bool) -> None:

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from whence.artifacts import read_manifest
 from whence.artifacts.stage import Stage
 from whence.corpus.duplicates import duplicates_stage
 from whence.evidence import Evidence, collect, read_evidence, save_evidence
-from whence.progress import Progress
+from whence.progress import SILENT, Progress
 from whence.records import Behavior, Corpus, Query, Scores
 from whence.runs.directory import Run
-from whence.runs.record import EVIDENCE
+from whence.runs.record import EVIDENCE, NULLS, QUERIES, load_run, part, run_decisions
+from whence.runs.stages import read_queries
 from whence.settings import StudySettings
 
 
@@ -73,6 +75,32 @@ def keep_evidence(
         read=read_evidence,
     )
     return run.get(stage)
+
+
+def renew_evidence(run: Run, *, progress: Progress = SILENT) -> None:
+    """Judges what every method of a finished run lists, after one was added to it.
+
+    Args:
+        run: A finished run that this process may write to; `Run.finish` keeps the result.
+        progress: Reports progress.
+    """
+    places = {name: run.find(name) for name in (QUERIES, NULLS, "corpus")}
+    if places[QUERIES] is None or places["corpus"] is None:
+        return
+    record, found = load_run(run), run_decisions(run)
+    queries = {query.id: query for query in read_queries(part(run, QUERIES))}
+    attributed = [b for b in record.behaviors if b.id in found.attributed]
+    keep_evidence(
+        run,
+        found.study,
+        attributed,
+        [queries[behavior.id] for behavior in attributed],
+        () if places[NULLS] is None else read_queries(part(run, NULLS)),
+        record.corpus,
+        record.scores,
+        corpus_key=read_manifest(places["corpus"]).key,
+        progress=progress,
+    )
 
 
 def scores_digest(scores: Scores) -> str:

@@ -9,6 +9,7 @@ from whence.artifacts.stage import Stage
 from whence.errors import ArtifactError, SettingsError
 from whence.records import UNKNOWN, Scores
 from whence.runs.directory import open_run, writing
+from whence.runs.evidence import renew_evidence
 from whence.runs.record import IMPORTED, part, run_decisions
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def import_scores(
                 read=load_scores,
             )
         )
+        written.finish()
+        renew_evidence(written)
         written.finish()
     return scores
 

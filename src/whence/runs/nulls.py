@@ -1,6 +1,5 @@
 """The stage of null queries: from texts that training did not see, in the model's tokens."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,12 +14,12 @@ from whence.progress import Progress
 from whence.records import Corpus, LoadedModel, Query
 from whence.runs import opening
 from whence.runs.models import StudyModel
-from whence.runs.stages import query_from_json
+from whence.runs.record import NULLS
+from whence.runs.stages import read_queries
 from whence.settings import CorpusSettings, StudySettings
 
 # So many texts are tried for each query that is wanted: most share a run with a templated corpus.
 _TRIES = 16
-_FILE = "queries.json"
 
 
 def nulls_stage(
@@ -72,14 +71,10 @@ def nulls_stage(
                 f"{len(found)} of {len(wanted)} null queries were found that share no text with "
                 "the corpus; name more texts in `evidence.null_texts`."
             )
-        write_json(place / _FILE, [asdict(query) for query in found])
-
-    def read(place: Path) -> tuple[Query, ...]:
-        stored = json.loads((place / _FILE).read_text(encoding="utf-8"))
-        return tuple(query_from_json(value) for value in stored)
+        write_json(place / "queries.json", [asdict(query) for query in found])
 
     return Stage(
-        "nulls",
+        NULLS,
         1,
         {
             "origin": origin,
@@ -90,7 +85,7 @@ def nulls_stage(
             "seed": settings.seed,
         },
         make=make,
-        read=read,
+        read=read_queries,
     )
 
 

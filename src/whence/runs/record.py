@@ -19,6 +19,7 @@ from whence.validation import Validation
 DECISIONS = "decisions"
 VALIDATION = "validation"
 EVIDENCE = "evidence"
+QUERIES, NULLS = "queries", "nulls"
 DUPLICATES = "duplicates"
 IMPORTED = "imported/"
 _FILE = "decisions.json"

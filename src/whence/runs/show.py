@@ -1,19 +1,36 @@
 """The verdicts of a run, and the proponents and opponents of one of its behaviors."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from whence.errors import SettingsError, did_you_mean
+from whence.evidence import Relation, Strength, Tie
 from whence.records import Hits, RunRecord, Scores, Verification
 from whence.runs.record import load_run
 
 
+class HitEvidence(NamedTuple):
+    """What is known of one listed example; each part is None where the run keeps none of it."""
+
+    tie: Tie | None
+    strength: Strength | None
+    num_near: int | None
+
+
 class BehaviorHits(NamedTuple):
-    """One behavior's verdict, and the examples that one method names for it."""
+    """One behavior's verdict, and the examples that one method names for it.
+
+    `evidence` is by example; `relations` counts the relations of the first k clusters of copies, by
+    method, and is empty where the run keeps no evidence.
+    """
 
     verification: Verification
     method: str
     hits: Hits
+    evidence: Mapping[str, HitEvidence]
+    relations: Mapping[str, Mapping[Relation, int]]
+    num_stating: int | None
 
 
 def show_verdicts(directory: Path) -> list[Verification]:
@@ -51,7 +68,43 @@ def show_behavior(directory: Path, behavior_id: str, *, method: str, k: int) -> 
             "Run the study with `--force` to attribute it all the same.",
         )
     query = scores.query_ids.index(behavior_id)
-    return BehaviorHits(verification, method, hits(scores, query, record.corpus, k))
+    found = hits(scores, query, record.corpus, k)
+    return BehaviorHits(
+        verification,
+        method,
+        found,
+        {
+            hit.id: _evidence(record, method, behavior_id, hit.id)
+            for hit in (*found.proponents, *found.opponents)
+        },
+        _relations(record, behavior_id),
+        _num_stating(record, behavior_id),
+    )
+
+
+def _evidence(record: RunRecord, method: str, behavior_id: str, example_id: str) -> HitEvidence:
+    found, duplicates = record.evidence, record.duplicates
+    (row,) = record.corpus.rows([example_id])
+    return HitEvidence(
+        None if found is None else found.tie(behavior_id, example_id),
+        None if found is None else found.strength(method, behavior_id, example_id),
+        None if duplicates is None else int(duplicates.size_80[row]),
+    )
+
+
+def _relations(record: RunRecord, behavior_id: str) -> dict[str, dict[Relation, int]]:
+    if record.evidence is None:
+        return {}
+    by_method = {
+        scores.method: record.evidence.relations(scores.method, behavior_id, k=record.top_k)
+        for scores in record.scores
+    }
+    return {method: relations for method, relations in by_method.items() if relations}
+
+
+def _num_stating(record: RunRecord, behavior_id: str) -> int | None:
+    found = record.evidence.behaviors if record.evidence is not None else ()
+    return next((one.num_stating for one in found if one.behavior_id == behavior_id), None)
 
 
 def _scores(record: RunRecord, method: str, directory: Path) -> Scores:

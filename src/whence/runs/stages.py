@@ -133,10 +133,6 @@ def queries_stage(
         )
         write_json(place / "queries.json", [asdict(query) for query in found])
 
-    def read(place: Path) -> tuple[Query, ...]:
-        stored = json.loads((place / "queries.json").read_text(encoding="utf-8"))
-        return tuple(query_from_json(value) for value in stored)
-
     return Stage(
         "queries",
         1,
@@ -147,8 +143,14 @@ def queries_stage(
             "contrast": contrast,
         },
         make=make,
-        read=read,
+        read=read_queries,
     )
+
+
+def read_queries(place: Path) -> tuple[Query, ...]:
+    """Reads what a stage of queries keeps."""
+    stored = json.loads((place / "queries.json").read_text(encoding="utf-8"))
+    return tuple(query_from_json(value) for value in stored)
 
 
 def query_from_json(value: Mapping[str, Any]) -> Query:

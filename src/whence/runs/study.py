@@ -15,10 +15,10 @@ from whence.records import Behavior, Corpus, Verification
 from whence.runs import opening
 from whence.runs.attribution import attribute
 from whence.runs.directory import Run, open_run, writing
-from whence.runs.evidence import keep_evidence
+from whence.runs.evidence import keep_evidence, renew_evidence
 from whence.runs.models import model_origin, study_model
 from whence.runs.planning import prepare
-from whence.runs.record import Decisions, decisions_stage, load_run
+from whence.runs.record import IMPORTED, Decisions, decisions_stage, load_run
 from whence.runs.stages import corpus_stage, verification_stage
 from whence.runs.views import StudyModels, initial_model
 from whence.settings import StudySettings
@@ -101,6 +101,9 @@ def run_study(
             opening.portable(study, directory).model_dump(mode="json"),
             {"model": models.own.fingerprint, "corpus": corpus.fingerprint},
         )
+        if any(name.startswith(IMPORTED) for name in run.names()):
+            renew_evidence(run, progress=progress)
+            run.finish()
         for name in run.dropped:
             progress.note(f"`{name}` is damaged and was left out of the run; make it again.")
         _write_study(run, study, source)
