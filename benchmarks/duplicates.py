@@ -1,10 +1,11 @@
 """What do the duplicates of a corpus cost, and are they right?
 
 Two corpora of real text, each in a process of its own: pile-mini (20,233 passages, full of copies)
-and pile-documents (3,000 whole documents of deduplicated text, with no near duplicate). For each: seconds from the tokens to all clusters, and the process's peak of memory;
-recall of similar pairs against a comparison of 600 documents with all by Python's sets; counts of
-1,000 spans against a plain scan; the time of a count and of a whole search for a text once the
-corpus is sorted. `make bench` runs it; nothing here is asserted.
+and pile-documents (3,000 whole documents of deduplicated text, with no near duplicate). For each:
+seconds from the tokens to all clusters, and the process's peak of memory; recall of similar pairs
+against a comparison of 600 documents with all; counts of 1,000 spans against a plain scan; the time
+of a count and of a whole search, once the corpus is sorted. `make bench` runs it; nothing here is
+asserted.
 
     python benchmarks/duplicates.py [--documents 600] [--spans 1000]
 """
