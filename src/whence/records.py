@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from whence.corpus.duplicates import Duplicates
     from whence.evidence import Evidence
-    from whence.validation import Validation
+    from whence.validation import Surprises, Validation
 
 Verdict = Literal["shown", "weak", "not shown"]
 _FINGERPRINT_ROWS = 1024
@@ -434,8 +434,8 @@ class RunRecord:
     """Everything that a page shows.
 
     `validation` is what `whence validate` found of this run; `evidence` what is known of every
-    example that some method lists, and `duplicates` the corpus's copies; None where the run does
-    not keep them.
+    example that some method lists, `duplicates` the corpus's copies, and `surprises` what
+    `whence surprises` found; None where the run does not keep them.
     """
 
     title: str
@@ -456,3 +456,4 @@ class RunRecord:
     validation: "Validation | None" = None
     evidence: "Evidence | None" = None
     duplicates: "Duplicates | None" = None
+    surprises: "Surprises | None" = None

@@ -211,6 +211,27 @@ def paired_estimate(
     return mean_estimate([a - b for a, b in zip(values, reference, strict=True)], seed=seed)
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Corrects p-values so that the chance of any false claim stays at the level.
+
+    Args:
+        p_values: Of all hypotheses that were tested, in any order.
+
+    Returns:
+        Adjusted p-values in the same order, in [0, 1]; compare each with the level itself.
+
+    Source:
+        Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979.
+    """
+    adjusted = [1.0] * len(p_values)
+    largest = 0.0
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    for step, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - step) * p_values[place]))
+        adjusted[place] = largest
+    return adjusted
+
+
 def probability_above(values: Sequence[float], others: Sequence[float]) -> float | None:
     """Computes the probability that a value of one set is larger than one of another.
 

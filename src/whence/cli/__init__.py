@@ -76,6 +76,10 @@ COMMANDS = {
         "Train a testbed many times without some of its planted groups.",
         "whence bank runs/bank --size nano --jobs 2",
     ),
+    "surprises": (
+        "Check whether a run's examples without a visible tie have an effect.",
+        "whence surprises runs/demo --checkpoint step512",
+    ),
     "validate": (
         "Compare a run's methods with planted truth, one more step, retraining and each other.",
         "whence validate runs/nano --bank runs/bank",

@@ -8,17 +8,18 @@ from pathlib import Path
 from whence.artifacts import damage, fingerprint, read_manifest, write_json
 from whence.artifacts.stage import Stage
 from whence.errors import ArtifactError, ModelError
-from whence.evidence import read_evidence
+from whence.evidence import Evidence, read_evidence
 from whence.records import Behavior, Coverage, LoadedModel, Plan, RunRecord, Scores
 from whence.runs import opening
 from whence.runs.directory import Run, open_run
 from whence.runs.stages import read_verifications
 from whence.settings import StudySettings
-from whence.validation import Validation
+from whence.validation import Surprises, Validation, applied, read_surprises
 
 DECISIONS = "decisions"
 VALIDATION = "validation"
 EVIDENCE = "evidence"
+SURPRISES = "surprises"
 QUERIES, NULLS = "queries", "nulls"
 DUPLICATES = "duplicates"
 IMPORTED = "imported/"
@@ -155,12 +156,15 @@ def run_model(run: Run, study: StudySettings) -> LoadedModel:
     return model
 
 
-def load_run(run: Run | Path, *, is_validating: bool = False) -> RunRecord:
+def load_run(
+    run: Run | Path, *, is_validating: bool = False, is_checking: bool = False
+) -> RunRecord:
     """Reads what a run stored, with everything that its page shows.
 
     Args:
         run: A finished run, or its directory.
         is_validating: Leave out what was validated before, which is about to be replaced.
+        is_checking: Leave out what was checked for surprises before, likewise.
 
     Raises:
         ArtifactError: The directory is not a finished run, or a part of it is broken.
@@ -199,7 +203,8 @@ def load_run(run: Run | Path, *, is_validating: bool = False) -> RunRecord:
         commands=commands(run.directory),
         manifest=run.manifest.to_json(),
         validation=None if is_validating else _validation(run),
-        evidence=None if run.find(EVIDENCE) is None else read_evidence(part(run, EVIDENCE)),
+        evidence=_evidence(run, None if is_checking else run.find(SURPRISES)),
+        surprises=None if is_checking else _surprises(run),
         duplicates=None if run.find(DUPLICATES) is None else read_duplicates(part(run, DUPLICATES)),
     )
 
@@ -216,6 +221,19 @@ def _imported(run: Run, attributed: Sequence[str]) -> tuple[Scores, ...]:
             ids = tuple(scores.query_ids[row] for row in rows)
             found.append(replace(scores, query_ids=ids, values=scores.values[rows]))
     return tuple(found)
+
+
+def _evidence(run: Run, checked: Path | None) -> Evidence | None:
+    """What is known of the listed examples, with what `whence surprises` found of them."""
+    if run.find(EVIDENCE) is None:
+        return None
+    found = read_evidence(part(run, EVIDENCE))
+    return found if checked is None else applied(found, read_surprises(part(run, SURPRISES)))
+
+
+def _surprises(run: Run) -> Surprises | None:
+    """What `whence surprises` found; None where it did not run since."""
+    return None if run.find(SURPRISES) is None else read_surprises(part(run, SURPRISES))
 
 
 def _validation(run: Run) -> Validation | None:

@@ -22,6 +22,13 @@ from whence.validation.removal import plan_named_removals
 from whence.validation.run_validation import validate
 from whence.validation.step_measures import TailPatches, tail_patch_stage
 from whence.validation.subject import Subject, Truth
+from whence.validation.surprises import (
+    Candidate,
+    Surprises,
+    applied,
+    read_surprises,
+    surprises_stage,
+)
 from whence.validation.text import format_validation
 
 __all__ = [
@@ -30,19 +37,24 @@ __all__ = [
     "STEPS",
     "BankProgress",
     "BankSettings",
+    "Candidate",
     "Comparison",
     "Control",
     "Cost",
     "Figure",
     "ProponentStep",
     "Subject",
+    "Surprises",
     "TailPatches",
     "Truth",
     "Validation",
+    "applied",
     "format_validation",
     "make_bank",
     "plan_named_removals",
+    "read_surprises",
     "step_on_proponents",
+    "surprises_stage",
     "tail_patch_stage",
     "validate",
 ]
