@@ -6,7 +6,7 @@ accident: higher always means more helpful, in the sense that the scores themsel
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, get_args
 
@@ -331,6 +331,24 @@ class Coverage:
     def num_parameters(self) -> int:
         """All parameters of the model."""
         return self.num_attributed + sum(self.left_out.values())
+
+    def to_json(self) -> dict[str, object]:
+        """Turns the record into what JSON can hold; pairs keep the model's order."""
+        return {field.name: list(getattr(self, field.name).items()) for field in fields(self)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Coverage":
+        """Reads what `to_json` wrote; records of earlier versions have no `not_attributable`.
+
+        Raises:
+            KeyError: A part is missing.
+            ValueError: A part is not made of pairs.
+        """
+        return cls(
+            dict(values["modules"]),
+            dict(values["left_out"]),
+            dict(values.get("not_attributable", ())),
+        )
 
 
 @dataclass(frozen=True)

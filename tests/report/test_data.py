@@ -291,3 +291,15 @@ def test_left_out_parts_add_up():
         "other layers": 5,
     }
     assert parts_left_out({}) == {}
+
+
+def test_layers_that_cannot_be_attributed_are_named_by_reason(record: RunRecord):
+    assert record.coverage is not None
+    reasons = {"experts.0": "not called in a pass", "embed_out": "the output layer"}
+    reasons["experts.1"] = reasons["experts.0"]
+    coverage = replace(record.coverage, not_attributable=reasons)
+    found = page_data(replace(record, coverage=coverage))
+    assert section(found, "overview")["coverage"]["not_attributable"] == [
+        {"reason": "not called in a pass", "layers": ["experts.0", "experts.1"]},
+        {"reason": "the output layer", "layers": ["embed_out"]},
+    ]

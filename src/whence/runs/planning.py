@@ -56,17 +56,14 @@ def coverage_stage(model: StudyModel, settings: IndexSettings) -> Stage[Coverage
 
     def make(place: Path) -> None:
         found = coverage(model.loaded, modules=settings.modules, include_bias=settings.include_bias)
-        # In the model's order, which `write_json` does not keep.
-        values = {"modules": list(found.modules.items()), "left_out": list(found.left_out.items())}
-        write_json(place / "coverage.json", values)
+        write_json(place / "coverage.json", found.to_json())
 
     def read(place: Path) -> Coverage:
-        values = json.loads((place / "coverage.json").read_text(encoding="utf-8"))
-        return Coverage(dict(values["modules"]), dict(values["left_out"]))
+        return Coverage.from_json(json.loads((place / "coverage.json").read_text(encoding="utf-8")))
 
     return Stage(
         "coverage",
-        1,
+        2,
         {
             "model": model.fingerprint,
             "modules": settings.modules,

@@ -42,7 +42,7 @@ class Decisions:
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, object]:
-        """Turns the record into what JSON can hold; the order of modules is kept."""
+        """Turns the record into what JSON can hold."""
         return {
             "study": self.study.model_dump(mode="json"),
             "behaviors": [behavior.model_dump(mode="json") for behavior in self.behaviors],
@@ -50,11 +50,7 @@ class Decisions:
             "forced": list(self.forced),
             "model": self.model,
             "methods": list(self.methods),
-            "coverage": self.coverage
-            and {
-                "modules": list(self.coverage.modules.items()),
-                "left_out": list(self.coverage.left_out.items()),
-            },
+            "coverage": self.coverage and self.coverage.to_json(),
             "plan": asdict(self.plan) if self.plan else None,
             "skipped": list(self.skipped),
             "warnings": list(self.warnings),
@@ -62,12 +58,13 @@ class Decisions:
 
 
 def decisions_stage(decisions: Decisions) -> Stage[Decisions]:
-    """Keeps what a run decided; the content is its own key."""
+    """Keeps what a run decided; the content is its own key, but for seconds that were measured."""
     values = decisions.to_json()
+    plan = decisions.plan and {k: v for k, v in asdict(decisions.plan).items() if k != "seconds"}
     return Stage(
         DECISIONS,
         1,
-        values,
+        values | {"plan": plan},
         make=lambda place: write_json(place / _FILE, values),
         read=read_decisions,
     )
@@ -89,7 +86,7 @@ def read_decisions(place: Path) -> Decisions:
             forced=tuple(value["forced"]),
             model=value["model"],
             methods=tuple(value["methods"]),
-            coverage=coverage and Coverage(dict(coverage["modules"]), dict(coverage["left_out"])),
+            coverage=coverage and Coverage.from_json(coverage),
             plan=Plan(**value["plan"]) if value["plan"] else None,
             skipped=tuple(value["skipped"]),
             warnings=tuple(value["warnings"]),

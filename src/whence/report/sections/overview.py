@@ -47,12 +47,23 @@ class CorpusFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotAttributable:
+    """Linear layers whose gradients cannot be formed, for one reason."""
+
+    reason: str
+    layers: Annotated[Sequence[str], "in the model's order"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class CoverageFacts:
     """Which share of the model's parameters was attributed."""
 
     num_parameters: int
     num_attributed: int
     parts_left_out: Annotated[Mapping[str, int], "from part of the model to parameters"]
+    not_attributable: Annotated[
+        Sequence[NotAttributable], "linear layers that no choice of modules includes"
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +133,15 @@ def _coverage(record: RunRecord) -> CoverageFacts | None:
         num_parameters=coverage.num_parameters,
         num_attributed=coverage.num_attributed,
         parts_left_out=parts_left_out(coverage.left_out),
+        not_attributable=_not_attributable(coverage.not_attributable),
     )
+
+
+def _not_attributable(reasons: Mapping[str, str]) -> list[NotAttributable]:
+    layers: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        layers.setdefault(reason, []).append(name)
+    return [NotAttributable(reason=reason, layers=names) for reason, names in layers.items()]
 
 
 SECTION = SectionKind(order=10, menu=None, make=overview)

@@ -90,7 +90,14 @@ function coverageFact(coverage) {
       el("span", { class: "bar", "aria-hidden": "true" }, bar),
     ],
     left.length ? "Left out: " + left.join(", ") + "." : "Nothing is left out.",
+    ...coverage.not_attributable.map(notAttributable),
   );
+}
+
+function notAttributable({ reason, layers }) {
+  const one = layers.length === 1;
+  const which = one ? "layer " : plural(layers.length, "linear layer") + ", such as ";
+  return ["Cannot be attributed: ", which, said(layers[0]), " (", said(reason), ")."];
 }
 
 function planFact(plan) {
