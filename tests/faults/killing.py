@@ -52,12 +52,13 @@ def fork(what, root: Path, *, kill_before: int | None = None) -> tuple[int, int]
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), counted
 
 
-def contents(root: Path) -> dict[str, str]:
+def contents(root: Path, *, hidden: bool = True) -> dict[str, str]:
     """Every file under a directory with its digest; of a manifest only what is not about time."""
     return {
         path.relative_to(root).as_posix(): _digest(path)
         for path in sorted(root.rglob("*"))
         if not path.is_dir() and not _is_timed(path)
+        if hidden or not any(part.startswith(".") for part in path.relative_to(root).parts)
     }
 
 

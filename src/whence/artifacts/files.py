@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from whence.errors import ArtifactError
+from whence.errors import ArtifactError, WhenceError
 
 _DISK_ERRORS = {
     errno.ENOSPC,
@@ -31,6 +31,10 @@ _DISK_ERRORS = {
     errno.EMFILE,
     errno.ENXIO,
 }
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+# A file system that cannot hold so many bytes more is full.
+_LITTLE = 2**16
 
 
 def write_text(path: Path, text: str) -> None:
@@ -148,17 +152,49 @@ def clear_disk_errors(path: Path) -> Iterator[None]:
     """Turns what the file system refuses into one sentence about the file that it refused.
 
     Raises:
-        ArtifactError: In the place of such an `OSError`.
+        ArtifactError: In the place of such an error.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+    except WhenceError:
+        raise
+    except Exception as error:
+        reason = _reason(error, path)
+        if reason is None:
             raise
+        named = error.filename if isinstance(error, OSError) else None
         raise ArtifactError(
-            f"{_short(error.filename or path)} cannot be written ({error.strerror or error}).",
+            f"{_short(named or path)} cannot be written ({reason}).",
             "Free some disk space or choose a place that you may write to.",
         ) from error
+
+
+def _reason(error: Exception, path: Path) -> str | None:
+    """Words why a file could not be written; None where the error is about something else.
+
+    Libraries that write with code of their own raise errors of their own: safetensors, tokenizers
+    and PyTorch with the system's words in the text, NumPy and C++ streams without any.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno) if error.errno in _DISK_ERRORS else None
+    text = str(error)
+    for number in sorted(_FULL):
+        if f"(os error {number})" in text or os.strerror(number) in text:
+            return os.strerror(number)
+    return _lack_of_room(path) if isinstance(error, OSError | RuntimeError) else None
+
+
+def _lack_of_room(path: Path) -> str | None:
+    """Tries whether a little can be written to a file system; words why it cannot."""
+    import tempfile
+
+    place = next((p for p in (path, *path.parents) if p.is_dir()), None)
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(bytes(_LITTLE))
+    except OSError as error:
+        return os.strerror(error.errno) if error.errno in _FULL else None
+    return None
 
 
 def _short(path: object) -> str:

@@ -1,0 +1,27 @@
+"""What the process imports of which `forking.py` makes forks; it starts no thread."""
+
+import contextlib
+
+import bergson  # noqa: F401
+import bm25s  # noqa: F401
+import numpy  # noqa: F401
+import pandas  # noqa: F401
+import pyarrow.dataset
+import pyarrow.parquet  # noqa: F401
+import pydantic  # noqa: F401
+import scipy.sparse  # noqa: F401
+import tokenizers  # noqa: F401
+import torch  # noqa: F401
+import transformers  # noqa: F401
+from transformers.models.gpt_neox import modeling_gpt_neox  # noqa: F401
+
+import whence.api
+import whence.cli.bank
+import whence.cli.index
+import whence.cli.run
+import whence.report
+import whence.testbed
+import whence.validation  # noqa: F401
+
+with contextlib.suppress(ImportError):
+    import sklearn  # noqa: F401

@@ -1,0 +1,173 @@
+"""A full disk is one sentence, whichever file it refuses; with room the same command succeeds."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from tests.faults.forking import command, whence
+from tests.faults.full_disk import BEFORE, DISK, Room, Trial, try_full
+
+INDEX = ("index", f"{DISK}/index", "--model", "model", "--corpus", "corpus.jsonl")
+# What is made, from which state of the disk.
+CASES: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "index": (None, (*INDEX, "--projection-dim", "4")),
+    "index_again": ("index", (*INDEX, "--projection-dim", "3")),
+    "index_bf16": (None, (*INDEX, "--projection-dim", "2", "--dtype", "bfloat16")),
+    "run": (None, ("run", "study.toml", "--out", f"{DISK}/run")),
+    "run_index": (None, ("run", "stored.toml", "--out", f"{DISK}/run")),
+    "report": ("run", ("report", f"{DISK}/run")),
+    "import": (
+        "run",
+        ("import", f"{DISK}/run", "scores.jsonl", "--method", "theirs", "--orientation", "higher"),
+    ),
+    "validate": ("run", ("validate", f"{DISK}/run")),
+    "verify": ("run", ("verify", "behaviors.toml", "--model", "model")),
+    "discover": (
+        None,
+        (
+            *("discover", f"{DISK}/found.toml", "--model", "model", "--corpus", "long.jsonl"),
+            *("--kinds", "style", "--num", "2"),
+        ),
+    ),
+}
+
+
+def fill_bank() -> None:
+    """Trains two runs of a bank, shortly."""
+    from tests.faults.killing import make_bank
+
+    _as_command(lambda: make_bank(Path(DISK)))
+
+
+def train() -> None:
+    """Trains the testbed, shortly."""
+    from functools import partial
+    from unittest import mock
+
+    from whence.testbed import checkpoints
+    from whence.testbed.export import export_testbed
+    from whence.training import trainer
+
+    with (
+        mock.patch.object(trainer, "train", partial(trainer.train, stop_after=1)),
+        mock.patch.object(checkpoints, "all_steps", return_value=(0, 1)),
+    ):
+        _as_command(lambda: export_testbed(Path(DISK, "testbed"), "nano", train=True))
+
+
+def _as_command(what: Callable[[], object]) -> None:
+    """Ends as the command line would."""
+    from whence.errors import WhenceError
+
+    try:
+        what()
+    except WhenceError as error:
+        print(f"whence: {error.problem}\n{error.remedy}", file=sys.stderr)
+        sys.exit(2)
+
+
+class Good(NamedTuple):
+    """A folder to run a command in, and what it leaves where there is room."""
+
+    folder: Path
+    what: Callable[..., None]
+    arguments: tuple
+    trial: Trial
+
+
+@pytest.fixture(scope="module")
+def good(
+    request: pytest.FixtureRequest, tiny_files: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Good:
+    name = request.param
+    folder = Path(shutil.copytree(tiny_files, tmp_path_factory.mktemp("full") / "tiny"))
+    study = (folder / "study.toml").read_text()
+    (folder / "stored.toml").write_text(
+        study + '[index]\npath = "stored"\nprojection_dim = 4\n[attribution]\n'
+        'methods = ["gradient_cosine", "bm25"]\n'
+    )
+    score = {"query": "fact/france", "example": "d1", "score": 1.0}
+    (folder / "scores.jsonl").write_text(json.dumps(score) + "\n")
+    _write_long_documents(folder)
+    before, arguments = CASES.get(name, (None, ()))
+    if before is not None:
+        (folder / BEFORE).mkdir()
+        there = tuple(a.replace(DISK, BEFORE) for a in CASES[before][1])
+        assert whence(*there, folder=folder).code == 0
+    what, arguments = (command, (arguments,)) if arguments else (globals()[name], ())
+    try:
+        found = try_full(what, *arguments, folder=folder)
+    except OSError as error:
+        pytest.skip(f"a disk of one's own is not permitted here ({error})")
+    assert [done.code for done in (*found.full, found.room)] == [0, 0, 0], found.full[0].stderr
+    return Good(folder, what, arguments, found)
+
+
+def _write_long_documents(folder: Path) -> None:
+    lines = (folder / "corpus.jsonl").read_text().splitlines()
+    texts = [json.loads(line)["text"] for line in lines]
+    with (folder / "long.jsonl").open("w") as file:
+        for number in range(6):
+            text = " ".join(texts[number : number + 12])
+            file.write(json.dumps({"text": text, "subset": "ab"[number % 2]}) + "\n")
+
+
+def check(good: Good, trial: Trial) -> None:
+    for done in trial.full:
+        assert done.code == 2, done.stderr
+        assert "Traceback" not in done.stderr
+        problem, remedy = done.stderr.splitlines()[-2:]
+        assert problem.startswith("whence: ")
+        assert str(good.folder / DISK) in problem or f" {DISK}/" in problem, problem
+        assert "cannot be written (No space left on device)." in problem
+        assert remedy == "Free some disk space or choose a place that you may write to."
+    half = {name for name, digest in trial.left.items() if digest not in _wholes(good, name)}
+    assert not half, "half-written files under their final names"
+    assert trial.room.code == 0, trial.room.stderr
+    assert trial.files == good.trial.files
+
+
+def _wholes(good: Good, name: str) -> set[str]:
+    """The digests that a file may have: before the command and after it."""
+    from tests.faults.killing import contents
+
+    before = contents(good.folder / BEFORE) if (good.folder / BEFORE).is_dir() else {}
+    return {files[name] for files in (before, good.trial.files) if name in files}
+
+
+def is_enough(trial: Trial) -> bool:
+    return trial.full[0].code == 0
+
+
+def numbers(room: Room) -> Iterator[int]:
+    """Every number of files and of pages up to 30; then ever fewer."""
+    number = 0
+    while True:
+        yield number
+        number += 1 if room == "files" or number < 30 else number // 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("room", ["files", "pages"])
+@pytest.mark.parametrize("good", [*CASES, "fill_bank", "train"], indirect=True)
+def test_whichever_file_a_full_disk_refuses(good: Good, room: Room) -> None:
+    for number in numbers(room):
+        trial = try_full(good.what, *good.arguments, folder=good.folder, room=room, number=number)
+        if is_enough(trial):
+            return
+        check(good, trial)
+
+
+@pytest.mark.parametrize("good", ["index"], indirect=True)
+@pytest.mark.parametrize(
+    ("room", "number"), [("files", 9), ("files", 12), ("pages", 3), ("pages", 8)]
+)
+def test_some_files_that_a_full_disk_refuses(good: Good, room: Room, number: int) -> None:
+    trial = try_full(good.what, *good.arguments, folder=good.folder, room=room, number=number)
+    assert not is_enough(trial)
+    check(good, trial)
