@@ -339,6 +339,33 @@ def test_meta_that_says_nothing(tmp_path: Path, load: Any, meta: str) -> None:
     assert column(corpus, "subset") == [None]
 
 
+@pytest.mark.parametrize("value", [["a", "b"], {"name": "a"}, float("nan"), float("inf"), []])
+@pytest.mark.parametrize("name", ["subset", "id"])
+def test_names_that_are_no_text_were_taken_for_text(
+    tmp_path: Path, load: Any, name: str, value: Any
+) -> None:
+    path = write(tmp_path / "c.jsonl", [{"text": "a b", name: "x"}, {"text": "c d", name: value}])
+    found = refusal(load, path)
+    assert f"Row 1 of c.jsonl has {value!r} in the column {name!r}" in found.problem
+    assert f"`{name}_column`" in found.remedy
+    assert len(load(path, **{f"{name}_column": ""})) == 2
+
+
+def test_numbers_and_dates_are_names(tmp_path: Path, load: Any) -> None:
+    from datetime import date
+
+    table = {"text": ["a b"], "id": [17], "subset": [date(2020, 1, 2)]}
+    pq.write_table(pa.table(table), tmp_path / "c.parquet")
+    corpus = load(tmp_path / "c.parquet")
+    assert corpus.ids == ("17",)
+    assert column(corpus, "subset") == ["2020-01-02"]
+
+
+def test_a_source_that_is_no_text_is_about_something_else(tmp_path: Path, load: Any) -> None:
+    path = write(tmp_path / "c.jsonl", [{"text": "a b", "source": ["x"]}])
+    assert column(load(path), "source") == ["c.jsonl"]
+
+
 def test_duplicate_ids_have_a_way_out(tmp_path: Path, load: Any) -> None:
     rows = [{"id": i, "text": f"text {n}"} for n, i in enumerate(["a", "b", "a", "a#2", "a"])]
     path = write(tmp_path / "c.jsonl", rows)

@@ -6,6 +6,7 @@ in every row: JSON lines leave out what is unknown, in the first row as in any o
 
 import ast
 import json
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -134,10 +135,10 @@ class Documents(Iterator[Document]):
             id=self._identity(row, number),
             text=text,
             tokens=tokens,
-            subset=_string(row, _column(settings.subset_column, *_SUBSET_COLUMNS), number),
+            subset=_subset(row, _column(settings.subset_column, *_SUBSET_COLUMNS), number),
             position=_integer(row, position, "position_column", number),
             step=_integer(row, _column(settings.step_column, "step"), "step_column", number),
-            source=_string(row, ("source",), number) or row.source,
+            source=_source(row, number) or row.source,
             labels=_labels(row, number),
             row=None if has_position else number,
         )
@@ -155,7 +156,7 @@ class Documents(Iterator[Document]):
         if self._row_without_id is not None:
             raise _without_id(self._row_without_id, columns[0], 0)
         self._some_have_ids = True
-        return _whole(_plain(value), columns[0], row=row, number=number)
+        return _plain(value, columns, "id_column", row=row, number=number)
 
 
 def missing_column(name: str, names: list[str]) -> CorpusError:
@@ -229,9 +230,17 @@ def _integer(row: Row, columns: tuple[str, ...], setting: str, number: int) -> i
     return value
 
 
-def _string(row: Row, columns: tuple[str, ...], number: int) -> str | None:
+def _subset(row: Row, columns: tuple[str, ...], number: int) -> str | None:
     value = _first(row.values, columns)
-    return None if value is None else _whole(_plain(value), columns[0], row=row, number=number)
+    if value is None:
+        return None
+    return _plain(value, columns, "subset_column", row=row, number=number)
+
+
+def _source(row: Row, number: int) -> str | None:
+    # No setting names this column: what is no text there is about something else.
+    value = _first(row.values, ("source",))
+    return _whole(value, "source", row=row, number=number) if isinstance(value, str) else None
 
 
 def _labels(row: Row, number: int) -> tuple[str, ...] | None:
@@ -262,8 +271,19 @@ def _brief(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:100]}…"
 
 
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+def _plain(value: object, columns: tuple[str, ...], setting: str, *, row: Row, number: int) -> str:
+    """Writes a name as text; a number, as a date, stands for its digits."""
+    there = (column for column in columns if _lookup(row.values, column) not in (_ABSENT, None))
+    name = next(there, columns[0])
+    if isinstance(value, str):
+        return _whole(value, name, row=row, number=number)
+    if hasattr(value, "__len__") or (isinstance(value, float) and not math.isfinite(value)):
+        raise CorpusError(
+            f"Row {number} of {row.source} has {_brief(value)} in the column {name!r}, where text "
+            "or a number belongs.",
+            f'Correct the value, set `{setting}` to another column, or to "" to use none.',
+        )
+    return json.dumps(value) if isinstance(value, int | float) else str(value)
 
 
 def _lookup(values: Mapping[str, object], path: str) -> Any:
