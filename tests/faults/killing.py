@@ -3,13 +3,15 @@
 `python tests/faults/killing.py WHAT ROOT POINTS SEED` runs WHAT to its end, then POINTS times anew:
 killed (SIGKILL) just before one of its calls that open, make, rename or remove something under
 ROOT, drawn at random (all of them where POINTS are more); then the same again without a kill. It
-prints one line of JSON a point. Each run is a fork of this process, which itself only imports.
+prints one line of JSON a point. `lost` is how many blocks (of an index, of products; trainings of a
+bank) were computed twice. Each run is a fork of this process, which itself only imports.
 """
 
 import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -19,22 +21,26 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 _EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
+# What is opened for writing once a block of rows or of products, or a training, was computed.
+_BLOCK = re.compile(r"/\.progress/(blocks|work/.*)/\.[^/]+\.partial$|/runs/\.[^/]+\.json\.partial$")
 _SHARDS = 3
 
 
-def fork(what, root: Path, *, kill_before: int | None = None) -> tuple[int, int]:
-    """Runs a function in a fork; returns how it ended (minus the signal) and its events."""
+def fork(what, root: Path, *, kill_before: int | None = None) -> tuple[int, int, int]:
+    """Runs a function in a fork; returns how it ended (minus the signal), its events, its blocks."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        count = 0
+        events = 0
         inside = str(root)
 
         def watch(event: str, arguments: tuple) -> None:
-            nonlocal count
+            nonlocal events
             if event in _EVENTS and str(arguments[0]).startswith(inside):
-                count += 1
-                if count == kill_before:
+                events += 1
+                is_block = event == "open" and _BLOCK.search(str(arguments[0]))
+                os.write(write, b"b" if is_block else b"e")
+                if events == kill_before:
                     os.kill(os.getpid(), signal.SIGKILL)
 
         sys.addaudithook(watch)
@@ -44,12 +50,12 @@ def fork(what, root: Path, *, kill_before: int | None = None) -> tuple[int, int]
         except BaseException as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
             code = 3
-        os.write(write, str(count).encode())
         os._exit(code)
     os.close(write)
     with os.fdopen(read) as pipe:
-        counted = int(pipe.read() or 0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), counted
+        said = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code, len(said), said.count("b")
 
 
 def contents(root: Path, *, hidden: bool = True) -> dict[str, str]:
@@ -63,12 +69,8 @@ def contents(root: Path, *, hidden: bool = True) -> dict[str, str]:
 
 
 def _is_timed(path: Path) -> bool:
-    """Whether a file of a run holds seconds that were measured, or is named by them."""
-    return (
-        path.suffix == ".html"
-        or path.name == "plan.json"
-        or path.parent.name.startswith("decisions-")
-    )
+    """Whether a file of a run holds seconds that were measured."""
+    return path.suffix == ".html" or path.name == "plan.json"
 
 
 def _digest(path: Path) -> str:
@@ -77,7 +79,7 @@ def _digest(path: Path) -> str:
         value = json.loads(data)
         if isinstance(value, dict):
             # Times differ, and so do the digests of files that hold times.
-            for name in ("started", "finished", "seconds", "files", "details", "plan", "stages"):
+            for name in ("started", "finished", "seconds", "files", "details", "plan"):
                 value.pop(name, None)
         data = json.dumps(value, sort_keys=True).encode()
     return hashlib.sha256(data).hexdigest()
@@ -217,14 +219,14 @@ def main() -> None:
             assert fork(BEFORE[what], root)[0] == 0
 
     start()
-    code, events = fork(WHAT[what], root)
+    code, events, blocks = fork(WHAT[what], root)
     assert code == 0, f"{what} failed without a kill"
     good = contents(root)
     draw = random.Random(seed)
     for point in sorted(draw.sample(range(1, events + 1), min(points, events))):
         start()
-        killed, _ = fork(WHAT[what], root, kill_before=point)
-        again, _ = fork(WHAT[what], root)
+        killed, _, before = fork(WHAT[what], root, kill_before=point)
+        again, _, after = fork(WHAT[what], root)
         found = contents(root) if again == 0 else {}
         print(
             json.dumps(
@@ -233,6 +235,8 @@ def main() -> None:
                     "of": events,
                     "killed": killed,
                     "again": again,
+                    "lost": before + after - blocks,
+                    "blocks": blocks,
                     "leftovers": sorted(set(found) - set(good)),
                     "missing": sorted(set(good) - set(found)),
                     "wrong": sorted(

@@ -73,6 +73,27 @@ def test_a_study_that_cannot_be_run_leaves_no_new_directory(finished) -> None:
     assert not (finished / "new").exists()
 
 
+def test_an_edited_study_in_a_runs_directory_was_overwritten(copy) -> None:
+    place = copy / "run" / "study.toml"
+    edited = place.read_text().replace('title = "tiny"', 'title = "mine"')
+    assert edited != place.read_text()
+    place.write_text(edited)
+    study = load_study(copy / "study.toml")
+    with pytest.raises(ArtifactError, match=r"study\.toml exists, and was not written by whence"):
+        run_study(study, copy / "run", base=copy, source=copy / "study.toml")
+    assert place.read_text() == edited
+    run_study(load_study(place), copy / "run", base=copy / "run", source=place)
+    assert place.read_text() == edited
+    assert load_run(copy / "run").title == "mine"
+
+
+def test_a_study_that_no_one_edited_is_written_again(copy) -> None:
+    changed = (copy / "study.toml").read_text().replace('"tiny"', '"other"')
+    (copy / "study.toml").write_text(changed)
+    run_study(load_study(copy / "study.toml"), copy / "run", base=copy)
+    assert load_study(copy / "run" / "study.toml").title == "other"
+
+
 def test_a_studys_own_folder_is_no_place_for_its_run(finished) -> None:
     before = (finished / "study.toml").read_text()
     done = whence("run", "study.toml", "--out", ".", folder=finished)

@@ -4,12 +4,13 @@ Verify, read the corpus, compute gradients, score, show: one direction, and each
 run. An interrupted run keeps the stages that it finished, and the same command resumes from there.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from whence.artifacts import write_text
-from whence.errors import BehaviorError, SettingsError
+from whence.artifacts import check_generated, write_generated
+from whence.errors import ArtifactError, BehaviorError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import Behavior, Corpus, Verification
 from whence.runs import opening
@@ -50,7 +51,8 @@ def run_study(
             where what determines them has not changed. A finished run there stays until this one
             is finished.
         base: The folder that the study's relative paths start from; by default the current one.
-        source: The study's own file, which is never overwritten.
+        source: The study's own file, which is never overwritten; nor is a `study.toml` in the
+            directory that was edited since a run wrote it.
         progress: Reports progress.
 
     Returns:
@@ -60,6 +62,7 @@ def run_study(
         WhenceError: Some input is wrong; nothing that looks finished is left behind.
     """
     study = opening.resolve(study, base or Path())
+    _check_study(directory / STUDY, source)
     with writing(directory) as run:
         models = StudyModels(run, study)
         needed = prepare(study, models)
@@ -125,13 +128,35 @@ def _write_page(run: Run) -> Path:
     return write_page(load_run(run), run.directory / PAGE)
 
 
+def _check_study(place: Path, source: Path | None) -> None:
+    """Refuses to run another study where one was edited, whose changes would be lost.
+
+    Raises:
+        ArtifactError: The study in the run's directory is not as a run wrote it.
+    """
+    if _is_source(place, source):
+        return
+    try:
+        check_generated(place)
+    except ArtifactError as error:
+        raise ArtifactError(
+            error.problem,
+            f"Run it with `whence run {place} --out {place.parent}`, or move it away.",
+        ) from None
+
+
 def _write_study(run: Run, study: StudySettings, source: Path | None) -> None:
     """Writes the study with its paths resolved, unless that is where it was read from."""
     import tomli_w
 
     place = run.directory / STUDY
-    if source is None or source.resolve() != place.resolve():
-        write_text(place, tomli_w.dumps(study.model_dump(mode="json", exclude_none=True)))
+    if not _is_source(place, source):
+        values = study.model_dump(mode="json", exclude_none=True)
+        write_generated(place, tomli_w.dumps(values))
+
+
+def _is_source(place: Path, source: Path | None) -> bool:
+    return source is not None and os.path.realpath(source) == os.path.realpath(place)
 
 
 def _verify(
