@@ -1,6 +1,7 @@
 """Faults of reading a corpus that were found by trying, one test each."""
 
 import bz2
+import contextlib
 import gzip
 import json
 import lzma
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from tests.faults.forking import call
 
 from whence.corpus import load_corpus
 from whence.errors import CorpusError
@@ -721,3 +723,22 @@ def test_an_arrow_batch_is_made_into_rows_at_once(tmp_path: Path) -> None:
     found, num_bytes = measured(tmp_path / "c.arrow", max_documents=20)
     assert found[0] == 20
     assert num_bytes < 150 * MIB
+
+
+def read_with_a_flipped_byte(path: Path) -> None:
+    """Reads a Parquet file again and again, each time with another byte of its end flipped."""
+    from whence.corpus.parquet import read_parquet
+
+    whole = path.read_bytes()
+    for place in range(max(0, len(whole) - 1000), len(whole)):
+        flipped = bytes([whole[place] ^ 0x55])
+        path.write_bytes(whole[:place] + flipped + whole[place + 1 :])
+        with contextlib.suppress(CorpusError):
+            list(read_parquet(path, CorpusSettings(source=str(path))))
+
+
+def test_a_broken_record_of_a_parquet_column_ended_the_process(tmp_path: Path) -> None:
+    table = pa.table({"id": ["a", "b"], "text": ["the dog saw a cat", "the sea"]})
+    pq.write_table(table, tmp_path / "c.parquet")
+    done = call(read_with_a_flipped_byte, tmp_path / "c.parquet", folder=tmp_path)
+    assert done.code == 0, done.stderr

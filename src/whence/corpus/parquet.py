@@ -34,7 +34,7 @@ def read_parquet(path: Path, settings: CorpusSettings) -> Iterator[dict[str, obj
         with pq.ParquetFile(path) as file:
             columns = needed_columns(file.schema_arrow.names, settings)
             kinds = {name: file.schema_arrow.field(name).type for name in columns}
-            groups = _group_sizes(file.metadata, columns)
+            groups = _group_sizes(file.metadata)
         texts = [n for n, kind in kinds.items() if pa.types.is_string(kind)]
         with pq.ParquetFile(path, read_dictionary=texts, buffer_size=_BUFFER_BYTES) as file:
             for group, num_rows in enumerate(groups):
@@ -58,18 +58,13 @@ def num_parquet_rows(path: Path) -> int | None:
         return None
 
 
-def _group_sizes(metadata: "pq.FileMetaData", columns: list[str]) -> list[int]:
+def _group_sizes(metadata: "pq.FileMetaData") -> list[int]:
     """Chooses for each row group how many rows are read at once, from its bytes per row."""
     found = []
+    # Of whole groups: Arrow ends the process where it reads a broken record of one column.
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        chunks = [group.column(place) for place in range(group.num_columns)]
-        num_bytes = sum(
-            chunk.total_uncompressed_size
-            for chunk in chunks
-            if any((chunk.path_in_schema + ".").startswith(f"{name}.") for name in columns)
-        )
-        per_row = max(1, num_bytes // max(1, group.num_rows))
+        per_row = max(1, group.total_byte_size // max(1, group.num_rows))
         found.append(max(1, min(BATCH_ROWS, BATCH_BYTES // per_row)))
     return found
 
