@@ -1,6 +1,7 @@
 """Loading models and their tokenizers, with a fingerprint of the weights."""
 
 import re
+import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -170,17 +171,21 @@ def _load(
     _refuse_other_kinds(config, name=settings.name)
     _refuse_unknown_quantization(config, name=settings.name)
     is_safe = any(folder.glob("*.safetensors"))
+    _refuse_endless(config, folder, name=settings.name)
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            use_safetensors=is_safe,
-            weights_only=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of sizes of 0; what is wrong is said below.
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                use_safetensors=is_safe,
+                weights_only=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # `_refuse_partial` names them.
+            )
     except Exception as error:
         raise _explain_weights(error, folder, is_safe=is_safe) or broken(error) from error
     model, report = loaded
@@ -225,13 +230,39 @@ def _refuse_other_kinds(config: "PretrainedConfig", *, name: str) -> None:
         )
 
 
+def _refuse_endless(config: "PretrainedConfig", folder: Path, *, name: str) -> None:
+    """Refuses more layers than there are weights, before they are all made."""
+    from safetensors import SafetensorError, safe_open
+
+    num_layers = getattr(config.get_text_config(), "num_hidden_layers", None)
+    num_weights = 0
+    try:
+        for path in folder.glob("*.safetensors"):
+            with safe_open(path, framework="np") as file:
+                num_weights += len(file.keys())
+    except (OSError, SafetensorError):
+        return  # Loading says what is wrong with the file.
+    if isinstance(num_layers, int) and num_layers > num_weights > 0:
+        raise ModelError(
+            f"The configuration of {name} asks for {num_layers:,} layers, and there are "
+            f"{num_weights:,} weights.",
+            "Correct config.json, or load the checkpoint that it belongs to.",
+        )
+
+
 def _refuse_partial(report: Mapping[str, Any], *, name: str) -> None:
     # transformers fills what is missing with random numbers and goes on; we do not.
-    odd = sorted(report["missing_keys"]) + [key for key, *_ in report["mismatched_keys"]]
-    if odd:
+    if odd := sorted(report["missing_keys"]):
         raise ModelError(
             f"{name} lacks {len(odd)} of the weights its configuration asks for, such as {odd[0]}.",
             "Choose a whole checkpoint of a causal language model.",
+        )
+    if odd := sorted(report["mismatched_keys"]):
+        key, found, expected = odd[0]
+        raise ModelError(
+            f"{name} holds {len(odd)} weights of other shapes than its configuration asks for, "
+            f"such as {key} of {tuple(found)} in the place of {tuple(expected)}.",
+            "Correct config.json, or load the checkpoint that it belongs to.",
         )
 
 
