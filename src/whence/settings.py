@@ -5,6 +5,7 @@ A study is one TOML file; the Python API takes the same objects.
 """
 
 import json
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -520,6 +521,10 @@ def read_toml(path: Path) -> dict[str, object]:
         SettingsError: The file is missing, unreadable or not TOML.
     """
     try:
+        if stat.S_ISFIFO(path.stat().st_mode):
+            raise SettingsError(
+                f"{path} is a pipe, which might never end.", "Write the TOML into a file."
+            )
         # Some editors begin a file with a byte order mark, which is no TOML.
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:

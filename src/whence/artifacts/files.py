@@ -88,6 +88,8 @@ def check_generated(path: Path) -> None:
             raise ArtifactError(f"{path} is a directory.", "Name a file.")
         if not path.exists():
             return
+        if not path.is_file():
+            raise ArtifactError(f"{path} is no regular file.", "Choose another name.")
         first, _, rest = path.read_bytes().partition(b"\n")
     if first + b"\n" != _mark(rest.decode(errors="replace")).encode():
         raise ArtifactError(
