@@ -7,7 +7,7 @@ from whence.runs.record import Decisions, decisions_stage
 from whence.settings import StudySettings
 
 
-def decided(*, seconds: float = 1.0) -> Decisions:
+def decided() -> Decisions:
     return Decisions(
         study=StudySettings.model_validate(
             {
@@ -23,7 +23,7 @@ def decided(*, seconds: float = 1.0) -> Decisions:
         model="model",
         methods=(),
         coverage=Coverage({"a": 1}, {"b": 2}, {"experts": "not called in a pass"}),
-        plan=Plan("streamed", "small", None, 0, 7, seconds),
+        plan=Plan("streamed", "small", None, 0, 7, 1.0),
         skipped=(),
         warnings=(),
     )
@@ -35,8 +35,9 @@ def test_reasons_why_layers_are_not_attributed_were_lost_on_the_way_to_a_run(tmp
     assert stage.read(tmp_path / "it") == decided()
 
 
-def test_measured_seconds_made_the_decisions_of_equal_runs_different() -> None:
-    first, second = decided(seconds=1.0), decided(seconds=2.0)
+def test_what_was_measured_made_the_decisions_of_equal_runs_different() -> None:
+    first = decided()
+    second = replace(first, plan=Plan("streamed", "small", None, 0, 8, 2.0))
     assert decisions_stage(first).key == decisions_stage(second).key
-    other = replace(first, plan=Plan("streamed", "small", None, 0, 8, 1.0))
+    other = replace(first, plan=Plan("streamed", "small", 3, 0, 7, 1.0))
     assert decisions_stage(first).key != decisions_stage(other).key

@@ -24,6 +24,8 @@ QUERIES, NULLS = "queries", "nulls"
 DUPLICATES = "duplicates"
 IMPORTED = "imported/"
 _FILE = "decisions.json"
+# Of a plan: what depends on the machine and its load.
+_MEASURED = ("seconds", "memory_bytes")
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,11 @@ class Decisions:
 
 
 def decisions_stage(decisions: Decisions) -> Stage[Decisions]:
-    """Keeps what a run decided; the content is its own key, but for seconds that were measured."""
+    """Keeps what a run decided; the content is its own key, but for what was measured."""
     values = decisions.to_json()
-    plan = decisions.plan and {k: v for k, v in asdict(decisions.plan).items() if k != "seconds"}
+    plan = decisions.plan and {
+        k: v for k, v in asdict(decisions.plan).items() if k not in _MEASURED
+    }
     return Stage(
         DECISIONS,
         1,

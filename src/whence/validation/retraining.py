@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from whence.artifacts import fingerprint, versions, write_json
+from whence.artifacts import clear_disk_errors, fingerprint, versions, write_json
 from whence.errors import ArtifactError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import LoadedModel
@@ -103,12 +103,8 @@ def _inputs(settings: RetrainingSettings) -> dict[str, object]:
 
 
 def _prepare(settings: RetrainingSettings, place: Path) -> None:
-    try:
+    with clear_disk_errors(place):
         (place / "runs").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArtifactError(
-            f"{place} cannot be written ({error.strerror}).", "Choose another place."
-        ) from None
     write_json(place / SETUP, {"inputs": _inputs(settings), "versions": versions()})
 
 
