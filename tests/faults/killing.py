@@ -27,7 +27,7 @@ _SHARDS = 3
 
 
 def fork(what, root: Path, *, kill_before: int | None = None) -> tuple[int, int, int]:
-    """Runs a function in a fork; returns how it ended (minus the signal), its events, its blocks."""
+    """Runs a function in a fork; returns its end (minus the signal), its events and blocks."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -209,8 +209,8 @@ def main() -> None:
     """See the module."""
     what, root, points, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     if "artifact" not in what:
-        import bergson  # noqa: F401  # So that forks start fast.
-        import torch  # noqa: F401
+        import tests.faults.preload
+        import tests.gradients.conftest  # noqa: F401  # So that forks start fast.
 
     def start() -> None:
         shutil.rmtree(root, ignore_errors=True)

@@ -87,10 +87,10 @@ def good(
     folder = Path(shutil.copytree(tiny_files, tmp_path_factory.mktemp("full") / "tiny"))
     study = (folder / "study.toml").read_text()
     (folder / "stored.toml").write_text(
-        study + '[index]\npath = "stored"\nprojection_dim = 4\n[attribution]\n'
+        study + '[index]\nprojection_dim = 4\n[attribution]\npath = "stored"\n'
         'methods = ["gradient_cosine", "bm25"]\n'
     )
-    score = {"query": "fact/france", "example": "d1", "score": 1.0}
+    score = {"example_id": "fact/france", "proponent_ids": ["d1"], "proponent_scores": [1.0]}
     (folder / "scores.jsonl").write_text(json.dumps(score) + "\n")
     _write_long_documents(folder)
     before, arguments = CASES.get(name, (None, ()))
@@ -144,11 +144,11 @@ def is_enough(trial: Trial) -> bool:
 
 
 def numbers(room: Room) -> Iterator[int]:
-    """Every number of files and of pages up to 30; then ever fewer."""
+    """Every number up to 24, then every third of files and every tenth or so of pages."""
     number = 0
     while True:
         yield number
-        number += 1 if room == "files" or number < 30 else number // 10
+        number += 1 if number < 24 else 3 if room == "files" else number // 8
 
 
 @pytest.mark.slow
