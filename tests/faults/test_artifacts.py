@@ -256,6 +256,22 @@ def killed(what: str, root: Path, *, points: int, seed: int = 0, **environment: 
     assert not bad, (bad[:3], done.stderr[-2000:])
 
 
+def test_what_was_done_to_replace_an_artifact_was_thrown_away_by_looking(tmp_path) -> None:
+    place = tmp_path / "it"
+    make(place, version=0)
+    inputs = {"version": 1}
+    with (
+        pytest.raises(KeyboardInterrupt),
+        artifacts.building(place, kind="toy", inputs=inputs, resume=True) as partial,
+    ):
+        (artifacts.progress_directory(partial) / "block").write_text("hours of work")
+        raise KeyboardInterrupt
+    assert not is_made(place, version=1)
+    with artifacts.building(place, kind="toy", inputs=inputs, resume=True) as partial:
+        block = artifacts.progress_directory(partial) / "block"
+        assert block.read_text() == "hours of work"
+
+
 @pytest.mark.parametrize("what", ["make_artifact", "replace_artifact"])
 def test_a_kill_at_any_step_loses_nothing_and_leaves_nothing(tmp_path, what) -> None:
     killed(what, tmp_path / "root", points=1000)

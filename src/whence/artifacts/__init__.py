@@ -238,12 +238,21 @@ def is_current(directory: Path, *, kind: str, inputs: Mapping[str, object]) -> b
             with exclusive(place):
                 settle(place, kind=kind, key=key, replacing=kind)
                 partial = beside(place, "partial")
-                if (place / MANIFEST).is_file() and key_of(partial) in ((kind, key), None):
+                # What is being filled to replace an artifact with another key is needed.
+                known = [None, (kind, key)] if _has_key(place, key) else [None]
+                if (place / MANIFEST).is_file() and key_of(partial) in known:
                     remove_partial(partial)
         manifest = read_manifest(place)
     except (ArtifactError, OSError):
         return False
     return manifest.key == key and damage(place, manifest.files) is None
+
+
+def _has_key(place: Path, key: str) -> bool:
+    try:
+        return read_manifest(place).key == key
+    except ArtifactError:
+        return False
 
 
 def damage(
