@@ -188,3 +188,15 @@ def test_a_damaged_import_left_a_run_without_a_word(copy) -> None:
 def test_validation_accepted_numbers_without_meaning(copy, changes) -> None:
     with pytest.raises(SettingsError):
         validate_run(copy / "run", **changes)
+
+
+def test_a_refused_command_marked_a_run_as_unfinished(copy) -> None:
+    (copy / "run" / "manifest.json").unlink()
+    before = contents(copy / "run")
+    with pytest.raises(ArtifactError):
+        validate_run(copy / "run")
+    assert contents(copy / "run") == before
+    (copy / "empty").mkdir()
+    with pytest.raises(ArtifactError):
+        validate_run(copy / "empty")
+    assert list((copy / "empty").iterdir()) == []

@@ -122,6 +122,11 @@ class Run:
         return self.directory / CACHE
 
     @property
+    def is_finished(self) -> bool:
+        """Whether a run was finished here."""
+        return self._manifest is not None
+
+    @property
     def manifest(self) -> RunManifest:
         """The manifest of the finished run.
 
@@ -304,17 +309,38 @@ def writing(directory: Path) -> Iterator[Run]:
     try:
         with exclusive(directory.resolve()), clear_disk_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
-            try:
-                run = open_run(directory)
-            except ArtifactError:
-                (directory / UNFINISHED).touch()
-                run = Run(directory, None)
-            yield run
+            with _marked(directory):
+                yield _opened(directory)
     except BaseException:
         if new and _holds_nothing(directory):
             shutil.rmtree(directory)
             for path in new[1:]:
                 path.rmdir()
+        raise
+
+
+def _opened(directory: Path) -> Run:
+    try:
+        return open_run(directory)
+    except ArtifactError:
+        return Run(directory, None)
+
+
+@contextmanager
+def _marked(directory: Path) -> Iterator[None]:
+    """Marks a directory in which no run is finished; after an error only where that says more."""
+    mark = directory / UNFINISHED
+    is_new = not mark.exists()
+    if _opened(directory).is_finished:
+        yield
+        return
+    mark.touch()
+    try:
+        yield
+    except BaseException:
+        others = [path for path in directory.iterdir() if path != mark]
+        if is_new and (not others or _holds_stages(directory)):
+            mark.unlink(missing_ok=True)
         raise
 
 
