@@ -29,6 +29,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 # No setting is larger; what is computed from it then fits into 64 bits.
 MOST = 2**31 - 1
+# Of documents and tokens there may be more.
+MOST_TOKENS = 2**48
 Seed = Annotated[int, Field(ge=0, le=MOST)]
 
 
@@ -102,11 +104,13 @@ class CorpusSettings(Settings):
     step_column: str | None = Field(
         default=None, description='By default `step` where present; `""` for none.'
     )
-    max_documents: int | None = Field(default=None, gt=0)
-    max_tokens: int | None = Field(default=None, gt=0)
-    first_row: int = Field(default=0, ge=0, description="Memory maps: the first row to read.")
+    max_documents: int | None = Field(default=None, gt=0, le=MOST_TOKENS)
+    max_tokens: int | None = Field(default=None, gt=0, le=MOST_TOKENS)
+    first_row: int = Field(
+        default=0, ge=0, le=MOST_TOKENS, description="Memory maps: the first row to read."
+    )
     num_rows: int | None = Field(
-        default=None, gt=0, description="Memory maps: how many rows to read."
+        default=None, gt=0, le=MOST_TOKENS, description="Memory maps: how many rows to read."
     )
     mmap_dtype: Literal["uint8", "uint16", "uint32", "int32", "int64"] | None = Field(
         default=None,
@@ -116,6 +120,7 @@ class CorpusSettings(Settings):
     row_length: int | None = Field(
         default=None,
         gt=1,
+        le=MOST,
         description="Memory maps: tokens of a row; by default the documents of the `.idx` beside "
         "it, else 2,049, as Pythia's.",
     )
@@ -127,7 +132,9 @@ class CorpusSettings(Settings):
         "memory.",
     )
     long_documents: Literal["truncate", "window"] = "truncate"
-    max_length: int | None = Field(default=None, gt=1, description="By default the context length.")
+    max_length: int | None = Field(
+        default=None, gt=1, le=MOST, description="By default the context length."
+    )
     append_eos: bool = Field(
         default=False, description="End every document with the end-of-text token."
     )
@@ -313,6 +320,7 @@ class MagicSettings(Settings):
     since: int = Field(
         default=0,
         ge=0,
+        le=MOST,
         description="Differentiate back to the state after this step; earlier examples have "
         "no score.",
     )
@@ -342,6 +350,7 @@ class AdamSettings(Settings):
     training_batch_size: int | None = Field(
         default=None,
         ge=1,
+        le=MOST,
         description="Sequences per optimizer step, to estimate second moments; by default the "
         "testbed's own.",
     )

@@ -10,6 +10,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from tests.faults.forking import whence
 
 from whence.cli.console import answer, printable, progress
 from whence.cli.terminal import visible
@@ -150,3 +151,41 @@ def test_a_study_that_cannot_be_opened_is_a_sentence(tmp_path, name) -> None:
 def test_a_title_is_no_book() -> None:
     with pytest.raises(SettingsError, match="title"):
         parse(StudySettings, {"title": "x" * 10**6}, where="study.toml")
+
+
+@pytest.mark.parametrize("value", ["2.5", "1.0", "x", "nan", ""])
+def test_a_fraction_was_rounded_where_a_whole_number_belongs(tmp_path, value) -> None:
+    done = whence(
+        "index", "new", "--model=x", "--corpus=y", f"--max-documents={value}", folder=tmp_path
+    )
+    assert done.code == 2
+    assert "Invalid value for --max-documents" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numbers_that_no_computation_can_use_are_refused(tmp_path) -> None:
+    huge = str(2**70)
+    for command in (
+        ("index", "new", "--model=x", "--corpus=y", f"--max-documents={huge}"),
+        ("index", "new", "--model=x", "--corpus=y", f"--first-row={huge}"),
+        ("bank", "new", f"--jobs={huge}"),
+        ("bank", "new", f"--second={huge}"),
+        ("bank", "new", "--second=-1"),
+        ("show", "new", f"--top-k={huge}"),
+        ("show", "new", "--top-k=-1"),
+        ("verify", "b.toml", "--model=x", "--max-documents=-1"),
+    ):
+        done = whence(*command, folder=tmp_path)
+        assert done.code == 2, command
+        assert "Traceback" not in done.stderr, command
+        assert list(tmp_path.iterdir()) == [], command
+
+
+@pytest.mark.parametrize(
+    "command", [("verify-index",), ("discover", "new.toml", "--corpus=c", "--model")]
+)
+def test_a_name_that_is_too_long_is_a_sentence_of_moderate_length(tmp_path, command) -> None:
+    done = whence(*command, "n" * 5000, folder=tmp_path)
+    assert done.code == 2
+    assert len(done.stderr.splitlines()) == 2
+    assert len(done.stderr) < 1000

@@ -7,10 +7,11 @@ import atexit
 import errno
 import gc
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 from whence.cli.terminal import visible
 from whence.errors import SettingsError, WhenceError
@@ -106,6 +107,7 @@ def make_app() -> "App":
         help_format="plaintext",
         suppress_keyboard_interrupt=False,
         version_flags=["--version"],
+        default_parameter=cyclopts.Parameter(converter=convert),
     )
     for name, (summary, example) in COMMANDS.items():
         # A keyword cannot be the name of a module or a function, nor can a hyphen be in one.
@@ -114,6 +116,26 @@ def make_app() -> "App":
             f"whence.cli.{place}:{place}", name=name, help=f"{summary}\n\nExample: {example}"
         )
     return app
+
+
+def convert(kind: Any, tokens: Any) -> Any:
+    """Converts words as cyclopts does, but rounds none: 2.5 is no whole number.
+
+    Raises:
+        CoercionError: A word is not of that kind.
+    """
+    import cyclopts
+
+    words = (
+        [token for token in tokens if hasattr(token, "value")]
+        if isinstance(tokens, Sequence)
+        else []
+    )
+    if int in (kind, *get_args(kind)) and float not in get_args(kind):
+        for token in words:
+            if "." in token.value:
+                raise cyclopts.CoercionError(token=token, target_type=int)
+    return cyclopts.convert(kind, tokens)
 
 
 class _Interruption:
@@ -171,6 +193,9 @@ def _end(error: BaseException, number: int | None) -> None:
         _say(f"whence: The answer cannot be written ({error.strerror}).", "Free some disk space.")
         _forget_stdout()
         sys.exit(2)
+    if isinstance(error, OSError) and error.errno in _PLACES and error.filename is not None:
+        _say(f"whence: {error.filename} cannot be used ({error.strerror}).", "Check the path.")
+        sys.exit(2)
     raise error
 
 
@@ -182,10 +207,16 @@ def _is_usage(error: BaseException) -> bool:
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+# What is wrong with a path that a user named, wherever it is looked at first.
+_PLACES = {errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM}
+# Names of this length are cut where they are printed.
+_LONG_NAME = re.compile(r"\S{300,}")
 
 
 def _say(problem: str, remedy: str) -> None:
-    print(f"{visible(problem)}\n{visible(remedy)}", file=sys.stderr)
+    for text in (problem, remedy):
+        short = _LONG_NAME.sub(lambda name: f"{name[0][:140]}…{name[0][-140:]}", text)
+        print(visible(short), file=sys.stderr)
 
 
 def _forget_stdout() -> None:

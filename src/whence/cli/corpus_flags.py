@@ -3,10 +3,12 @@
 The names are those of the settings; `--corpus-revision` and `--corpus-config` say whose they are.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
+
+from whence.errors import SettingsError
 
 if TYPE_CHECKING:
     from whence.settings import CorpusSettings
@@ -98,6 +100,23 @@ class CorpusFlags:
         for name in ("config", "revision"):
             values[name] = values.pop(f"corpus_{name}")
         return parse(CorpusSettings, {"source": source, **values}, where="The command line")
+
+    def settings_if(self, source: str | None) -> "CorpusSettings | None":
+        """Makes the settings of a corpus that may be left out.
+
+        Raises:
+            SettingsError: A value is out of range, or a flag is about a corpus that is left out.
+        """
+        if source is not None:
+            return self.settings(source)
+        for field in fields(self):
+            if getattr(self, field.name) != field.default:
+                flag = field.name.replace("_", "-")
+                raise SettingsError(
+                    f"`--{flag}` is about a corpus, and no `--corpus` is named.",
+                    "Name the corpus, or leave it out.",
+                )
+        return None
 
 
 ReadAs = Annotated[CorpusFlags, Parameter(name="*", group=_GROUP)]

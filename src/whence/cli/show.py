@@ -42,8 +42,10 @@ def show(
     modules
         Split it by the model's layers; runs the model again.
     """
+    from whence.evidence import check_count
     from whence.runs.show import show_behavior, show_verdicts
 
+    check_count(top_k)
     if behavior is None:
         verdicts = [
             {"behavior": v.behavior_id, "kind": v.kind, "verdict": v.verdict, "reason": v.reason}

@@ -40,7 +40,7 @@ def verify(
     found = verify_behaviors(
         BehaviorFile(file=behaviors),
         ModelSettings(name=model, revision=revision, tokenizer=tokenizer, initial=initial),
-        corpus=read_as.settings(corpus) if corpus else None,
+        corpus=read_as.settings_if(corpus),
         progress=progress(),
     )
     rows = [

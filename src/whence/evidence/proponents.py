@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from whence.errors import SettingsError
 from whence.records import Corpus, Hit, Hits, Scores
+from whence.settings import MOST
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,9 +48,9 @@ def check_count(k: int) -> None:
     """Refuses a number of hits that lists nothing.
 
     Raises:
-        SettingsError: `k` is less than 1.
+        SettingsError: `k` is less than 1, or larger than any setting.
     """
-    if k < 1:
+    if not 1 <= k <= MOST:
         raise SettingsError(
             f"{k} is no number of examples to list.", "Choose 1 or more with `--top-k` or `k`."
         )

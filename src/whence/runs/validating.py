@@ -11,8 +11,7 @@ from whence.runs import opening
 from whence.runs.directory import Run, open_run, writing
 from whence.runs.record import load_run, run_decisions, run_model, validation_stage
 from whence.runs.study import write_report
-from whence.settings import StudySettings
-from whence.testbed import RetrainingSettings
+from whence.settings import MOST, StudySettings, parse
 from whence.validation import (
     BankProgress,
     BankSettings,
@@ -100,14 +99,16 @@ def validate_run(
 def _check_counts(
     queries_per_kind: int, num_masks: int, num_second: int, bank: Path | None
 ) -> None:
-    """Refuses numbers below their least, and a bank that is not there."""
+    """Refuses numbers out of their bounds, and a bank that is not there."""
     for name, value, least in (
         ("queries per kind", queries_per_kind, 1),
         ("masks", num_masks, 2),
         ("masks of the second seed", num_second, 0),
     ):
-        if value < least:
-            raise SettingsError(f"{value} is no number of {name}.", f"Give at least {least}.")
+        if not least <= value <= MOST:
+            raise SettingsError(
+                f"{value} is no number of {name}.", f"Give at least {least}, and at most {MOST:,}."
+            )
     if bank is not None and not bank.is_dir():
         raise SettingsError(
             f"There is no bank {bank}.", "Check the path, or make it with `whence bank`."
@@ -142,11 +143,14 @@ def make_retrainings(
 
     Raises:
         ArtifactError: `run` is not a finished run, or `directory` cannot be written.
-        SettingsError: `run` is not on a testbed, or a number is below 1.
+        SettingsError: `run` is not on a testbed, or a number is out of its bounds.
     """
-    settings = BankSettings(
-        retraining=RetrainingSettings(size=size), num_masks=num_masks, num_second=num_second
-    )
+    values: dict[str, object] = {
+        "retraining": {"size": size},
+        "num_masks": num_masks,
+        "num_second": num_second,
+    }
+    settings = parse(BankSettings, values, where="The bank")
     removals = None
     if run is not None:
         opened = open_run(run)

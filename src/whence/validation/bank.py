@@ -14,7 +14,7 @@ from pydantic import Field
 
 from whence.errors import ArtifactError
 from whence.progress import SILENT, Progress
-from whence.settings import Settings
+from whence.settings import MOST, Settings
 from whence.testbed import RetrainingSettings, behaviors, groups
 from whence.testbed.randomness import Stream
 from whence.validation.removal import Removals
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 SECOND_SEED = 1
+MOST_MASKS = 100_000
 
 
 class BankSettings(Settings):
@@ -38,11 +39,14 @@ class BankSettings(Settings):
     """
 
     retraining: RetrainingSettings
-    num_masks: int = Field(default=64, ge=2)
+    num_masks: int = Field(default=64, ge=2, le=MOST_MASKS)
     num_second: int = Field(
-        default=32, ge=0, description="Masks that are trained again with a second seed."
+        default=32,
+        ge=0,
+        le=MOST_MASKS,
+        description="Masks that are trained again with a second seed.",
     )
-    seed: int = Field(default=0, ge=0, description="Of the masks.")
+    seed: int = Field(default=0, ge=0, le=MOST, description="Of the masks.")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from whence.artifacts import clear_disk_errors, fingerprint, versions, write_jso
 from whence.errors import ArtifactError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import LoadedModel
+from whence.settings import MOST
 from whence.testbed import RetrainingSettings, behaviors, retrained_model, retraining_inputs
 
 SETUP = "setup.json"
@@ -65,8 +66,8 @@ def make_outcomes(
         ArtifactError: The directory cannot be written.
     """
     for name, value in (("jobs", jobs), ("most", most)):
-        if value is not None and value < 1:
-            raise SettingsError(f"`{name}` is {value}.", "Give at least 1.")
+        if value is not None and not 1 <= value <= MOST:
+            raise SettingsError(f"`{name}` is {value}.", f"Give at least 1, and at most {MOST:,}.")
     place = place_of(settings, directory)
     _prepare(settings, place)
     missing = [run for run in dict.fromkeys(runs) if not _path(place, run).is_file()]
@@ -133,7 +134,9 @@ def _each(
         return
     # Spawned and not forked: a fork would copy torch's threads in whatever state they are.
     with ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+        min(jobs, len(runs)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
     ) as pool:
         pending = {pool.submit(_make, settings, place, run) for run in runs}
         try:
