@@ -1,11 +1,34 @@
 """Whatever is wrong with an input: one sentence, exit code 2, and nothing half-written."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.faults.fuzzing import GROUPS, attempt, cases, prepare
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.faults.fuzzing import GROUPS, attempt, cases, fits, leaves, prepare
+
+from whence.errors import SettingsError
+from whence.settings import StudySettings, parse
 
 MIN_CASES = 300
+# The same examples in every run, without a file of earlier ones.
+settings.register_profile("same", derandomize=True, max_examples=300, deadline=None, database=None)
+STUDY: dict[str, Any] = {
+    "title": "t",
+    "model": {"name": "m"},
+    "corpus": {"source": "c"},
+    "behaviors": {"file": "b"},
+    "verify_model": {"name": "m"},
+}
+# Settings whose values must also fit together, or lie in a range that their type does not state.
+TOGETHER = {"collector", "precision", "storage", "fsdp", "mixing"}
+TOML = st.recursive(
+    st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["float32", "auto"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=4,
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +55,27 @@ def test_every_bad_input(base: Path, tmp_path: Path, group: str) -> None:
 
 def test_there_are_many_bad_inputs() -> None:
     assert sum(len(cases(group)) for group in GROUPS) >= MIN_CASES
+
+
+@settings(settings.get_profile("same"))
+@given(
+    leaf=st.sampled_from([leaf for leaf in leaves(StudySettings) if len(leaf[0]) > 1]), value=TOML
+)
+def test_a_setting_is_accepted_where_its_type_and_bounds_allow_it(leaf: Any, value: Any) -> None:
+    path, field = leaf
+    study: Any = {name: dict(v) if isinstance(v, dict) else v for name, v in STUDY.items()}
+    here = study
+    for name in path[:-1]:
+        here = here.setdefault(name, {})
+    here[path[-1]] = value
+    is_fit = fits(field.annotation, list(field.metadata), value)
+    try:
+        found: Any = parse(StudySettings, study, where="study.toml")
+    except SettingsError:
+        assert not is_fit or path[-1] in TOGETHER or isinstance(value, dict)
+        return
+    assert is_fit
+    for name in path:
+        found = getattr(found, name)
+    if isinstance(value, float) and not isinstance(found, str):
+        assert math.isclose(found, value)
