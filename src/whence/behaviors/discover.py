@@ -113,8 +113,10 @@ def find_styles(
             openings.setdefault(subset, []).append(row)
     if len(openings) < 2:
         raise BehaviorError(
-            f"{corpus.name} has {len(openings)} subset, so no style can be told from another.",
-            "Name the column that tells them apart with `corpus.subset_column`.",
+            f"{len(openings)} of the subsets of {corpus.name} have an example of "
+            f"{num_prompt_tokens} tokens or more, so no style can be told from another.",
+            "Name the column that tells them apart with `corpus.subset_column`, or read longer "
+            "documents.",
         )
     each = -(-num // len(openings))
     proposed = []
