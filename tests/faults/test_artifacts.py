@@ -272,6 +272,23 @@ def test_what_was_done_to_replace_an_artifact_was_thrown_away_by_looking(tmp_pat
         assert block.read_text() == "hours of work"
 
 
+@pytest.mark.parametrize("name", [".manifest.json.partial", "rows/.a.partial"])
+def test_a_kill_while_a_file_was_written_damaged_the_resumed_artifact(tmp_path, name) -> None:
+    place = tmp_path / "it"
+    with (
+        pytest.raises(KeyboardInterrupt),
+        artifacts.building(place, kind="toy", inputs={"version": 0}, resume=True) as partial,
+    ):
+        (artifacts.progress_directory(partial) / "block").touch()
+        (partial / "rows").mkdir()
+        (partial / name).write_text("{")  # A kill leaves it; so does no error.
+        raise KeyboardInterrupt
+    with artifacts.building(place, kind="toy", inputs={"version": 0}, resume=True) as partial:
+        artifacts.write_text(partial / "rows" / "a", "0")
+    assert is_made(place, version=0)
+    assert sorted(p.name for p in (place / "rows").iterdir()) == ["a"]
+
+
 @pytest.mark.parametrize("what", ["make_artifact", "replace_artifact"])
 def test_a_kill_at_any_step_loses_nothing_and_leaves_nothing(tmp_path, what) -> None:
     killed(what, tmp_path / "root", points=1000)

@@ -162,6 +162,7 @@ def building(
         partial = prepare(place, kind=kind, key=key, resume=resume)
         try:
             yield partial
+            _remove_unnamed(partial)
             details = _details(partial)
             write_json(
                 partial / MANIFEST,
@@ -283,6 +284,16 @@ def damage(
         except OSError as error:
             return f"{path} cannot be read ({error.strerror})"
     return None
+
+
+def _remove_unnamed(partial: Path) -> None:
+    """Removes files that a killed process wrote and that have not got their names.
+
+    Listed in the manifest, they would be missing as soon as they are written again.
+    """
+    for path in partial.rglob(".*.partial"):
+        if path.is_file() and PROGRESS not in path.relative_to(partial).parts:
+            path.unlink()
 
 
 def _files(partial: Path) -> dict[str, dict[str, object]]:
