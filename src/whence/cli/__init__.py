@@ -77,6 +77,10 @@ COMMANDS = {
         "Train a testbed many times without some of its planted groups.",
         "whence bank runs/bank --size nano --jobs 2",
     ),
+    "export": (
+        "Print what a run lists, for other tools: PAIR's JSON lines, or ids to remove.",
+        "whence export runs/demo --format ids --with-copies",
+    ),
     "surprises": (
         "Check whether a run's examples without a visible tie have an effect.",
         "whence surprises runs/demo --checkpoint step512",

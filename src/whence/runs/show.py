@@ -61,7 +61,7 @@ def show_behavior(directory: Path, behavior_id: str, *, method: str, k: int) -> 
             f"{directory} has no behavior `{behavior_id}`.",
             did_you_mean(behavior_id, record.verifications, otherwise=otherwise),
         )
-    scores = _scores(record, method, directory)
+    scores = method_scores(record, method, directory)
     if behavior_id not in scores.query_ids:
         raise SettingsError(
             f"`{behavior_id}` was not attributed: it is {verification.verdict}.",
@@ -107,7 +107,12 @@ def _num_stating(record: RunRecord, behavior_id: str) -> int | None:
     return next((one.num_stating for one in found if one.behavior_id == behavior_id), None)
 
 
-def _scores(record: RunRecord, method: str, directory: Path) -> Scores:
+def method_scores(record: RunRecord, method: str, directory: Path) -> Scores:
+    """Finds the scores of one method in a run.
+
+    Raises:
+        SettingsError: The run has no such method.
+    """
     for scores in record.scores:
         if scores.method == method:
             return scores
