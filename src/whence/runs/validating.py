@@ -12,13 +12,14 @@ from whence.runs.directory import Run, open_run, writing
 from whence.runs.record import load_run, run_decisions, run_model, validation_stage
 from whence.runs.study import write_report
 from whence.settings import StudySettings
-from whence.testbed import RetrainingSettings
+from whence.testbed import RetrainingSettings, last_step, window
 from whence.validation import (
     BankProgress,
     BankSettings,
     Cost,
     Subject,
     Truth,
+    Unit,
     Validation,
     make_bank,
     plan_named_removals,
@@ -119,7 +120,10 @@ def make_retrainings(
     *,
     size: str,
     num_masks: int,
-    num_second: int,
+    num_second: int | None = None,
+    since: int | None = None,
+    until: int | None = None,
+    unit: Unit | None = None,
     run: Path | None = None,
     jobs: int = 1,
     most: int | None = None,
@@ -131,7 +135,10 @@ def make_retrainings(
         directory: Where retrainings of all testbeds are kept.
         size: Which testbed.
         num_masks: Masks of the bank.
-        num_second: Masks trained again with a second seed.
+        num_second: Masks trained again with a second seed; by default 32, in a window none.
+        since: Resume training after this step, and leave out only what comes later.
+        until: End after this step.
+        unit: What is in or out as a whole; by default a group, in a window a document.
         run: A run directory whose methods' first proponents are also removed.
         jobs: Processes, of one thread each.
         most: Train at most so many now.
@@ -142,13 +149,25 @@ def make_retrainings(
 
     Raises:
         ArtifactError: `run` is not a finished run, or `directory` cannot be written.
-        SettingsError: `run` is not on a testbed, or a number is below 1.
+        SettingsError: `run` is not on a testbed or given with a window, a number is below 1, or
+            there is no such window.
     """
+    is_part = since is not None or until is not None or unit == "document"
     settings = BankSettings(
-        retraining=RetrainingSettings(size=size), num_masks=num_masks, num_second=num_second
+        retraining=_retraining(size, since or 0, until)
+        if is_part
+        else RetrainingSettings(size=size),
+        unit=unit or ("document" if is_part else "group"),
+        num_masks=num_masks,
+        num_second=(0 if is_part else 32) if num_second is None else num_second,
     )
     removals = None
     if run is not None:
+        if is_part:
+            raise SettingsError(
+                "What methods name first is removed from the whole training, not from a window.",
+                "Leave out --run, or --since, --until and --unit.",
+            )
         opened = open_run(run)
         record, source = load_run(opened), run_decisions(opened).study.corpus.source
         if opening.testbed_size(source) is None:
@@ -159,6 +178,15 @@ def make_retrainings(
         removals = plan_named_removals(record.scores, record.corpus, size)
     return make_bank(
         settings, directory, removals=removals, jobs=jobs, most=most, progress=progress
+    )
+
+
+def _retraining(size: str, since: int, until: int | None) -> RetrainingSettings:
+    """Describes a window; its end has one description, whether it is named or not."""
+    settings = RetrainingSettings(size=size, since=since, stop_after=until)
+    window(settings)
+    return (
+        settings if until != last_step(size) else settings.model_copy(update={"stop_after": None})
     )
 
 

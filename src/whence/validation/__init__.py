@@ -9,7 +9,7 @@ measures, `leaderboard` puts methods side by side, and `run_validation` joins th
 Other rooms import from here.
 """
 
-from whence.validation.bank import BankProgress, BankSettings, make_bank
+from whence.validation.bank import BankProgress, BankSettings, Unit, make_bank
 from whence.validation.leaderboard import RANDOM_METHOD
 from whence.validation.proponent_steps import (
     RANDOM_EXAMPLES,
@@ -38,6 +38,7 @@ __all__ = [
     "Subject",
     "TailPatches",
     "Truth",
+    "Unit",
     "Validation",
     "format_validation",
     "make_bank",

@@ -13,15 +13,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whence.artifacts import fingerprint, versions, write_json
 from whence.errors import ArtifactError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import LoadedModel
-from whence.testbed import RetrainingSettings, behaviors, retrained_model, retraining_inputs
+from whence.testbed import (
+    RetrainingSettings,
+    behaviors,
+    kept_state,
+    retrained_model,
+    retraining_inputs,
+)
+
+if TYPE_CHECKING:
+    from whence.training import TrainingState
 
 SETUP = "setup.json"
+STATES = "states"
 
 
 class Retraining(NamedTuple):
@@ -68,12 +78,15 @@ def make_outcomes(
         if value is not None and value < 1:
             raise SettingsError(f"`{name}` is {value}.", "Give at least 1.")
     place = place_of(settings, directory)
-    _prepare(settings, place)
+    make_place(settings, place)
     missing = [run for run in dict.fromkeys(runs) if not _path(place, run).is_file()]
     now = missing[:most]
     if len(missing) < len(set(runs)):
         progress.note(f"{len(set(runs)) - len(missing)} of {len(set(runs))} runs were made before.")
     if now:
+        # Before any worker starts: they all read it, and none needs to make it.
+        with _one_thread():
+            _start(settings, place)
         with progress.task("Retrain", total=len(now), unit="runs") as task:
             for _ in _each(settings, place, now, jobs=jobs):
                 task.advance()
@@ -102,7 +115,23 @@ def _inputs(settings: RetrainingSettings) -> dict[str, object]:
     return {**retraining_inputs(settings), "behaviors": fingerprint(measured)}
 
 
-def _prepare(settings: RetrainingSettings, place: Path) -> None:
+def read_setups(size: str, directory: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Reads what determines each folder of outcomes of a testbed; sorted by the folders' names.
+
+    Raises:
+        ArtifactError: A file is broken.
+    """
+    found = []
+    for path in sorted(directory.glob(f"testbed-{size}-*/{SETUP}")):
+        try:
+            found.append((path.parent, json.loads(path.read_text(encoding="utf-8"))["inputs"]))
+        except (OSError, ValueError, KeyError) as error:
+            raise ArtifactError(f"{path} cannot be read ({error}).", "Delete it.") from None
+    return found
+
+
+def make_place(settings: RetrainingSettings, place: Path) -> None:
+    """Makes the folder of these settings' outcomes, and writes down what determines them."""
     try:
         (place / "runs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -177,9 +206,19 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _start(settings: RetrainingSettings, place: Path) -> "TrainingState | None":
+    """Reads the state that a window resumes from, which every window from there shares."""
+    if settings.since is None:
+        return None
+    whole = fingerprint(retraining_inputs(RetrainingSettings(size=settings.size)))
+    name = f"testbed-{settings.size}-{whole}-step{settings.since}"
+    return kept_state(settings, place.parent / STATES / name)
+
+
 def _make(settings: RetrainingSettings, place: Path, run: Retraining) -> None:
     started = time.perf_counter()
-    model = retrained_model(settings, dropped=run.dropped, seed=run.seed)
+    start = _start(settings, place)
+    model = retrained_model(settings, dropped=run.dropped, seed=run.seed, start=start)
     write_json(
         _path(place, run),
         {
