@@ -76,8 +76,7 @@ def test_a_window_s_bank_holds_masks_outcomes_and_what_was_kept(made: Path):
     assert bank.second_log_probs_nats.shape == (0, len(bank.query_ids))
     corpus = testbed.corpus("nano")
     lengths = corpus.lengths[corpus.rows(list(window_ids(TOY)))]
-    for row, mask in enumerate(bank.included):
-        assert bank.kept[row].tolist() == [mask.sum(), lengths[mask].sum()]
+    assert bank.counts.tolist() == [[1, length] for length in lengths]
 
 
 def test_what_is_there_is_not_made_again_and_slices_add_up(made: Path, tmp_path: Path):

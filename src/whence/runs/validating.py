@@ -31,7 +31,7 @@ from whence.validation import (
 def validate_run(
     directory: Path,
     *,
-    bank: Path | None = None,
+    banks: Sequence[Path] = (),
     num_masks: int = 64,
     num_second: int = 32,
     against: Sequence[Path] = (),
@@ -43,8 +43,9 @@ def validate_run(
     Args:
         directory: A finished run; the validation becomes a stage of it, and its page is written
             again.
-        bank: Where retrainings are kept; see `make_retrainings`. Nothing is trained here.
-        num_masks: Masks of the bank.
+        banks: Where retrainings are kept, of whole trainings and of windows; see
+            `make_retrainings`. Nothing is trained here.
+        num_masks: Masks of the bank of whole trainings.
         num_second: Masks of its second seed.
         against: Runs of the same study with another projection seed, checkpoint or precision.
         queries_per_kind: Tail-patch so many behaviors of each kind, the study's first ones.
@@ -58,7 +59,7 @@ def validate_run(
         ArtifactError: The directory is not a finished run, or a retraining cannot be read.
         SettingsError: The run has no method, or another run is about other examples or queries.
     """
-    _check_counts(queries_per_kind, num_masks, num_second, bank)
+    _check_counts(queries_per_kind, num_masks, num_second, banks)
     with writing(directory) as run:
         record, study = load_run(run, is_validating=True), run_decisions(run).study
         if not record.scores:
@@ -72,6 +73,7 @@ def validate_run(
             behaviors=record.behaviors,
             truth=_truth(opening.testbed_size(study.behaviors.file)),
             testbed=opening.testbed_size(study.corpus.source),
+            step=_step(study),
         )
         about = run.keys("scores/", "imported/", "corpus")
         patches = run.get(
@@ -87,7 +89,7 @@ def validate_run(
             subject,
             tail_patches=patches,
             costs=_costs(run, record, study),
-            bank=bank,
+            banks=banks,
             num_masks=num_masks,
             num_second=num_second,
             repeats={str(path): load_run(path, is_validating=True).scores for path in against},
@@ -99,7 +101,7 @@ def validate_run(
 
 
 def _check_counts(
-    queries_per_kind: int, num_masks: int, num_second: int, bank: Path | None
+    queries_per_kind: int, num_masks: int, num_second: int, banks: Sequence[Path]
 ) -> None:
     """Refuses numbers below their least, and a bank that is not there."""
     for name, value, least in (
@@ -109,10 +111,11 @@ def _check_counts(
     ):
         if value < least:
             raise SettingsError(f"{value} is no number of {name}.", f"Give at least {least}.")
-    if bank is not None and not bank.is_dir():
-        raise SettingsError(
-            f"There is no bank {bank}.", "Check the path, or make it with `whence bank`."
-        )
+    for bank in banks:
+        if not bank.is_dir():
+            raise SettingsError(
+                f"There is no bank {bank}.", "Check the path, or make it with `whence bank`."
+            )
 
 
 def make_retrainings(
@@ -188,6 +191,13 @@ def _retraining(size: str, since: int, until: int | None) -> RetrainingSettings:
     return (
         settings if until != last_step(size) else settings.model_copy(update={"stop_after": None})
     )
+
+
+def _step(study: StudySettings) -> int | None:
+    """Finds the step of a testbed's model; None for another one."""
+    if opening.testbed_size(study.model.name) is None:
+        return None
+    return opening.checkpoint_step(study.model)
 
 
 def _truth(size: str | None) -> Truth | None:

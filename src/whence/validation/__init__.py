@@ -11,6 +11,7 @@ Other rooms import from here.
 
 from whence.validation.bank import BankProgress, BankSettings, Unit, make_bank
 from whence.validation.leaderboard import RANDOM_METHOD
+from whence.validation.measures import OWN_REMOVED
 from whence.validation.proponent_steps import (
     RANDOM_EXAMPLES,
     STEPS,
@@ -25,6 +26,7 @@ from whence.validation.subject import Subject, Truth
 from whence.validation.text import format_validation
 
 __all__ = [
+    "OWN_REMOVED",
     "RANDOM_EXAMPLES",
     "RANDOM_METHOD",
     "STEPS",

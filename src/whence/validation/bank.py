@@ -18,7 +18,7 @@ from whence.artifacts import alone, write_json
 from whence.errors import ArtifactError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.settings import Settings
-from whence.testbed import RetrainingSettings, behaviors, corpus, groups, last_step, window_ids
+from whence.testbed import RetrainingSettings, behaviors, corpus, groups, window, window_ids
 from whence.testbed.randomness import Stream
 from whence.validation.removal import Removals
 from whence.validation.retraining import (
@@ -70,7 +70,7 @@ class Bank:
     log-probability of query q's completion. `second_log_probs_nats` has the same masks as the
     first rows, with other first weights and another order; it may have no rows. `groups` maps each
     group to its examples, in the order of `included`'s columns; in a bank of documents each is one
-    document. `kept[r]` counts what is in the groups that counted: examples, and their tokens.
+    document. `counts[g]` holds the numbers of a group's examples and of their tokens.
     """
 
     size: str
@@ -79,8 +79,9 @@ class Bank:
     included: "Bool[np.ndarray, 'runs groups']"
     log_probs_nats: "Float[np.ndarray, 'runs queries']"
     second_log_probs_nats: "Float[np.ndarray, 'second_runs queries']"
-    kept: "Float[np.ndarray, 'runs 2']"
+    counts: "Float[np.ndarray, 'groups 2']"
     seconds_per_run: float
+    is_window: bool = False
 
     @property
     def num_runs(self) -> int:
@@ -169,16 +170,16 @@ def load_bank(settings: BankSettings, directory: Path) -> Bank:
     twice = [number for number in second if number in first]
     order = [*twice, *(number for number in first if number not in second)]
     names = units(settings)
-    included = np.array([[is_in(settings, n, g) for g in names] for n in order])
     seconds = [outcome.seconds for outcome in outcomes if outcome]
     return Bank(
         size=size,
         groups=names,
         query_ids=query_ids,
-        included=included,
+        included=np.array([[is_in(settings, n, g) for g in names] for n in order]),
         log_probs_nats=_log_probs([first[n] for n in order], query_ids),
         second_log_probs_nats=_log_probs([second[n] for n in twice], query_ids),
-        kept=included @ _counts(size, names),
+        counts=_counts(size, names),
+        is_window=settings.retraining.since is not None,
         seconds_per_run=float(np.mean(seconds)),
     )
 
@@ -222,13 +223,13 @@ def find_banks(size: str, directory: Path) -> tuple[BankSettings, ...]:
                 for unit, num_masks in _noted_masks(place).items()
                 if unit == "document" or retraining.since is not None
             ]
-    end = last_step(size)
+    return tuple(sorted(found, key=window_order))
 
-    def order(one: BankSettings) -> tuple[int, int, str]:
-        until, since = one.retraining.stop_after or end, one.retraining.since or 0
-        return -until, -since, one.unit
 
-    return tuple(sorted(found, key=order))
+def window_order(settings: BankSettings) -> tuple[int, int, str]:
+    """The place of a window among others: the latest end first, then the shorter."""
+    since, until = window(settings.retraining)
+    return -until, -since, settings.unit
 
 
 def is_in(settings: BankSettings, number: int, group: str) -> bool:
@@ -236,7 +237,9 @@ def is_in(settings: BankSettings, number: int, group: str) -> bool:
     return Stream(settings.seed, "mask", number, group).below(2) == 1
 
 
-def own_groups(bank: Bank, gold: Mapping[str, frozenset[str]]) -> Mapping[str, tuple[int, ...]]:
+def own_groups(
+    bank: Bank, gold: Mapping[str, frozenset[str]]
+) -> Mapping[str, tuple[int, ...] | None]:
     """Finds the groups that were planted for each query.
 
     Args:
@@ -245,17 +248,20 @@ def own_groups(bank: Bank, gold: Mapping[str, frozenset[str]]) -> Mapping[str, t
 
     Returns:
         From each of the bank's queries to columns of `included`: the groups of which more than half
-        is gold. Empty where nothing was planted, or only what does not count, or nothing of it is
-        in the bank's window.
+        is gold. None where nothing was planted, or only what does not count. Empty where all of it
+        is outside the bank's window: nothing has to be taken out there.
     """
-    return {
-        query: tuple(
+    found: dict[str, tuple[int, ...] | None] = {}
+    for query in bank.query_ids:
+        own = gold.get(query, frozenset())
+        columns = tuple(
             column
             for column, ids in enumerate(bank.groups.values())
-            if 2 * len(ids & gold.get(query, frozenset())) > len(ids)
+            if 2 * len(ids & own) > len(ids)
         )
-        for query in bank.query_ids
-    }
+        is_known = bool(columns) or (bank.is_window and bool(own))
+        found[query] = columns if is_known else None
+    return found
 
 
 def _dropped(settings: BankSettings, number: int) -> frozenset[str]:
