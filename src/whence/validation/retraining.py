@@ -86,7 +86,7 @@ def make_outcomes(
     if now:
         # Before any worker starts: they all read it, and none needs to make it.
         with _one_thread():
-            _start(settings, place)
+            starting_state(settings, place)
         with progress.task("Retrain", total=len(now), unit="runs") as task:
             for _ in _each(settings, place, now, jobs=jobs):
                 task.advance()
@@ -206,8 +206,16 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _start(settings: RetrainingSettings, place: Path) -> "TrainingState | None":
-    """Reads the state that a window resumes from, which every window from there shares."""
+def starting_state(settings: RetrainingSettings, place: Path) -> "TrainingState | None":
+    """Reads the state that a window resumes from, which every window from there shares.
+
+    Args:
+        settings: Which steps are trained again.
+        place: See `place_of`; the state is kept beside it, and trained where it is not there yet.
+
+    Returns:
+        The state; None where training starts anew.
+    """
     if settings.since is None:
         return None
     whole = fingerprint(retraining_inputs(RetrainingSettings(size=settings.size)))
@@ -217,7 +225,7 @@ def _start(settings: RetrainingSettings, place: Path) -> "TrainingState | None":
 
 def _make(settings: RetrainingSettings, place: Path, run: Retraining) -> None:
     started = time.perf_counter()
-    start = _start(settings, place)
+    start = starting_state(settings, place)
     model = retrained_model(settings, dropped=run.dropped, seed=run.seed, start=start)
     write_json(
         _path(place, run),
