@@ -159,6 +159,28 @@ def test_the_completion_alone_is_queried_unless_a_contrast_was_asked(record: Run
     assert not any(b["query"]["is_contrast"] for b in behaviors_of(plain))
 
 
+def test_a_window_s_figures_stand_in_the_curve_and_not_beside_the_other_measures(record: RunRecord):
+    name = "own-removed LDS, steps 465-488"
+    values = LEADERBOARD.to_json()
+    values["figures"] = [
+        *values["figures"],
+        COLUMN | ESTIMATE | {"method": "bm25", "measure": name},
+    ]
+    values["compared"] = [*values["compared"], name]
+    window = {"measure": "LDS, steps 465-488", "measure_own_removed": name, "since": 464}
+    window |= {"until": 488, "share": 0.05, "unit": "document", "num_units": 94, "masks": 96}
+    window |= {"seconds_per_retraining": 0.4, "additive_ceiling": ESTIMATE}
+    window |= {"additive_ceiling_own_removed": ESTIMATE | {"value": 0.7}}
+    values["windows"] = [window]
+    validation = Validation.from_json(values)
+    found = section(page_data(replace(record, validation=validation)), "leaderboard")
+    assert name not in [m["name"] for m in found["measures"]]
+    (shown,) = found["windows"]
+    assert (shown["since"], shown["until"], shown["masks"]) == (464, 488, 96)
+    assert shown["measure"]["name"] == name
+    assert shown["additive_ceiling"]["value"] == 0.7
+
+
 def test_a_leaderboard_has_a_cell_per_method_and_kind_and_its_control(record: RunRecord):
     found = section(page_data(replace(record, validation=LEADERBOARD)), "leaderboard")
     (measure,) = found["measures"]

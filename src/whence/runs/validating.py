@@ -62,19 +62,7 @@ def validate_run(
     _check_counts(queries_per_kind, num_masks, num_second, banks)
     with writing(directory) as run:
         record, study = load_run(run, is_validating=True), run_decisions(run).study
-        if not record.scores:
-            raise SettingsError(
-                f"{directory} holds no scores.", "Run the study with at least one method."
-            )
-        subject = Subject(
-            run=run.manifest.key,
-            scores=record.scores,
-            corpus=record.corpus,
-            behaviors=record.behaviors,
-            truth=_truth(opening.testbed_size(study.behaviors.file)),
-            testbed=opening.testbed_size(study.corpus.source),
-            step=_step(study),
-        )
+        subject = _subject(run, record, study)
         about = run.keys("scores/", "imported/", "corpus")
         patches = run.get(
             tail_patch_stage(
@@ -98,6 +86,33 @@ def validate_run(
         run.finish()
     write_report(directory)
     return validation
+
+
+def read_subject(directory: Path) -> Subject:
+    """Reads what is validated from a finished run: its scores, and what is known beside them.
+
+    Raises:
+        ArtifactError: The directory is not a finished run.
+        SettingsError: The run has no method.
+    """
+    run = open_run(directory)
+    return _subject(run, load_run(run, is_validating=True), run_decisions(run).study)
+
+
+def _subject(run: Run, record: RunRecord, study: StudySettings) -> Subject:
+    if not record.scores:
+        raise SettingsError(
+            f"{run.directory} holds no scores.", "Run the study with at least one method."
+        )
+    return Subject(
+        run=run.manifest.key,
+        scores=record.scores,
+        corpus=record.corpus,
+        behaviors=record.behaviors,
+        truth=_truth(opening.testbed_size(study.behaviors.file)),
+        testbed=opening.testbed_size(study.corpus.source),
+        step=_step(study),
+    )
 
 
 def _check_counts(
