@@ -121,7 +121,7 @@ def _rows(size: str, run: Path) -> list[dict[str, Any]]:
             continue  # The bank of whole trainings, beside scores of a checkpoint.
         about = {
             "size": size,
-            "window": f"steps {window.since + 1}-{window.until}, {window.unit}s",
+            "window": f"{window.label}, {window.unit}s",
             "share": window.share,
             "masks": window.masks,
             "units": window.num_units,

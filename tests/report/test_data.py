@@ -167,8 +167,14 @@ def test_a_window_s_figures_stand_in_the_curve_and_not_beside_the_other_measures
         COLUMN | ESTIMATE | {"method": "bm25", "measure": name},
     ]
     values["compared"] = [*values["compared"], name]
-    window = {"measure": "LDS, steps 465-488", "measure_own_removed": name, "since": 464}
-    window |= {"until": 488, "share": 0.05, "unit": "document", "num_units": 94, "masks": 96}
+    window = {"measure": "LDS, steps 465-488", "measure_own_removed": name}
+    window |= {
+        "label": "steps 465-488",
+        "share": 0.05,
+        "unit": "document",
+        "num_units": 94,
+        "masks": 96,
+    }
     window |= {"seconds_per_retraining": 0.4, "additive_ceiling": ESTIMATE}
     window |= {"additive_ceiling_own_removed": ESTIMATE | {"value": 0.7}}
     values["windows"] = [window]
@@ -176,7 +182,7 @@ def test_a_window_s_figures_stand_in_the_curve_and_not_beside_the_other_measures
     found = section(page_data(replace(record, validation=validation)), "leaderboard")
     assert name not in [m["name"] for m in found["measures"]]
     (shown,) = found["windows"]
-    assert (shown["since"], shown["until"], shown["masks"]) == (464, 488, 96)
+    assert (shown["label"], shown["share"], shown["masks"]) == ("steps 465-488", 0.05, 96)
     assert shown["measure"]["name"] == name
     assert shown["additive_ceiling"]["value"] == 0.7
 

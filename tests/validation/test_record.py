@@ -70,6 +70,7 @@ VALIDATION = Validation(
         WindowSummary(
             measure="LDS, steps 465-488",
             measure_own_removed="own-removed LDS, steps 465-488",
+            label="steps 465-488",
             since=464,
             until=488,
             share=0.05,

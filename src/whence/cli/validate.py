@@ -24,8 +24,9 @@ def validate(
     run
         The run's directory.
     bank
-        Directories that `whence bank` filled, with whole trainings and windows of it; without any,
-        measures of retraining are undefined.
+        Directories that `whence bank` filled, with whole trainings and windows of it, and Parquet
+        tables of masks and outcomes that another tool made; without any, measures of retraining
+        are undefined.
     masks
         Masks of the bank of whole trainings.
     second

@@ -44,7 +44,8 @@ def validate_run(
         directory: A finished run; the validation becomes a stage of it, and its page is written
             again.
         banks: Where retrainings are kept, of whole trainings and of windows; see
-            `make_retrainings`. Nothing is trained here.
+            `make_retrainings`. A file is a table of them that another tool made; see
+            `whence.validation.bank_table`. Nothing is trained here.
         num_masks: Masks of the bank of whole trainings.
         num_second: Masks of its second seed.
         against: Runs of the same study with another projection seed, checkpoint or precision.
@@ -127,7 +128,7 @@ def _check_counts(
         if value < least:
             raise SettingsError(f"{value} is no number of {name}.", f"Give at least {least}.")
     for bank in banks:
-        if not bank.is_dir():
+        if not bank.exists():
             raise SettingsError(
                 f"There is no bank {bank}.", "Check the path, or make it with `whence bank`."
             )

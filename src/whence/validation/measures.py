@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from whence.errors import ArtifactError
+from whence.statistics import Estimate
 from whence.testbed import RetrainingSettings, last_step, window
 from whence.validation.bank import (
     Bank,
@@ -19,6 +20,7 @@ from whence.validation.bank import (
     own_groups,
     window_order,
 )
+from whence.validation.bank_table import read_bank_table
 from whence.validation.effects import (
     Effects,
     group_effects,
@@ -49,6 +51,7 @@ from whence.validation.subject import Subject
 OWN_REMOVED = "own-removed LDS"
 LDS_NAMES = ("LDS", OWN_REMOVED)
 _NO_TESTBED = "the run's behaviors are not a testbed's, so that no truth is on file."
+_NO_OWN = "which examples are the queries' own is not on file."
 _NO_BANK = "no bank of retrainings was given with `--bank`."
 
 
@@ -117,49 +120,62 @@ class Retrainings(NamedTuple):
 
 
 def retraining_measures(
-    subject: Subject, directories: Sequence[Path], *, num_masks: int, num_second: int
+    subject: Subject, banks: Sequence[Path], *, num_masks: int, num_second: int
 ) -> Retrainings:
     """Measures how well methods predict the outcomes of banks of retrainings.
 
     Args:
         subject: What is validated.
-        directories: Where retrainings are kept; of equal banks the first counts.
+        banks: Directories of retrainings, of whose equal banks the first counts, and tables.
         num_masks: Masks of the bank of whole trainings without some groups.
         num_second: Masks of its second seed.
 
     Returns:
         The linear datamodeling scores of that bank and of every bank of a window, and about each.
     """
+    tables = [path for path in banks if path.is_file()]
+    directories = [path for path in banks if path not in tables]
+    measures, summary, windows = _of_testbed(
+        subject, directories, num_masks=num_masks, num_second=num_second
+    )
+    for path in tables:
+        names = (f"{LDS_NAMES[0]}, {path.name}", f"{LDS_NAMES[1]}, {path.name}")
+        bank = read_bank_table(path, subject.corpus)
+        found, about = _measured(subject, bank, names, label=path.name, unit="unit")
+        measures += found
+        windows += [about]
+    return Retrainings(measures, summary, tuple(windows))
+
+
+def _of_testbed(
+    subject: Subject, directories: Sequence[Path], *, num_masks: int, num_second: int
+) -> tuple[list[Correlated], BankSummary | None, list[WindowSummary]]:
+    """Measures by what `whence bank` made, the whole training being the last point of the curve."""
     if subject.testbed is None or not directories:
         reason = _NO_TESTBED if subject.testbed is None else _NO_BANK
-        return Retrainings([Correlated(name, undefined=reason) for name in LDS_NAMES], None, ())
+        return [Correlated(name, undefined=reason) for name in LDS_NAMES], None, []
     whole = BankSettings(
         retraining=RetrainingSettings(size=subject.testbed),
         num_masks=num_masks,
         num_second=num_second,
     )
-    found = _first_bank(whole, directories)
+    bank = _first_bank(whole, directories)
     summary = None
-    if isinstance(found, Bank):
-        own = own_groups(found, subject.gold)
-        summary = _bank_summary(found, own, subject)
-    results = [_measured(subject, whole, found, LDS_NAMES)]
+    if isinstance(bank, Bank):
+        summary = _bank_summary(bank, own_groups(bank, subject.gold), subject)
+    results = [_of_window(subject, whole, bank, LDS_NAMES)]
     known: dict[BankSettings, Path] = {}
     for directory in directories:
         for settings in find_banks(subject.testbed, directory):
             known.setdefault(settings, directory)
     for settings in sorted(known, key=window_order):
-        steps = f"steps {'-'.join(map(str, _steps(settings)))}"
-        suffix = f", {steps}{', groups' if settings.unit == 'group' else ''}"
+        suffix = f", {_label(settings)}{', groups' if settings.unit == 'group' else ''}"
         names = (LDS_NAMES[0] + suffix, LDS_NAMES[1] + suffix)
-        found = _first_bank(settings, [known[settings]])
-        results.append(_measured(subject, settings, found, names))
-    return Retrainings(
-        [measure for measures, _ in results for measure in measures],
-        summary,
-        # The whole training is the last point of the curve.
-        tuple(window for _, window in (*results[1:], results[0]) if window is not None),
-    )
+        bank = _first_bank(settings, [known[settings]])
+        results.append(_of_window(subject, settings, bank, names))
+    measures = [measure for found, _ in results for measure in found]
+    windows = [about for _, about in (*results[1:], results[0]) if about is not None]
+    return measures, summary, windows
 
 
 def _first_bank(settings: BankSettings, directories: Sequence[Path]) -> Bank | str:
@@ -173,22 +189,36 @@ def _first_bank(settings: BankSettings, directories: Sequence[Path]) -> Bank | s
     return reason
 
 
-def _measured(
+def _of_window(
     subject: Subject, settings: BankSettings, bank: Bank | str, names: tuple[str, str]
 ) -> tuple[list[Correlated], WindowSummary | None]:
-    """Computes both scores of every method on one bank, and the additive ceilings beside them."""
+    """Measures by one bank of a testbed; undefined where it is measured at another checkpoint."""
     since, until = window(settings.retraining)
-    if isinstance(bank, Bank) and settings.retraining.since is not None and subject.step != until:
+    if isinstance(bank, Bank) and bank.is_window and subject.step != until:
         bank = (
             f"it is measured after step {until}, and the run's model is that after step "
             f"{subject.step}; validate a run on the model's revision `step{until}`."
         )
     if isinstance(bank, str):
         return [Correlated(name, undefined=bank) for name in names], None
+    measures, about = _measured(subject, bank, names, label=_label(settings), unit=settings.unit)
+    share = (until - since) / last_step(bank.size)
+    return measures, about.model_copy(update={"since": since, "until": until, "share": share})
+
+
+def _measured(
+    subject: Subject, bank: Bank, names: tuple[str, str], *, label: str, unit: str
+) -> tuple[list[Correlated], WindowSummary]:
+    """Computes both scores of every method on one bank, and the additive ceilings beside them."""
     own = own_groups(bank, subject.gold)
     query_ids = subject.scores[0].query_ids
-    measures, ceilings = [], []
+    measures: list[Correlated] = []
+    ceilings: list[Estimate] = []
     for name, own_removed in zip(names, (False, True), strict=True):
+        if own_removed and not any(own[q] is not None for q in query_ids if q in own):
+            measures.append(Correlated(name, undefined=_NO_OWN))
+            ceilings.append(Estimate(None, None, 0))
+            continue
         chance = predict_at_random(query_ids, bank, own=own, own_removed=own_removed)
         predicted = {
             scores.method: chance
@@ -199,25 +229,23 @@ def _measured(
         measures.append(Correlated(name, predicted, chance))
         additive = predict_additively(query_ids, bank, own=own, own_removed=own_removed)
         ceilings.append(lds(additive, families=subject.families))
-    summary = WindowSummary(
+    about = WindowSummary(
         measure=names[0],
         measure_own_removed=names[1],
-        since=since,
-        until=until,
-        share=(until - since) / last_step(bank.size),
-        unit=settings.unit,
+        label=label,
+        unit=unit,
         num_units=len(bank.groups),
         masks=bank.num_runs,
         seconds_per_retraining=round(bank.seconds_per_run, 2),
         additive_ceiling=ceilings[0],
         additive_ceiling_own_removed=ceilings[1],
     )
-    return measures, summary
+    return measures, about
 
 
-def _steps(settings: BankSettings) -> tuple[int, int]:
+def _label(settings: BankSettings) -> str:
     since, until = window(settings.retraining)
-    return since + 1, until
+    return f"steps {since + 1}-{until}"
 
 
 def _bank_summary(
@@ -263,6 +291,7 @@ def removal_measure(
     def undefined(reason: str) -> tuple[PerQuery, None]:
         return PerQuery("QLD", "nats", control, undefined=reason), None
 
+    directories = [path for path in directories if path.is_dir()]
     if size is None or not directories:
         return undefined(_NO_TESTBED if size is None else _NO_BANK)
     if size not in QUERIES:

@@ -179,15 +179,17 @@ class WindowSummary(_Record):
     """A bank of retrainings over a window of training, and how far sums can predict its outcomes.
 
     Steps `since` + 1 to `until` were done again, `share` of all, without a random half of
-    `num_units` units, documents or groups. `measure` and `measure_own_removed` name its figures.
-    The additive ceilings are the scores of a linear model of one half of the masks on the other.
+    `num_units` units, documents or groups; the three are None for a table that another tool made.
+    `label` names the window or the table, `measure` and `measure_own_removed` its figures. The
+    additive ceilings are the scores of a linear model of one half of the masks on the other.
     """
 
     measure: str
     measure_own_removed: str
-    since: int
-    until: int
-    share: float
+    label: str
+    since: int | None = None
+    until: int | None = None
+    share: float | None = None
     unit: str
     num_units: int
     masks: int

@@ -71,7 +71,7 @@ def _line(cells: Sequence[str]) -> str:
 
 def _windows(validation: Validation) -> list[str]:
     """Lays the curve over windows of training out: own-removed scores, and ceilings."""
-    windows = validation.windows
+    windows = [w for w in validation.windows if w.measure_own_removed not in validation.undefined]
     if not windows:
         return []
     names = [one.measure_own_removed for one in windows]
@@ -81,8 +81,13 @@ def _windows(validation: Validation) -> list[str]:
     chance = [next(f.control for (n, _), f in by_place.items() if n == name) for name in names]
     return [
         "own-removed LDS over windows of training",
-        _line(["window", *(f"steps {one.since + 1}-{one.until}" for one in windows)]),
-        _line(["share of training", *(f"{one.share:.0%}" for one in windows)]),
+        _line(["window", *(one.label for one in windows)]),
+        _line(
+            [
+                "share of training",
+                *("unknown" if one.share is None else f"{one.share:.0%}" for one in windows),
+            ]
+        ),
         _line(["masks", *(f"{one.masks} of {one.num_units} {one.unit}s" for one in windows)]),
         *map(_line, rows),
         _line([f"[{chance[0].name}]", *(_cell(one.estimate) for one in chance)]),

@@ -50,9 +50,8 @@ class Measure:
 class Window:
     """How well methods predict retraining without a random half of what a window trains on."""
 
-    since: Annotated[int, "the step before the window"]
-    until: Annotated[int, "the step at which it is measured"]
-    share: Annotated[float, "of all steps"]
+    label: Annotated[str, "the window's steps, or the table that another tool made"]
+    share: Annotated[float | None, "of all steps; null for a table"]
     unit: Annotated[str, "`document` or `group`: what is in or out as a whole"]
     num_units: int
     masks: int
@@ -88,8 +87,7 @@ def leaderboard(page: Context) -> Leaderboard | None:
         ],
         windows=[
             Window(
-                since=one.since,
-                until=one.until,
+                label=one.label,
                 share=one.share,
                 unit=one.unit,
                 num_units=one.num_units,

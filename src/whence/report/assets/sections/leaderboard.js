@@ -69,8 +69,10 @@ function overall(measures, methods) {
 // The curve over windows of training: each column is one bank of retrainings.
 function curve(windows, methods) {
   const columns = windows.map((w) => ({
-    name: w.share === 1 ? "all" : `steps\u00a0${w.since + 1}\u2013${w.until}`,
-    unit: `${(100 * w.share).toFixed(0)}\u202f%, ${w.masks} masks of ${w.num_units} ${w.unit}s`,
+    name: w.label,
+    unit:
+      (w.share === null ? "" : `${(100 * w.share).toFixed(0)}\u202f% of training, `) +
+      `${w.masks} masks of ${w.num_units} ${w.unit}s`,
   }));
   const rows = methods.map((method) => ({
     name: words(method),
