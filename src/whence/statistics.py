@@ -423,7 +423,7 @@ def two_way_spread(
 
         variance = over families + over subsets - over families and subsets together
 
-    Resampling both ways at once counts it three times, and is too wide by up to 1.7 times.
+    Resampling both ways at once counts it three times: too wide by up to the root of three.
 
     Args:
         correlations: Of one method.
