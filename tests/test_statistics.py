@@ -302,6 +302,15 @@ def test_mean_intervals_are_students():
     assert mean_estimate(values).interval == (pytest.approx(low), pytest.approx(high), 9)
 
 
+def test_an_interval_ends_where_the_quantity_does():
+    values = [0.0, 0.9, 1.0]
+    unbounded, bounded = (mean_estimate(values, bounds=b) for b in ((-9, 9), (0, 1)))
+    assert unbounded.interval is not None
+    assert unbounded.interval.low < 0
+    assert unbounded.interval.high > 1
+    assert bounded == (unbounded.value, (0, 1, 3), 3)
+
+
 def test_p_values_are_students_and_undefined_below_six_families():
     values = np.random.default_rng(1).normal(0.5, size=8).tolist()
     assert p_value(mean_spread(values)) == pytest.approx(ttest_1samp(values, 0).pvalue)

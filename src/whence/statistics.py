@@ -24,6 +24,7 @@ MEAN_RESAMPLES = 10_000
 # Of fewer families of queries nothing is claimed: a sixth value out of line decides a t test.
 MIN_FAMILIES = 6
 PERMUTATIONS = 9_999
+UNBOUNDED = (-math.inf, math.inf)
 # What is left of a constant after subtracting its mean; such a row has no order.
 _ROUNDING = 1e-9
 
@@ -233,9 +234,14 @@ def mean_spread(values: Sequence[float], *, families: Sequence[str] | None = Non
     return Spread(center, error, len(members) - 1.0, len(own), len(members))
 
 
-def mean_estimate(values: Sequence[float], *, families: Sequence[str] | None = None) -> Estimate:
-    """Computes a mean with Student's t interval over families; see `mean_spread`."""
-    return estimate_of(mean_spread(values, families=families))
+def mean_estimate(
+    values: Sequence[float],
+    *,
+    families: Sequence[str] | None = None,
+    bounds: tuple[float, float] = UNBOUNDED,
+) -> Estimate:
+    """Computes a mean with Student's t interval; see `mean_spread` and `estimate_of`."""
+    return estimate_of(mean_spread(values, families=families), bounds=bounds)
 
 
 def paired_spread(
@@ -263,7 +269,7 @@ def paired_estimate(
     return estimate_of(paired_spread(values, reference, families=families))
 
 
-def estimate_of(spread: Spread, *, bounds: tuple[float, float] = (-math.inf, math.inf)) -> Estimate:
+def estimate_of(spread: Spread, *, bounds: tuple[float, float] = UNBOUNDED) -> Estimate:
     """Turns a mean and its error into an estimate with a 95 % interval of Student's t.
 
     A percentile bootstrap is much too narrow with few units: of 5 normal values, it holds the mean

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from whence.statistics import (
     MIN_FAMILIES,
+    UNBOUNDED,
     Estimate,
     Spread,
     benjamini_hochberg,
@@ -92,6 +93,7 @@ class PerQuery:
     values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     controls: Mapping[str, float] = field(default_factory=dict)
     undefined: str | None = None
+    bounds: tuple[float, float] = UNBOUNDED
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -102,11 +104,11 @@ class PerQuery:
         self, method: str, query_ids: Sequence[str], families: Families | None = None
     ) -> Estimate:
         """The mean over some queries."""
-        return _mean(self.values.get(method, {}), query_ids, families)
+        return self._mean(self.values.get(method, {}), query_ids, families)
 
     def control(self, query_ids: Sequence[str], families: Families | None = None) -> Estimate:
         """The mean of the control over some queries."""
-        return _mean(self.controls, query_ids, families)
+        return self._mean(self.controls, query_ids, families)
 
     def difference(
         self,
@@ -127,6 +129,13 @@ class PerQuery:
     def no_skill(self, method: str, query_ids: Sequence[str]) -> float | None:
         """None: there is no order of examples to deal anew."""
         return None
+
+    def _mean(
+        self, values: Mapping[str, float], query_ids: Sequence[str], families: Families | None
+    ) -> Estimate:
+        shared = [q for q in query_ids if q in values]
+        own = [values[q] for q in shared]
+        return mean_estimate(own, families=_of(shared, families), bounds=self.bounds)
 
 
 @dataclass(frozen=True)
@@ -336,13 +345,6 @@ def _words(kinds: Mapping[str, Mapping[str, ComparisonVerdict]]) -> str:
 
 def _listed(kinds: Sequence[str]) -> str:
     return ", ".join("all queries together" if k == ALL else k for k in kinds) or "no kind"
-
-
-def _mean(
-    values: Mapping[str, float], query_ids: Sequence[str], families: Families | None
-) -> Estimate:
-    shared = [q for q in query_ids if q in values]
-    return mean_estimate([values[q] for q in shared], families=_of(shared, families))
 
 
 def _of(query_ids: Sequence[str], families: Families | None) -> list[str] | None:

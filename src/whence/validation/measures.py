@@ -108,7 +108,8 @@ def _planted_measure(one: _Planted, retrievals: Mapping[str, tuple[Retrieval, ..
     elif one.control_name == "chance":
         controls = {query_id: 0.5 for rows in values.values() for query_id in rows}
     reason = None if any(values.values()) else "no attributed behavior has any."
-    return PerQuery(one.name, one.unit, one.control_name, values, controls, reason)
+    # Each of them is a share or a probability.
+    return PerQuery(one.name, one.unit, one.control_name, values, controls, reason, (0.0, 1.0))
 
 
 class Retrainings(NamedTuple):
