@@ -53,6 +53,11 @@ def test_better_worse_and_no_difference_are_told_apart_by_paired_intervals():
         in (said["good"])
     )
     assert "better than both bm25 and gradient_cosine_initial on no kind" in said["middle"]
+    assert "same" in said
+    assert not any(s.startswith("Of ") for s in board.sentences)
+    alike = measure(**{SEARCH: 1.0, UNTRAINED: 1.0, "one": 1.0, "other": 1.0})
+    quiet = leaderboard([alike], tuple(alike.methods), KINDS).sentences
+    assert quiet[-1].startswith("Of 2 other pairs of a method and a measure nothing is claimed")
 
 
 def test_every_figure_has_its_interval_its_number_and_its_control():

@@ -317,9 +317,20 @@ def _sentences(
     for one in comparisons:
         kinds = by_key.setdefault((one.method, one.measure), {})
         kinds.setdefault(one.kind, {})[one.reference] = one.verdict
+    quiet = 0
     for (method, measure), kinds in by_key.items():
-        if method not in (SEARCH, UNTRAINED):
+        if method in (SEARCH, UNTRAINED):
+            continue
+        claims = {verdict for verdicts in kinds.values() for verdict in verdicts.values()}
+        if claims & {"better", "worse"}:
             sentences.append(f"{method}, {measure}: {_words(kinds)}")
+        else:
+            quiet += 1
+    if quiet:
+        sentences.append(
+            f"Of {quiet} other pairs of a method and a measure nothing is claimed: no difference "
+            "is shown, or there are too few families of queries."
+        )
     return tuple(sentences)
 
 
