@@ -21,7 +21,6 @@ from whence.statistics import (
     newcombe,
     p_value,
     paired_estimate,
-    permutation_p_value,
     probability_above,
     proportion,
     residuals,
@@ -240,39 +239,6 @@ def test_two_way_intervals_of_a_difference_hold_zero_as_often_as_they_say():
         rejected += found <= 0.05
     assert 0.92 <= held / 1_000 <= 0.975
     assert rejected == 1_000 - held
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("num_regressors", [0, 24])
-def test_permuted_masks_reject_no_skill_at_their_level(num_regressors: int):
-    """Regressors are random, and taken out of both sides, as own groups are."""
-    rng = np.random.default_rng(3)
-    rejected = 0
-    for trial in range(600):
-        own = rng.integers(0, 2, (72, num_regressors)).astype(float)
-        x, y = (rng.normal(size=(10, 72)) + (rng.normal(size=72) if side else 0) for side in (0, 1))
-        x, y = (np.array([residuals(row, own) for row in side]) for side in (x, y))
-        found = permutation_p_value(
-            x, y, num_regressors=[num_regressors] * 10, seed=trial, num_permutations=199
-        )
-        assert found is not None
-        rejected += found <= 0.05
-    assert 0.02 <= rejected / 600 <= 0.08
-
-
-def test_permutation_p_value_is_that_of_the_oracle():
-    rng = np.random.default_rng(4)
-    x, y = rng.normal(size=(2, 3, 8))
-    y += 0.4 * x
-    found = permutation_p_value(x, y, seed=5, num_permutations=50)
-    dealt = np.random.default_rng(5).permuted(np.tile(np.arange(8), (50, 1)), axis=1)
-
-    def score(order) -> float:
-        return fmean(spearmanr(x[q], y[q][order]).statistic for q in range(3))
-
-    extreme = sum(abs(score(order)) >= abs(score(np.arange(8))) for order in dealt)
-    assert found == pytest.approx((1 + extreme) / 51)
-    assert permutation_p_value(np.ones((1, 8)), y[:1]) is None
 
 
 @pytest.mark.parametrize("num_values", [3, 5, 12])

@@ -23,7 +23,6 @@ MIN_UNITS = 3
 MEAN_RESAMPLES = 10_000
 # Of fewer families of queries nothing is claimed: a sixth value out of line decides a t test.
 MIN_FAMILIES = 6
-PERMUTATIONS = 9_999
 UNBOUNDED = (-math.inf, math.inf)
 # What is left of a constant after subtracting its mean; such a row has no order.
 _ROUNDING = 1e-9
@@ -491,60 +490,6 @@ def two_way_estimate(
     """Computes a mean correlation, or a difference of two, with its interval: `two_way_spread`."""
     spread = two_way_spread(correlations, reference, rows=rows, families=families)
     return estimate_of(spread, bounds=(-1, 1) if reference is None else (-2, 2))
-
-
-def permutation_p_value(
-    predicted: "Float[np.ndarray, 'queries subsets']",
-    measured: "Float[np.ndarray, 'queries subsets']",
-    *,
-    num_regressors: Sequence[int] | None = None,
-    seed: int = 0,
-    num_permutations: int = PERMUTATIONS,
-) -> float | None:
-    """Computes how probable a mean correlation at least as far from zero is without any skill.
-
-    Outcomes are dealt to other subsets, the same for all queries, so that what queries share stays
-    shared.
-
-    Args:
-        predicted: One number per query and subset.
-        measured: What retraining gave.
-        num_regressors: See `two_way_spearman`.
-        seed: Of the permutations.
-        num_permutations: How often they are dealt.
-
-    Returns:
-        (1 + permutations at least as far from zero) / (1 + permutations), two-sided; None where no
-        query has a correlation.
-
-    Source:
-        Freedman and Lane, "A Nonstochastic Interpretation of Reported Significance Levels", JBES
-        1983, where rows are what a regression leaves.
-    """
-    import numpy as np
-    from scipy.stats import rankdata
-
-    sides = []
-    for side in (predicted, measured):
-        ranks = rankdata(side, axis=1)
-        centered = ranks - ranks.mean(axis=1, keepdims=True)
-        norms = np.sqrt((centered**2).sum(axis=1, keepdims=True))
-        sides.append(
-            np.divide(centered, norms, out=np.full_like(centered, np.nan), where=norms > 0)
-        )
-    defined = ~np.isnan(sides[0] + sides[1]).any(axis=1)
-    if not defined.any():
-        return None
-    # Entry i, j sums over queries what subset i's prediction and subset j's outcome add.
-    left, right = (side[defined] for side in sides)
-    lost = _lost_dimensions(left.shape[1], num_regressors, len(defined))[defined]
-    table = (left * lost[:, None]).T @ right
-    rng, subsets = np.random.default_rng(seed), np.arange(table.shape[0])
-    dealt = rng.permuted(np.tile(subsets, (num_permutations, 1)), axis=1)
-    null = np.abs(table[subsets, dealt].sum(axis=1))
-    # Equal sums in another order differ in their last bits.
-    extreme = int((null >= abs((left * right).sum()) - _ROUNDING).sum())
-    return (1 + extreme) / (1 + num_permutations)
 
 
 def residuals(

@@ -7,6 +7,7 @@ Needs `whence bank DIR --size nano` (seven minutes of two cores) and WHENCE_BANK
 `make test-slow` sees to.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,14 @@ from whence.testbed import RetrainingSettings
 from whence.validation.bank import Bank, BankSettings, load_bank, own_groups
 from whence.validation.effects import group_effects, phantom_effects, significant_share
 from whence.validation.families import families
-from whence.validation.lds import Predicted, lds, lds_difference, noise_ceiling, predict
+from whence.validation.lds import (
+    Predicted,
+    lds,
+    lds_difference,
+    noise_ceiling,
+    predict,
+    predict_at_random,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -112,10 +120,16 @@ def test_own_groups_have_large_effects(bank: Bank, own):
 
 
 @pytest.mark.parametrize("removed", [False, True])
-def test_a5_a_random_method_predicts_nothing(predictions, removed: bool):
-    interval = lds(predictions["random", removed], families=FAMILIES).interval
-    assert interval is not None
-    assert interval.low <= 0 <= interval.high
+def test_a5_random_scores_predict_nothing(bank: Bank, own, removed: bool):
+    """The mean of 50 draws is near zero, and nearly all of their intervals hold it."""
+    chance = predict_at_random(bank.query_ids, bank, own=own, own_removed=removed)
+    assert abs(lds(chance).value or 0.0) < 0.02
+    held = 0
+    for draw in (chance.predicted, *chance.further):
+        interval = lds(replace(chance, predicted=draw, further=()), families=FAMILIES).interval
+        assert interval is not None
+        held += interval.low <= 0 <= interval.high
+    assert held >= 43
 
 
 def test_a5_gradients_predict_more_than_chance(predictions):

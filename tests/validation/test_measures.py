@@ -77,7 +77,7 @@ def test_scores_of_the_truth_predict_and_random_ones_do_not(bank: Path):
         value = by_name[name].estimate("truth", ids).value
         assert value is not None
         assert value > 0.8
-        assert by_name[name].no_skill("truth", ids) == pytest.approx(1e-4)
+        assert by_name[name].no_skill("truth", [ids]) == [pytest.approx(1 / 200)]
         assert abs(by_name[name].control(ids).value or 1.0) < 0.1
         assert by_name[name].estimate("random", ids) == by_name[name].control(ids)
     ceiling = found.windows[0].additive_ceiling.value

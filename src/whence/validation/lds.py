@@ -25,7 +25,6 @@ from whence.statistics import (
     Estimate,
     Spread,
     TwoWay,
-    permutation_p_value,
     residuals,
     two_way_estimate,
     two_way_spearman,
@@ -35,12 +34,26 @@ from whence.validation.bank import Bank
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
 
 
 # Own groups are taken out one by one only while they are few: each costs a dimension.
 _MOST_OWN = 0.25
 NUM_RANDOM_DRAWS = 50
+NUM_DEALS = 199
+
+
+class Deal(NamedTuple):
+    """What predictions are made from, to make them again with the same scores on other groups.
+
+    `own` and `regressors` have one entry for each query: the columns whose scores are left out, and
+    what is taken out of the predictions.
+    """
+
+    included: "Bool[np.ndarray, 'runs groups']"
+    sums: "Float[np.ndarray, 'queries groups']"
+    own: tuple[tuple[int, ...], ...]
+    regressors: "tuple[Float[np.ndarray, 'runs regressors'], ...]"
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,7 @@ class Predicted:
     measured: "Float[np.ndarray, 'queries runs']"
     own_removed: bool
     num_regressors: tuple[int, ...]
+    deal: Deal | None = None
     further: "tuple[Float[np.ndarray, 'queries runs'], ...]" = ()
 
     @cached_property
@@ -227,18 +241,33 @@ def _predict(
     )
     predicted = np.empty((len(query_ids), bank.num_runs))
     measured = np.empty_like(predicted)
-    num_regressors = []
+    weighted, own_columns, regressors = [], [], []
     for row, query_id in enumerate(query_ids):
-        columns = list(own[query_id] or ()) if own_removed else []
+        columns = tuple(own[query_id] or ()) if own_removed else ()
         weights = sums[query_id].copy()
-        weights[columns] = 0.0
+        weights[list(columns)] = 0.0
         # Which own groups were in explains most of the outcome. Both sides lose that part, so that
         # what is correlated is knowledge about everything else.
         explained = np.column_stack([bank.included @ bank.counts, _own_regressors(bank, columns)])
         predicted[row] = residuals(bank.included @ weights, explained)
         measured[row] = residuals(bank.log_probs_nats[:, bank.query_ids.index(query_id)], explained)
-        num_regressors.append(explained.shape[1])
-    return Predicted(method, query_ids, predicted, measured, own_removed, tuple(num_regressors))
+        weighted.append(weights)
+        own_columns.append(columns)
+        regressors.append(explained)
+    return Predicted(
+        method,
+        query_ids,
+        predicted,
+        measured,
+        own_removed,
+        tuple(one.shape[1] for one in regressors),
+        Deal(
+            bank.included,
+            np.array(weighted).reshape(len(query_ids), len(bank.groups)),
+            tuple(own_columns),
+            tuple(regressors),
+        ),
+    )
 
 
 def _own_regressors(bank: Bank, columns: Sequence[int]) -> "Float[np.ndarray, 'runs own']":
@@ -321,21 +350,67 @@ def lds_difference(
     return two_way_spread(predicted.correlations, reference.correlations, rows=rows, families=known)
 
 
-def no_skill_p_value(predicted: Predicted, query_ids: Sequence[str] | None = None) -> float | None:
-    """Computes how probable a mean score at least as far from zero is for a method without skill.
+def no_skill_p_values(
+    predicted: Predicted,
+    query_ids: Sequence[Sequence[str]],
+    *,
+    num_deals: int = NUM_DEALS,
+    seed: int = 0,
+) -> list[float | None]:
+    """Computes how probable mean scores at least as far from zero are for a method without skill.
+
+    The sums of scores are dealt to other groups, the same for all queries, so that masks, outcomes
+    and what queries share stay as they are. Dealing outcomes to other masks instead rejects too
+    often: predictions and outcomes are both sums over the same groups, and lie in fewer dimensions
+    than there are masks. Of 200 draws of random scores on nano's banks it called up to 26 % skilled
+    at a level of 5 %; this one 0 to 8 % of 60, and 15 % by the plain score over groups, whose sizes
+    differ, so that they are not quite exchangeable.
+
+    Args:
+        predicted: Predictions and measurements.
+        query_ids: Of each mean.
+        num_deals: How often sums are dealt.
+        seed: Of the deals.
 
     Returns:
-        In (0, 1], by dealing outcomes to other masks, the same for all queries. None without such
-        queries, and for the mean of many draws.
+        For each mean (1 + deals at least as far from zero) / (1 + deals), two-sided; None without a
+        correlation, and for the mean of many draws.
     """
-    rows = predicted.rows(query_ids)
-    if not rows or predicted.further:
-        return None
-    return permutation_p_value(
-        predicted.predicted[rows],
-        predicted.measured[rows],
-        num_regressors=[predicted.num_regressors[row] for row in rows],
-    )
+    import numpy as np
+
+    deal, rng = predicted.deal, np.random.default_rng(seed)
+    if deal is None or predicted.further or not len(predicted.query_ids):
+        return [None] * len(query_ids)
+    outcomes = _ranked(predicted.measured)
+    found = (_ranked(predicted.predicted) * outcomes).sum(axis=1)
+    bases = [np.linalg.qr(np.column_stack([np.ones(len(x)), x]))[0] for x in deal.regressors]
+    dealt = np.empty((num_deals, len(found)))
+    for number in range(num_deals):
+        sums = deal.sums[:, rng.permutation(deal.sums.shape[1])]
+        for row, columns in enumerate(deal.own):
+            sums[row, list(columns)] = 0.0
+        values = deal.included @ sums.T
+        left = [v - basis @ (basis.T @ v) for v, basis in zip(values.T, bases, strict=True)]
+        dealt[number] = (_ranked(np.array(left)) * outcomes).sum(axis=1)
+    p_values: list[float | None] = []
+    for some in query_ids:
+        rows = [row for row in predicted.rows(some) if not np.isnan(found[row])]
+        if not rows:
+            p_values.append(None)
+            continue
+        extreme = np.abs(np.nan_to_num(dealt[:, rows]).mean(axis=1)) >= abs(found[rows].mean())
+        p_values.append((1 + int(extreme.sum())) / (1 + num_deals))
+    return p_values
+
+
+def _ranked(values: "Float[np.ndarray, 'queries runs']") -> "Float[np.ndarray, 'queries runs']":
+    """Ranks each row, centered and of length one; NaN where a row does not vary."""
+    import numpy as np
+    from scipy.stats import rankdata
+
+    ranks = rankdata(values, axis=1) - (values.shape[1] + 1) / 2
+    norms = np.sqrt((ranks**2).sum(axis=1, keepdims=True))
+    return np.divide(ranks, norms, out=np.full_like(ranks, np.nan), where=norms > 0)
 
 
 def noise_ceiling(

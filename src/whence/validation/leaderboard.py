@@ -15,7 +15,7 @@ from whence.statistics import (
     p_value,
     paired_spread,
 )
-from whence.validation.lds import Predicted, lds, lds_difference, no_skill_p_value
+from whence.validation.lds import Predicted, lds, lds_difference, no_skill_p_values
 from whence.validation.record import Comparison, ComparisonVerdict, Control, Figure
 
 # The methods that others are compared with, and the one that knows nothing.
@@ -78,8 +78,8 @@ class Measure(Protocol):
         """By how much a method is better than another on the queries that both have."""
         ...
 
-    def no_skill(self, method: str, query_ids: Sequence[str]) -> float | None:
-        """The probability of a mean at least as far from that of knowing nothing, by chance."""
+    def no_skill(self, method: str, query_ids: Sequence[Sequence[str]]) -> Sequence[float | None]:
+        """For each mean, the probability of one at least as far from that of knowing nothing."""
         ...
 
 
@@ -126,9 +126,9 @@ class PerQuery:
             families=_of(shared, families),
         )
 
-    def no_skill(self, method: str, query_ids: Sequence[str]) -> float | None:
-        """None: there is no order of examples to deal anew."""
-        return None
+    def no_skill(self, method: str, query_ids: Sequence[Sequence[str]]) -> Sequence[float | None]:
+        """None: there is nothing to deal anew."""
+        return [None] * len(query_ids)
 
     def _mean(
         self, values: Mapping[str, float], query_ids: Sequence[str], families: Families | None
@@ -182,10 +182,12 @@ class Correlated:
             self.predicted[method], self.predicted[reference], query_ids, families=families
         )
 
-    def no_skill(self, method: str, query_ids: Sequence[str]) -> float | None:
-        """By dealing outcomes to other masks."""
+    def no_skill(self, method: str, query_ids: Sequence[Sequence[str]]) -> Sequence[float | None]:
+        """By dealing the method's scores to other groups."""
         found = self.predicted.get(method)
-        return None if found is None else no_skill_p_value(found, query_ids)
+        if found is None:
+            return [None] * len(query_ids)
+        return no_skill_p_values(found, query_ids)
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,16 @@ def leaderboard(
     for query_id, kind in kinds.items():
         queries.setdefault(kind, []).append(query_id)
     defined = [measure for measure in measures if measure.undefined is None]
+    # Once for all kinds, which share the deals.
+    no_skill = {
+        (measure.name, kind, method): found
+        for measure in defined
+        for method in methods
+        if method in measure.methods
+        for kind, found in zip(
+            queries, measure.no_skill(method, list(queries.values())), strict=True
+        )
+    }
     figures = tuple(
         Figure(
             measure=measure.name,
@@ -235,7 +247,7 @@ def leaderboard(
             kind=kind,
             method=method,
             estimate=measure.estimate(method, query_ids, families),
-            no_skill_p_value=measure.no_skill(method, query_ids),
+            no_skill_p_value=no_skill[measure.name, kind, method],
             control=control,
         )
         for measure in defined
