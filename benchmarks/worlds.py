@@ -86,7 +86,7 @@ def _world(seed: str) -> dict[tuple[str, str, str], dict[str, Any]]:
     make_retrainings(
         PLACE / "bank", size=f"nano@{seed}", num_masks=64, num_second=0, jobs=2, progress=progress()
     )
-    validation = validate_run(run, bank=PLACE / "bank", num_second=0, progress=progress())
+    validation = validate_run(run, banks=[PLACE / "bank"], num_second=0, progress=progress())
     return {(f.measure, f.kind, f.method): f.estimate.as_dict() for f in validation.figures}
 
 

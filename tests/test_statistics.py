@@ -5,16 +5,21 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu, spearmanr
+from scipy.stats import false_discovery_control, mannwhitneyu, spearmanr, ttest_1samp
+from scipy.stats import t as student
 
 from whence.errors import SettingsError
 from whence.statistics import (
-    MEAN_RESAMPLES,
     Estimate,
+    TwoWay,
+    benjamini_hochberg,
     bootstrap_mean,
+    estimate_of,
     mean,
     mean_estimate,
+    mean_spread,
     newcombe,
+    p_value,
     paired_estimate,
     probability_above,
     proportion,
@@ -22,6 +27,7 @@ from whence.statistics import (
     spearman,
     two_way_estimate,
     two_way_spearman,
+    two_way_spread,
     wilson,
 )
 
@@ -120,17 +126,26 @@ def test_what_does_not_vary_has_no_correlation():
     assert np.isnan(spearman([1.0], [2.0]))
 
 
-def test_a_resample_is_the_correlation_of_the_repeated_data():
-    """The oracle writes the repetitions out."""
+def test_pseudo_values_are_those_of_correlations_without_each_subset():
+    """The oracle leaves each subset out and correlates again."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 5, (2, 3, 12)).astype(float)
-    found = two_way_spearman(x, y, seed=7, num_resamples=20)
-    counts = np.random.default_rng(7).multinomial(12, [1 / 12] * 12, size=20)
-    for b in range(20):
-        rows = np.repeat(np.arange(12), counts[b])
-        for q in range(3):
-            expected = spearmanr(x[q][rows], y[q][rows]).statistic
-            assert found.resampled[q, b] == pytest.approx(expected, abs=1e-12)
+    found = two_way_spearman(x, y)
+    for q in range(3):
+        whole = spearmanr(x[q], y[q]).statistic
+        assert found.per_query[q] == pytest.approx(whole, abs=1e-12)
+        for s in range(12):
+            rest = np.arange(12) != s
+            expected = 12 * whole - 11 * spearmanr(x[q][rest], y[q][rest]).statistic
+            assert found.pseudo[q, s] == pytest.approx(expected, abs=1e-10)
+
+
+def test_regressors_widen_pseudo_values_by_the_dimensions_they_cost():
+    x, y = np.random.default_rng(0).normal(size=(2, 1, 21))
+    plain, less = two_way_spearman(x, y), two_way_spearman(x, y, num_regressors=[15])
+    deviations = [one.pseudo - one.per_query[:, None] for one in (plain, less)]
+    np.testing.assert_allclose(deviations[1], 2 * deviations[0])
+    assert less.per_query == plain.per_query
 
 
 def test_some_queries_are_summarized_as_if_there_were_no_others():
@@ -140,38 +155,144 @@ def test_some_queries_are_summarized_as_if_there_were_no_others():
     assert some.n == 3
 
 
-def test_the_two_way_interval_holds_the_truth_where_the_query_only_one_does_not():
-    """A subset's noise is shared by all queries; the true correlation is known by construction."""
-    rng = np.random.default_rng(1)
-    truth = 6 / np.pi * np.arcsin(np.sqrt(0.5) / 2)  # Of ranks, where Pearson's is sqrt(1/2).
-    held = {"two ways": 0, "queries only": 0}
-    for trial in range(120):
-        signal, noise = rng.normal(size=(2, 30))
-        x = np.tile(signal, (12, 1)) + 1e-6 * rng.normal(size=(12, 30))
-        y = np.tile(signal + noise, (12, 1)) + 0.05 * rng.normal(size=(12, 30))
-        found = two_way_spearman(x, y, seed=trial, num_resamples=300)
-        for name, estimate in (
-            ("two ways", two_way_estimate(found)),
-            ("queries only", mean_estimate(found.per_query.tolist())),
-        ):
-            assert estimate.interval is not None
-            held[name] += estimate.interval.low <= truth <= estimate.interval.high
-    assert held["two ways"] >= 0.88 * 120
-    assert held["queries only"] < 0.5 * 120
+def test_two_way_variance_is_the_analysis_of_variance_of_a_table():
+    """For families of one query each: mean squares of rows, columns and what they leave."""
+    rng = np.random.default_rng(2)
+    pseudo = rng.normal(size=(7, 1)) + rng.normal(size=(1, 9)) + rng.normal(size=(7, 9))
+    values = pseudo.mean(axis=1)
+    left = pseudo - values[:, None] - pseudo.mean(axis=0) + pseudo.mean()
+    rows = 9 * values.var(ddof=1)
+    columns = 7 * pseudo.mean(axis=0).var(ddof=1)
+    both = (left**2).sum() / (6 * 8)
+    found = two_way_spread(TwoWay(values, pseudo))
+    assert found.standard_error**2 == pytest.approx((rows + columns - both) / 63)
+    assert (found.n, found.num_families) == (7, 7)
 
 
-def test_random_predictions_have_an_interval_around_zero():
+@pytest.mark.parametrize("shared", [0.0, 0.3, 0.8])
+def test_copies_of_queries_in_one_family_tell_nothing_new(shared: float):
     rng = np.random.default_rng(3)
-    held = 0
-    for trial in range(100):
-        found = two_way_spearman(*rng.normal(size=(2, 10, 40)), seed=trial, num_resamples=300)
-        interval = two_way_estimate(found).interval
+    x, y = rng.normal(size=(2, 6, 30)) + shared * rng.normal(size=(2, 1, 30))
+    once = two_way_spread(two_way_spearman(x, y))
+    names = [name for name in "abcdef" for _ in range(4)]
+    fourfold = two_way_spearman(np.repeat(x, 4, axis=0), np.repeat(y, 4, axis=0))
+    copied = two_way_spread(fourfold, families=names)
+    assert copied[:3] == pytest.approx(once[:3])
+    assert two_way_spread(fourfold).df > copied.df
+
+
+def simulated(rng, *, num_queries, num_subsets, num_families, shared, spread):
+    """Queries of families, whose true correlations differ, on subsets whose noise they share."""
+    family = np.arange(num_queries) % num_families
+    rho = np.tanh(0.6 + spread * rng.normal(size=num_families))[family]
+    signal, noise = (
+        math.sqrt(shared) * rng.normal(size=num_subsets)
+        + math.sqrt(1 - shared) * rng.normal(size=(num_queries, num_subsets))
+        for _ in range(2)
+    )
+    measured = rho[:, None] * signal + np.sqrt(1 - rho[:, None] ** 2) * noise
+    return signal, measured, [str(name) for name in family]
+
+
+WORLDS = [
+    {"num_queries": q, "num_subsets": m, "num_families": f, "shared": shared, "spread": spread}
+    for q, m, f, shared, spread in (
+        (12, 30, 12, 0.9, 0.0),
+        (33, 96, 15, 0.5, 0.3),
+        (33, 96, 15, 0.0, 0.0),
+        (33, 96, 33, 0.5, 0.3),
+        (12, 72, 6, 0.5, 0.3),
+    )
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", WORLDS, ids=lambda world: "-".join(map(str, world.values())))
+def test_two_way_intervals_hold_the_truth_in_95_of_100_worlds_and_not_more(world):
+    """Both sides: a bootstrap of both ways at once holds it in more than 99 of 100."""
+    rng = np.random.default_rng(1)
+    z = 0.6 + world["spread"] * np.random.default_rng(9).normal(size=100_000)
+    truth = float((6 / np.pi * np.arcsin(np.tanh(z) / 2)).mean())
+    held, trials = 0, 1_000
+    for _ in range(trials):
+        x, y, families = simulated(rng, **world)
+        interval = two_way_estimate(two_way_spearman(x, y), families=families).interval
+        assert interval is not None
+        held += interval.low <= truth <= interval.high
+    # Three standard errors of 1,000 trials are 0.02.
+    assert 0.92 <= held / trials <= 0.975
+
+
+@pytest.mark.slow
+def test_two_way_intervals_of_a_difference_hold_zero_as_often_as_they_say():
+    rng = np.random.default_rng(2)
+    held, rejected = 0, 0
+    for _ in range(1_000):
+        signal, y, families = simulated(rng, **WORLDS[1])
+        one, other = (two_way_spearman(signal + rng.normal(size=signal.shape), y) for _ in range(2))
+        spread = two_way_spread(one, other, families=families)
+        interval = estimate_of(spread).interval
         assert interval is not None
         held += interval.low <= 0 <= interval.high
-    assert held >= 90
+        found = p_value(spread)
+        assert found is not None
+        rejected += found <= 0.05
+    assert 0.92 <= held / 1_000 <= 0.975
+    assert rejected == 1_000 - held
 
 
-def test_paired_methods_share_their_resamples():
+@pytest.mark.parametrize("num_values", [3, 5, 12])
+def test_mean_intervals_hold_the_mean_with_few_values_too(num_values: int):
+    rng = np.random.default_rng(num_values)
+    held = 0
+    for _ in range(1_000):
+        interval = mean_estimate(rng.normal(size=num_values).tolist()).interval
+        assert interval is not None
+        held += interval.low <= 0 <= interval.high
+    assert 0.925 <= held / 1_000 <= 0.975
+
+
+def test_a_mean_of_families_has_the_error_of_their_means():
+    values, names = [1.0, 3.0, 2.0, 6.0, 5.0, 4.0], ["a", "a", "b", "b", "c", "c"]
+    found = mean_spread(values, families=names)
+    means = np.array([2.0, 4.0, 4.5])
+    assert found.standard_error == pytest.approx(means.std(ddof=1) / math.sqrt(3))
+    assert (found.value, found.df, found.n, found.num_families) == (3.5, 2.0, 6, 3)
+
+
+def test_mean_intervals_are_students():
+    values = np.random.default_rng(0).normal(size=9).tolist()
+    low, high = student.interval(
+        0.95, 8, loc=fmean(values), scale=np.std(values, ddof=1) / math.sqrt(9)
+    )
+    assert mean_estimate(values).interval == (pytest.approx(low), pytest.approx(high), 9)
+
+
+def test_an_interval_ends_where_the_quantity_does():
+    values = [0.0, 0.9, 1.0]
+    unbounded, bounded = (mean_estimate(values, bounds=b) for b in ((-9, 9), (0, 1)))
+    assert unbounded.interval is not None
+    assert unbounded.interval.low < 0
+    assert unbounded.interval.high > 1
+    assert bounded == (unbounded.value, (0, 1, 3), 3)
+
+
+def test_p_values_are_students_and_undefined_below_six_families():
+    values = np.random.default_rng(1).normal(0.5, size=8).tolist()
+    assert p_value(mean_spread(values)) == pytest.approx(ttest_1samp(values, 0).pvalue)
+    assert p_value(mean_spread(values[:5])) is None
+    assert p_value(mean_spread(values, families=["a", "b"] * 4)) is None
+    assert p_value(mean_spread([0.0] * 6)) == 1.0
+    assert p_value(mean_spread([0.5] * 6)) == 0.0
+
+
+def test_benjamini_hochberg_is_scipys():
+    values = np.random.default_rng(0).random(40) ** 3
+    assert benjamini_hochberg(values.tolist()) == pytest.approx(false_discovery_control(values))
+    assert benjamini_hochberg([]) == []
+
+
+def test_paired_methods_share_their_errors():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 5, 30))
     same = two_way_estimate(two_way_spearman(x, y), two_way_spearman(x * 2 + 1, y))
@@ -229,13 +350,6 @@ def test_a_mean_does_not_depend_on_order_and_is_undefined_of_nothing():
     assert mean([]) is None
 
 
-def test_an_estimate_is_the_mean_with_its_bootstrap_interval():
-    values = np.random.default_rng(0).normal(size=9).tolist()
-    found = mean_estimate(values, seed=3)
-    assert found.value == pytest.approx(fmean(values), abs=1e-15)
-    assert found.interval == bootstrap_mean(values, seed=3, num_resamples=MEAN_RESAMPLES)
-
-
 def test_probability_above_is_mann_whitney_over_its_largest_value():
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 5, 11).astype(float), rng.integers(0, 5, 7).astype(float)
@@ -247,19 +361,6 @@ def test_seeded_intervals_do_not_move_from_version_to_version():
     """Figures that were published rest on these draws; the numbers are those of whence 0.1."""
     rng = np.random.default_rng(5)
     values = rng.normal(size=13).tolist()
-    x, y = rng.normal(size=(2, 6, 20))
-    x[2, :] = 1
-    found = two_way_spearman(x, y)
-    both = two_way_estimate(two_way_spearman(x + y, y), found, rows=[0, 3, 4], seed=1)
-    for interval, low, high in (
-        (
-            bootstrap_mean(values, seed=4, num_resamples=10_000),
-            -0.5877039708544584,
-            0.3758953715222589,
-        ),
-        (mean_estimate(values, seed=2).interval, -0.5947428424545065, 0.3796496133451704),
-        (two_way_estimate(found).interval, -0.3781205366504513, 0.2810009699231021),
-        (both.interval, 0.5058337190318621, 1.1886454403751063),
-    ):
-        assert interval is not None
-        assert interval[:2] == pytest.approx((low, high), abs=1e-12)
+    interval = bootstrap_mean(values, seed=4, num_resamples=10_000)
+    assert interval is not None
+    assert interval[:2] == pytest.approx((-0.5877039708544584, 0.3758953715222589), abs=1e-12)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from whence.runs.importing import Orientation
     from whence.runs.show import BehaviorHits
     from whence.settings import Kind
-    from whence.validation import BankProgress, Validation
+    from whence.validation import BankProgress, Unit, Validation
 
 __all__ = [
     "AttributionSettings",
@@ -42,7 +42,6 @@ __all__ = [
     "attribute",
     "build_index",
     "discover",
-    "evidence",
     "export_testbed",
     "find",
     "hits",
@@ -50,6 +49,7 @@ __all__ = [
     "list_methods",
     "load_behaviors",
     "load_corpus",
+    "load_evidence",
     "load_model",
     "make_bank",
     "open_index",
@@ -343,7 +343,7 @@ def show(
     return show_behavior(Path(directory), behavior, method=method, k=k)
 
 
-def evidence(directory: str | Path) -> "Evidence | None":
+def load_evidence(directory: str | Path) -> "Evidence | None":
     """Reads what is known of every example that a run lists.
 
     Args:
@@ -358,7 +358,7 @@ def evidence(directory: str | Path) -> "Evidence | None":
 
     Example:
         >>> import whence  # doctest: +SKIP
-        >>> whence.evidence("runs/demo").relations("bm25", "fact/capital-france", k=10)
+        >>> whence.load_evidence("runs/demo").relations("bm25", "fact/capital-france", k=10)
     """
     from whence.runs.record import load_run
 
@@ -424,14 +424,16 @@ def write_report(directory: str | Path) -> Path:
 
 
 def validate(
-    directory: str | Path, *, bank: str | Path | None = None, progress: Progress = SILENT
+    directory: str | Path,
+    *,
+    bank: str | Path | Sequence[str | Path] = (),
+    progress: Progress = SILENT,
 ) -> "Validation":
-    """Measures a run's methods; see `whence.runs.validating.validate_run`."""
+    """Measures a run's methods, by one bank or several; see `validate_run` of `runs.validating`."""
     from whence.runs.validating import validate_run
 
-    return validate_run(
-        Path(directory), bank=None if bank is None else Path(bank), progress=progress
-    )
+    banks = [bank] if isinstance(bank, str | Path) else bank
+    return validate_run(Path(directory), banks=[Path(one) for one in banks], progress=progress)
 
 
 def make_bank(
@@ -439,12 +441,15 @@ def make_bank(
     *,
     size: str = "nano",
     num_masks: int = 64,
-    num_second: int = 32,
+    num_second: int | None = None,
+    since: int | None = None,
+    until: int | None = None,
+    unit: "Unit | None" = None,
     run: str | Path | None = None,
     jobs: int = 1,
     progress: Progress = SILENT,
 ) -> "BankProgress":
-    """Trains a testbed many times without some planted groups.
+    """Trains a testbed, or a window of its training, many times without some groups or documents.
 
     See `whence.runs.validating.make_retrainings`.
     """
@@ -455,6 +460,9 @@ def make_bank(
         size=size,
         num_masks=num_masks,
         num_second=num_second,
+        since=since,
+        until=until,
+        unit=unit,
         run=None if run is None else Path(run),
         jobs=jobs,
         progress=progress,

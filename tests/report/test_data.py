@@ -159,6 +159,31 @@ def test_the_completion_alone_is_queried_unless_a_contrast_was_asked(record: Run
     assert not any(b["query"]["is_contrast"] for b in behaviors_of(plain))
 
 
+def with_a_window() -> Validation:
+    """The leaderboard with one window of training."""
+    name = "own-removed LDS, steps 465-488"
+    values = LEADERBOARD.to_json()
+    figure = COLUMN | ESTIMATE | {"method": "bm25", "measure": name, "value": 0.123}
+    window = {"measure": "LDS, steps 465-488", "measure_own_removed": name}
+    window |= {"label": "steps 465-488", "share": 0.05, "unit": "document", "num_units": 94}
+    window |= {"masks": 96, "seconds_per_retraining": 0.4, "additive_ceiling": ESTIMATE}
+    window |= {"additive_ceiling_own_removed": ESTIMATE | {"value": 0.77}}
+    return Validation.from_json(
+        values
+        | {"figures": [*LEADERBOARD.to_json()["figures"], figure], "windows": [window]}
+        | {"compared": [*LEADERBOARD.compared, name]}
+    )
+
+
+def test_a_window_s_figures_stand_in_the_curve_and_not_beside_the_other_measures(record: RunRecord):
+    found = section(page_data(replace(record, validation=with_a_window())), "leaderboard")
+    (shown,) = found["windows"]
+    assert shown["measure"]["name"] not in [m["name"] for m in found["measures"]]
+    assert (shown["label"], shown["share"], shown["masks"]) == ("steps 465-488", 0.05, 96)
+    assert shown["measure"]["name"] == "own-removed LDS, steps 465-488"
+    assert shown["additive_ceiling"]["value"] == 0.77
+
+
 def test_a_leaderboard_has_a_cell_per_method_and_kind_and_its_control(record: RunRecord):
     found = section(page_data(replace(record, validation=LEADERBOARD)), "leaderboard")
     (measure,) = found["measures"]

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tests.report.test_data import LEADERBOARD
+from tests.report.test_data import LEADERBOARD, with_a_window
 
 from whence.errors import ArtifactError
 from whence.records import RunRecord
@@ -148,6 +148,15 @@ class TestInBrowser:
         assert "<b>imported</b>" in text
         assert "0.40 to 0.60" in text
         assert "LDS: no bank" in text
+
+    def test_windows_of_training_are_a_table_of_their_own(self, record: RunRecord, tmp_path: Path):
+        validated = replace(record, validation=with_a_window())
+        text = drawn(write_page(validated, tmp_path / "p.html"), "", tmp_path)
+        assert "Windows of training" in text
+        assert "steps 465-488" in text
+        assert "96 masks of 94 documents" in text
+        assert "0.123" in text
+        assert "0.770" in text
 
     def test_a_link_opens_a_behavior_and_a_method(self, record: RunRecord, tmp_path: Path):
         path = write_page(record, tmp_path / "p.html")

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import whence
-from whence.api import evidence as evidence_of
 from whence.artifacts import read_manifest
 from whence.errors import ArtifactError, SettingsError
 from whence.methods.foreign import read_pairs
@@ -64,7 +63,7 @@ def test_a_run_knows_what_ties_every_listed_example(finished: Path):
                 assert tie is not None
                 assert strength.score == hit.score
                 assert num_near >= 1
-    assert evidence_of(finished) == record.evidence
+    assert whence.load_evidence(finished) == record.evidence
 
 
 def test_copies_of_a_memorized_passage_are_called_copies(finished: Path):

@@ -114,7 +114,7 @@ def test_the_whole_leaderboard_of_nano_with_made_up_retrainings(
     made = make_retrainings(bank, size="nano", num_masks=24, num_second=8, run=run)
     assert made.num_left == 0
     assert made.num_retrainings >= 24 + 8 + 1 + 19
-    arguments = {"bank": bank, "num_masks": 24, "num_second": 8, "queries_per_kind": 2}
+    arguments = {"banks": [bank], "num_masks": 24, "num_second": 8, "queries_per_kind": 2}
     found = validate_run(run, **arguments).to_json()
     assert set(found["undefined"]) == {"gold above inert"}  # Nano's inert imitate what has no gold.
     assert found["retraining"]["masks"] == 24

@@ -38,6 +38,7 @@ def made_up_bank(
         included=included,
         log_probs_nats=measured(num_runs),
         second_log_probs_nats=measured(num_second),
+        counts=np.tile([3.0, 30.0], (num_groups, 1)),
         seconds_per_run=1.0,
     )
     return bank, effects

@@ -1,9 +1,13 @@
 """What may be said of a method, and what may not."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
+from scipy.stats import false_discovery_control
 from tests.validation.banks import made_up_bank, own_of, scores_from
 
-from whence.validation.lds import predict
+from whence.validation.lds import Predicted, predict, predict_at_random
 from whence.validation.leaderboard import (
     ALL,
     RANDOM_METHOD,
@@ -49,6 +53,11 @@ def test_better_worse_and_no_difference_are_told_apart_by_paired_intervals():
         in (said["good"])
     )
     assert "better than both bm25 and gradient_cosine_initial on no kind" in said["middle"]
+    assert "same" in said
+    assert not any(s.startswith("Of ") for s in board.sentences)
+    alike = measure(**{SEARCH: 1.0, UNTRAINED: 1.0, "one": 1.0, "other": 1.0})
+    quiet = leaderboard([alike], tuple(alike.methods), KINDS).sentences
+    assert quiet[-1].startswith("Of 2 other pairs of a method and a measure nothing is claimed")
 
 
 def test_every_figure_has_its_interval_its_number_and_its_control():
@@ -62,6 +71,77 @@ def test_every_figure_has_its_interval_its_number_and_its_control():
         assert figure.estimate.interval is not None
         assert (figure.unit, figure.control.name) == ("nats", "nothing")
         assert figure.control.estimate.value == 0.5
+
+
+def test_of_fewer_than_six_families_nothing_is_claimed():
+    gain = measure(**{SEARCH: 1.0, UNTRAINED: 1.5, "good": 9.0})
+    five = {q: f"family {i % 5}" for i, q in enumerate(KINDS)}
+    six = {q: f"family {i % 6}" for i, q in enumerate(KINDS)}
+    few, enough = (
+        leaderboard([gain], tuple(gain.methods), KINDS, families=known) for known in (five, six)
+    )
+    assert set(verdicts(few, "good", SEARCH).values()) == {"too few queries"}
+    assert verdicts(enough, "good", SEARCH)["fact"] == "better"
+    assert verdicts(enough, "good", SEARCH)["toxic"] == "too few queries"
+    assert all(c.adjusted_p_value is None for c in few.comparisons)
+
+
+def test_p_values_are_adjusted_for_all_comparisons_of_the_board():
+    gain = measure(**{SEARCH: 1.0, UNTRAINED: 1.5, "good": 2.0, "middle": 1.25, "same": 1.0})
+    board = leaderboard([gain, replace(gain, name="again")], tuple(gain.methods), KINDS)
+    found = [c for c in board.comparisons if c.p_value is not None]
+    assert [c.adjusted_p_value for c in found] == pytest.approx(
+        false_discovery_control([c.p_value for c in found])
+    )
+    assert any(f"over all {len(found)} comparisons" in s for s in board.sentences)
+
+
+def equal_board(rng, *, num_methods: int = 17):
+    """Methods of equal worth by two measures, on families of four kinds."""
+    kinds = {f"q{i:02d}": ("fact", "memorized", "toxic", "style")[i % 4] for i in range(48)}
+    families = {q: f"{kind} {int(q[1:]) // 8}" for q, kind in kinds.items()}
+    methods = [SEARCH, UNTRAINED, *(f"m{i}" for i in range(num_methods - 2))]
+    shared = {name: rng.normal(size=num_methods) for name in set(families.values())}
+    values = {
+        method: {q: shared[families[q]][i] + rng.normal() for q in kinds}
+        for i, method in enumerate(methods)
+    }
+    truth = rng.normal(size=(48, 60))
+    outcomes = truth + rng.normal(size=(48, 60)) + rng.normal(size=60)
+    predicted = {
+        method: Predicted(
+            method,
+            tuple(kinds),
+            truth + rng.normal(size=60) + rng.normal(size=truth.shape),
+            outcomes,
+            own_removed=True,
+            num_regressors=(0,) * 48,
+        )
+        for method in methods
+    }
+    measures = [PerQuery("gain", "nats", "nothing", values), Correlated("LDS", predicted)]
+    return measures, methods, kinds, families
+
+
+@pytest.mark.slow
+def test_of_equal_methods_hardly_any_board_says_that_one_is_better():
+    """Of seventeen equal methods, on some kind by some measure, at most 5 % of boards claim one."""
+    rng = np.random.default_rng(0)
+    wrong, naive = 0, 0
+    for _ in range(200):
+        measures, methods, kinds, families = equal_board(rng)
+        board = leaderboard(measures, methods, kinds, families=families)
+        assert len(board.comparisons) == 2 * 5 * (17 * 2 - 2)
+        claims: dict[tuple[str, str, str], set[str]] = {}
+        for one in board.comparisons:
+            claims.setdefault((one.measure, one.kind, one.method), set()).add(one.verdict)
+        wrong += any(found == {"better"} for found in claims.values())
+        naive += any(
+            one.difference.interval is not None and one.difference.interval.low > 0
+            for one in board.comparisons
+        )
+    assert wrong <= 0.05 * 200
+    assert naive > 0.5 * 200, "without the adjustment most boards would claim something"
 
 
 def test_a_floor_that_is_absent_is_said_and_never_beaten():
@@ -102,8 +182,12 @@ def test_correlations_are_compared_on_the_same_resamples():
     removed = Correlated(
         "own-removed LDS",
         {m: predict(s, bank, own=own, own_removed=True) for m, s in scores.items()},
+        predict_at_random(bank.query_ids, bank, own=own, own_removed=True),
     )
     board = leaderboard([removed], tuple(scores), dict.fromkeys(bank.query_ids, "fact"))
     assert verdicts(board, "truth", SEARCH)[ALL] == "better"
     control = next(f.control for f in board.figures if f.method == "truth").estimate
-    assert control.interval.low < 0 < control.interval.high
+    assert abs(control.value) < 0.05
+    skill = {f.method: f.no_skill_p_value for f in board.figures if f.kind == ALL}
+    assert skill["truth"] == pytest.approx(1 / 200)
+    assert skill[RANDOM_METHOD] > 0.01

@@ -16,6 +16,7 @@ from whence.validation.record import (
     OwnEffect,
     RemovalSummary,
     SignalToNoise,
+    WindowSummary,
 )
 
 SURE = Estimate(0.5, Interval(0.25, 0.75, 7), 7)
@@ -26,6 +27,7 @@ VALIDATION = Validation(
     run="key",
     methods={"bm25": Cost(seconds=1.5, bytes_per_example=0.0)},
     kinds={"all": 7, "fact": 7},
+    families={"all": 2, "fact": 2},
     figures=(
         Figure(
             measure="LDS",
@@ -33,6 +35,7 @@ VALIDATION = Validation(
             kind="all",
             method="bm25",
             estimate=SURE,
+            no_skill_p_value=0.01,
             control=Control(name="random", estimate=SPARSE),
         ),
     ),
@@ -43,6 +46,8 @@ VALIDATION = Validation(
             method="tfidf",
             reference="bm25",
             difference=UNDEFINED,
+            p_value=0.5,
+            adjusted_p_value=None,
             verdict="undefined",
         ),
     ),
@@ -60,6 +65,22 @@ VALIDATION = Validation(
         significant_share_of_phantom_groups=0.04,
         significant_share_off_the_diagonal=None,
         own_effects={"q": {"g": OwnEffect(effect_nats=2.0, standard_error_nats=0.1)}},
+    ),
+    windows=(
+        WindowSummary(
+            measure="LDS, steps 465-488",
+            measure_own_removed="own-removed LDS, steps 465-488",
+            label="steps 465-488",
+            since=464,
+            until=488,
+            share=0.05,
+            unit="document",
+            num_units=96,
+            masks=96,
+            seconds_per_retraining=0.4,
+            additive_ceiling=SURE,
+            additive_ceiling_own_removed=SPARSE,
+        ),
     ),
     removal=RemovalSummary(
         num_removed=20,
@@ -106,11 +127,22 @@ def test_an_estimate_is_four_values_beside_the_others():
         "low": 0.25,
         "high": 0.75,
         "n": 7,
+        "no_skill_p_value": 0.01,
         "control": {"name": "random", "value": -1.0, "low": None, "high": None, "n": 2},
     }
     assert values["comparisons"][0]["value"] is None
     assert values["agreement"][0]["jaccard"] == SURE.as_dict()
     assert values["signal_to_noise"]["bm25"] == UNDEFINED.as_dict() | {"per_query": {"q": None}}
+
+
+def test_a_validation_of_before_windows_is_read():
+    values = stored()
+    for key in ("windows", "families"):
+        del values[key]
+    for one in values["comparisons"]:
+        del one["p_value"], one["adjusted_p_value"]
+    del values["figures"][0]["no_skill_p_value"]
+    assert Validation.from_json(values).windows == ()
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def figures(
     changed = study.attribution.model_copy(update={"methods": methods})
     place = tmp_path_factory.mktemp("windows") / "nano"
     run_study(study.model_copy(update={"attribution": changed}), place)
-    validation = validate_run(place, bank=bank_folder, num_second=0)
+    validation = validate_run(place, banks=[bank_folder], num_second=0)
     values = {(f.measure, f.kind, f.method): f.estimate.value for f in validation.figures}
     return {place: value for place, value in values.items() if value is not None}
 

@@ -74,7 +74,7 @@ COMMANDS = {
         "whence testbed runs/testbed --train",
     ),
     "bank": (
-        "Train a testbed many times without some of its planted groups.",
+        "Train a testbed many times without some of its planted groups or documents.",
         "whence bank runs/bank --size nano --jobs 2",
     ),
     "export": (

@@ -8,7 +8,7 @@ from whence.cli.console import Json, answer, progress
 def validate(
     run: Path,
     *,
-    bank: Path | None = None,
+    bank: tuple[Path, ...] = (),
     masks: int = 64,
     second: int = 32,
     against: tuple[Path, ...] = (),
@@ -24,9 +24,11 @@ def validate(
     run
         The run's directory.
     bank
-        A directory that `whence bank` filled; without it, measures of retraining are undefined.
+        Directories that `whence bank` filled, with whole trainings and windows of it, and Parquet
+        tables of masks and outcomes that another tool made; without any, measures of retraining
+        are undefined.
     masks
-        Masks of the bank.
+        Masks of the bank of whole trainings.
     second
         Masks of its second seed.
     against
@@ -39,7 +41,7 @@ def validate(
 
     validation = validate_run(
         run,
-        bank=bank,
+        banks=bank,
         num_masks=masks,
         num_second=second,
         against=against,

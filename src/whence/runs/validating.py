@@ -12,12 +12,14 @@ from whence.runs.directory import Run, open_run, writing
 from whence.runs.record import load_run, run_decisions, run_model, validation_stage
 from whence.runs.study import write_report
 from whence.settings import MOST, StudySettings, parse
+from whence.testbed import RetrainingSettings, last_step, window
 from whence.validation import (
     BankProgress,
     BankSettings,
     Cost,
     Subject,
     Truth,
+    Unit,
     Validation,
     make_bank,
     plan_named_removals,
@@ -29,7 +31,7 @@ from whence.validation import (
 def validate_run(
     directory: Path,
     *,
-    bank: Path | None = None,
+    banks: Sequence[Path] = (),
     num_masks: int = 64,
     num_second: int = 32,
     against: Sequence[Path] = (),
@@ -41,8 +43,10 @@ def validate_run(
     Args:
         directory: A finished run; the validation becomes a stage of it, and its page is written
             again.
-        bank: Where retrainings are kept; see `make_retrainings`. Nothing is trained here.
-        num_masks: Masks of the bank.
+        banks: Where retrainings are kept, of whole trainings and of windows; see
+            `make_retrainings`. A file is a table of them that another tool made; see
+            `whence.validation.bank_table`. Nothing is trained here.
+        num_masks: Masks of the bank of whole trainings.
         num_second: Masks of its second seed.
         against: Runs of the same study with another projection seed, checkpoint or precision.
         queries_per_kind: Tail-patch so many behaviors of each kind, the study's first ones.
@@ -56,21 +60,10 @@ def validate_run(
         ArtifactError: The directory is not a finished run, or a retraining cannot be read.
         SettingsError: The run has no method, or another run is about other examples or queries.
     """
-    _check_counts(queries_per_kind, num_masks, num_second, bank)
+    _check_counts(queries_per_kind, num_masks, num_second, banks)
     with writing(directory) as run:
         record, study = load_run(run, is_validating=True), run_decisions(run).study
-        if not record.scores:
-            raise SettingsError(
-                f"{directory} holds no scores.", "Run the study with at least one method."
-            )
-        subject = Subject(
-            run=run.manifest.key,
-            scores=record.scores,
-            corpus=record.corpus,
-            behaviors=record.behaviors,
-            truth=_truth(opening.testbed_size(study.behaviors.file)),
-            testbed=opening.testbed_size(study.corpus.source),
-        )
+        subject = _subject(run, record, study)
         about = run.keys("scores/", "imported/", "corpus")
         patches = run.get(
             tail_patch_stage(
@@ -85,7 +78,7 @@ def validate_run(
             subject,
             tail_patches=patches,
             costs=_costs(run, record, study),
-            bank=bank,
+            banks=banks,
             num_masks=num_masks,
             num_second=num_second,
             repeats={str(path): load_run(path, is_validating=True).scores for path in against},
@@ -96,8 +89,35 @@ def validate_run(
     return validation
 
 
+def read_subject(directory: Path) -> Subject:
+    """Reads what is validated from a finished run: its scores, and what is known beside them.
+
+    Raises:
+        ArtifactError: The directory is not a finished run.
+        SettingsError: The run has no method.
+    """
+    run = open_run(directory)
+    return _subject(run, load_run(run, is_validating=True), run_decisions(run).study)
+
+
+def _subject(run: Run, record: RunRecord, study: StudySettings) -> Subject:
+    if not record.scores:
+        raise SettingsError(
+            f"{run.directory} holds no scores.", "Run the study with at least one method."
+        )
+    return Subject(
+        run=run.manifest.key,
+        scores=record.scores,
+        corpus=record.corpus,
+        behaviors=record.behaviors,
+        truth=_truth(opening.testbed_size(study.behaviors.file)),
+        testbed=opening.testbed_size(study.corpus.source),
+        step=_step(study),
+    )
+
+
 def _check_counts(
-    queries_per_kind: int, num_masks: int, num_second: int, bank: Path | None
+    queries_per_kind: int, num_masks: int, num_second: int, banks: Sequence[Path]
 ) -> None:
     """Refuses numbers out of their bounds, and a bank that is not there."""
     for name, value, least in (
@@ -109,10 +129,11 @@ def _check_counts(
             raise SettingsError(
                 f"{value} is no number of {name}.", f"Give at least {least}, and at most {MOST:,}."
             )
-    if bank is not None and not bank.is_dir():
-        raise SettingsError(
-            f"There is no bank {bank}.", "Check the path, or make it with `whence bank`."
-        )
+    for bank in banks:
+        if not bank.exists():
+            raise SettingsError(
+                f"There is no bank {bank}.", "Check the path, or make it with `whence bank`."
+            )
 
 
 def make_retrainings(
@@ -120,7 +141,10 @@ def make_retrainings(
     *,
     size: str,
     num_masks: int,
-    num_second: int,
+    num_second: int | None = None,
+    since: int | None = None,
+    until: int | None = None,
+    unit: Unit | None = None,
     run: Path | None = None,
     jobs: int = 1,
     most: int | None = None,
@@ -132,7 +156,10 @@ def make_retrainings(
         directory: Where retrainings of all testbeds are kept.
         size: Which testbed.
         num_masks: Masks of the bank.
-        num_second: Masks trained again with a second seed.
+        num_second: Masks trained again with a second seed; by default 32, in a window none.
+        since: Resume training after this step, and leave out only what comes later.
+        until: End after this step.
+        unit: What is in or out as a whole; by default a group, in a window a document.
         run: A run directory whose methods' first proponents are also removed.
         jobs: Processes, of one thread each.
         most: Train at most so many now.
@@ -143,16 +170,25 @@ def make_retrainings(
 
     Raises:
         ArtifactError: `run` is not a finished run, or `directory` cannot be written.
-        SettingsError: `run` is not on a testbed, or a number is out of its bounds.
+        SettingsError: `run` is not on a testbed or given with a window, a number is out of its
+            bounds, or there is no such window.
     """
+    is_part = since is not None or until is not None or unit == "document"
+    retraining = _retraining(size, since or 0, until) if is_part else RetrainingSettings(size=size)
     values: dict[str, object] = {
-        "retraining": {"size": size},
+        "retraining": retraining.model_dump(mode="json"),
+        "unit": unit or ("document" if is_part else "group"),
         "num_masks": num_masks,
-        "num_second": num_second,
+        "num_second": (0 if is_part else 32) if num_second is None else num_second,
     }
     settings = parse(BankSettings, values, where="The bank")
     removals = None
     if run is not None:
+        if is_part:
+            raise SettingsError(
+                "What methods name first is removed from the whole training, not from a window.",
+                "Leave out --run, or --since, --until and --unit.",
+            )
         opened = open_run(run)
         record, source = load_run(opened), run_decisions(opened).study.corpus.source
         if opening.testbed_size(source) is None:
@@ -164,6 +200,22 @@ def make_retrainings(
     return make_bank(
         settings, directory, removals=removals, jobs=jobs, most=most, progress=progress
     )
+
+
+def _retraining(size: str, since: int, until: int | None) -> RetrainingSettings:
+    """Describes a window; its end has one description, whether it is named or not."""
+    settings = RetrainingSettings(size=size, since=since, stop_after=until)
+    window(settings)
+    return (
+        settings if until != last_step(size) else settings.model_copy(update={"stop_after": None})
+    )
+
+
+def _step(study: StudySettings) -> int | None:
+    """Finds the step of a testbed's model; None for another one."""
+    if opening.testbed_size(study.model.name) is None:
+        return None
+    return opening.checkpoint_step(study.model)
 
 
 def _truth(size: str | None) -> Truth | None:

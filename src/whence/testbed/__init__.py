@@ -23,9 +23,12 @@ from whence.testbed.groups import groups
 from whence.testbed.plan import Testbed, generate, held_out_texts
 from whence.testbed.retraining import (
     RetrainingSettings,
+    kept_state,
     retrained_model,
     retraining_inputs,
     seeded_model,
+    window,
+    window_ids,
 )
 from whence.testbed.tables import corpus, corpus_hash, training_weights
 from whence.testbed.truth import behaviors, decoys, gold, inert
@@ -45,6 +48,7 @@ __all__ = [
     "inert",
     "initial_checkpoint",
     "initial_model",
+    "kept_state",
     "last_step",
     "learning_rate_after",
     "load_checkpoint",
@@ -58,4 +62,6 @@ __all__ = [
     "train_testbed",
     "training_inputs",
     "training_weights",
+    "window",
+    "window_ids",
 ]

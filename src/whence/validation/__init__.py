@@ -9,8 +9,9 @@ measures, `leaderboard` puts methods side by side, and `run_validation` joins th
 Other rooms import from here.
 """
 
-from whence.validation.bank import BankProgress, BankSettings, make_bank
+from whence.validation.bank import BankProgress, BankSettings, Unit, make_bank
 from whence.validation.leaderboard import RANDOM_METHOD
+from whence.validation.measures import OWN_REMOVED
 from whence.validation.proponent_steps import (
     RANDOM_EXAMPLES,
     STEPS,
@@ -32,6 +33,7 @@ from whence.validation.surprises import (
 from whence.validation.text import format_validation
 
 __all__ = [
+    "OWN_REMOVED",
     "RANDOM_EXAMPLES",
     "RANDOM_METHOD",
     "STEPS",
@@ -47,6 +49,7 @@ __all__ = [
     "Surprises",
     "TailPatches",
     "Truth",
+    "Unit",
     "Validation",
     "applied",
     "format_validation",

@@ -1,24 +1,35 @@
-"""A factorial bank of retrainings, each without a random half of the planted groups.
+"""A factorial bank of retrainings, each without a random half of some groups or documents.
 
-In every retraining each group is in or out with probability one half, so that
-each run measures all groups at once. One-at-a-time removal with the same error would
-take about ten times as many runs.
+In every retraining each unit, a planted group or a single document, is in or out with probability
+one half, so that each run measures all units at once. One-at-a-time removal with the same error
+would take about ten times as many runs. A bank of a window resumes the uninterrupted training at
+the window's start and has only the window's documents in its units.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field
 
-from whence.errors import ArtifactError
+from whence.artifacts import alone, write_json
+from whence.errors import ArtifactError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.settings import MOST, Settings
-from whence.testbed import RetrainingSettings, behaviors, groups
+from whence.testbed import RetrainingSettings, behaviors, corpus, groups, window, window_ids
 from whence.testbed.randomness import Stream
 from whence.validation.removal import Removals
-from whence.validation.retraining import Outcome, Retraining, make_outcomes, read_outcomes
+from whence.validation.retraining import (
+    Outcome,
+    Retraining,
+    make_outcomes,
+    make_place,
+    place_of,
+    read_outcomes,
+    read_setups,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,10 +37,13 @@ if TYPE_CHECKING:
 
 SECOND_SEED = 1
 MOST_MASKS = 100_000
+MASKS = "masks.json"
+
+Unit = Literal["group", "document"]
 
 
 class BankSettings(Settings):
-    """Which groups are left out how often.
+    """Which groups or documents are left out how often.
 
     Mask number i is the same whatever the number of masks, so that a bank can grow.
 
@@ -39,6 +53,9 @@ class BankSettings(Settings):
     """
 
     retraining: RetrainingSettings
+    unit: Unit = Field(
+        default="group", description="What is in or out as a whole: a planted group or a document."
+    )
     num_masks: int = Field(default=64, ge=2, le=MOST_MASKS)
     num_second: int = Field(
         default=32,
@@ -56,7 +73,8 @@ class Bank:
     `included[r, g]` says that group g counted in run r; `log_probs_nats[r, q]` is the summed
     log-probability of query q's completion. `second_log_probs_nats` has the same masks as the
     first rows, with other first weights and another order; it may have no rows. `groups` maps each
-    group to its examples, in the order of `included`'s columns.
+    group to its examples, in the order of `included`'s columns; in a bank of documents each is one
+    document. `counts[g]` holds the numbers of a group's examples and of their tokens.
     """
 
     size: str
@@ -65,7 +83,9 @@ class Bank:
     included: "Bool[np.ndarray, 'runs groups']"
     log_probs_nats: "Float[np.ndarray, 'runs queries']"
     second_log_probs_nats: "Float[np.ndarray, 'second_runs queries']"
+    counts: "Float[np.ndarray, 'groups 2']"
     seconds_per_run: float
+    is_window: bool = False
 
     @property
     def num_runs(self) -> int:
@@ -75,6 +95,11 @@ class Bank:
 
 def bank_runs(settings: BankSettings) -> tuple[Retraining, ...]:
     """Lists the training runs of a bank: every mask, then the first ones with a second seed."""
+    if settings.num_second and settings.retraining.since is not None:
+        raise SettingsError(
+            f"{settings.num_second} masks of a window cannot have a second seed.",
+            "Another seed has another order, and so another window; give --second 0.",
+        )
     first = [_dropped(settings, number) for number in range(settings.num_masks)]
     second = first[: min(settings.num_second, settings.num_masks)]
     return (
@@ -120,6 +145,7 @@ def make_bank(
         One training run per mask and seed: 96 runs of about 8 seconds of a CPU core for nano.
     """
     runs = [*bank_runs(settings), *(removals.runs if removals else ())]
+    _note_masks(settings, directory)
     num_left = make_outcomes(
         settings.retraining, runs, directory, jobs=jobs, most=most, progress=progress
     )
@@ -147,7 +173,7 @@ def load_bank(settings: BankSettings, directory: Path) -> Bank:
     # Rows are paired by mask: the second seed's runs must be the first of the first seed's.
     twice = [number for number in second if number in first]
     order = [*twice, *(number for number in first if number not in second)]
-    names = groups(size)
+    names = units(settings)
     seconds = [outcome.seconds for outcome in outcomes if outcome]
     return Bank(
         size=size,
@@ -156,8 +182,58 @@ def load_bank(settings: BankSettings, directory: Path) -> Bank:
         included=np.array([[is_in(settings, n, g) for g in names] for n in order]),
         log_probs_nats=_log_probs([first[n] for n in order], query_ids),
         second_log_probs_nats=_log_probs([second[n] for n in twice], query_ids),
+        counts=_counts(size, names),
+        is_window=settings.retraining.since is not None,
         seconds_per_run=float(np.mean(seconds)),
     )
+
+
+def units(settings: BankSettings) -> Mapping[str, frozenset[str]]:
+    """Lists what is in or out as a whole.
+
+    Returns:
+        From the name of each group, or the id of each document, to the examples that it stands
+        for; of a window, only those that the window trains on, and no group without any.
+    """
+    retraining = settings.retraining
+    in_window = window_ids(retraining)
+    if settings.unit == "document":
+        return {example_id: frozenset({example_id}) for example_id in in_window}
+    if retraining.since is None:
+        return groups(retraining.size)
+    shared = {name: ids & set(in_window) for name, ids in groups(retraining.size).items()}
+    return {name: ids for name, ids in shared.items() if ids}
+
+
+def find_banks(size: str, directory: Path) -> tuple[BankSettings, ...]:
+    """Finds the banks that a directory holds of parts of a testbed's training, or of documents.
+
+    Returns:
+        Settings with as many masks as `make_bank` was called for; the latest windows first, the
+        shorter before the longer. The bank of groups over the whole training is not among them.
+
+    Raises:
+        ArtifactError: A file that describes a bank is broken.
+    """
+    found = []
+    for place, inputs in read_setups(size, directory):
+        retraining = RetrainingSettings(
+            size=size, since=inputs.get("since"), stop_after=inputs.get("stop_after")
+        )
+        # What another version trained has another name, and is not read.
+        if place == place_of(retraining, directory):
+            found += [
+                BankSettings(retraining=retraining, unit=unit, num_masks=num_masks, num_second=0)
+                for unit, num_masks in _noted_masks(place).items()
+                if unit == "document" or retraining.since is not None
+            ]
+    return tuple(sorted(found, key=window_order))
+
+
+def window_order(settings: BankSettings) -> tuple[int, int, str]:
+    """The place of a window among others: the latest end first, then the shorter."""
+    since, until = window(settings.retraining)
+    return -until, -since, settings.unit
 
 
 def is_in(settings: BankSettings, number: int, group: str) -> bool:
@@ -165,7 +241,9 @@ def is_in(settings: BankSettings, number: int, group: str) -> bool:
     return Stream(settings.seed, "mask", number, group).below(2) == 1
 
 
-def own_groups(bank: Bank, gold: Mapping[str, frozenset[str]]) -> Mapping[str, tuple[int, ...]]:
+def own_groups(
+    bank: Bank, gold: Mapping[str, frozenset[str]]
+) -> Mapping[str, tuple[int, ...] | None]:
     """Finds the groups that were planted for each query.
 
     Args:
@@ -174,25 +252,60 @@ def own_groups(bank: Bank, gold: Mapping[str, frozenset[str]]) -> Mapping[str, t
 
     Returns:
         From each of the bank's queries to columns of `included`: the groups of which more than half
-        is gold. Empty where nothing was planted, or only what does not count.
+        is gold. None where nothing was planted, or only what does not count. Empty where all of it
+        is outside the bank's window: nothing has to be taken out there.
     """
-    return {
-        query: tuple(
+    found: dict[str, tuple[int, ...] | None] = {}
+    for query in bank.query_ids:
+        own = gold.get(query, frozenset())
+        columns = tuple(
             column
             for column, ids in enumerate(bank.groups.values())
-            if 2 * len(ids & gold.get(query, frozenset())) > len(ids)
+            if 2 * len(ids & own) > len(ids)
         )
-        for query in bank.query_ids
-    }
+        is_known = bool(columns) or (bank.is_window and bool(own))
+        found[query] = columns if is_known else None
+    return found
 
 
 def _dropped(settings: BankSettings, number: int) -> frozenset[str]:
     return frozenset(
         example_id
-        for name, ids in groups(settings.retraining.size).items()
+        for name, ids in units(settings).items()
         if not is_in(settings, number, name)
         for example_id in ids
     )
+
+
+def _counts(size: str, names: Mapping[str, frozenset[str]]) -> "Float[np.ndarray, 'groups 2']":
+    """Counts the examples of each group and their tokens."""
+    import numpy as np
+
+    examples = corpus(size)
+    length = dict(zip(examples.ids, examples.lengths.tolist(), strict=True))
+    counts = [[len(ids), sum(length[i] for i in ids)] for ids in names.values()]
+    return np.array(counts, dtype=np.float64).reshape(len(names), 2)
+
+
+def _note_masks(settings: BankSettings, directory: Path) -> None:
+    """Writes down how many masks of a unit were called for: the most of all calls."""
+    place = place_of(settings.retraining, directory)
+    make_place(settings.retraining, place)
+    with alone(place):
+        known = _noted_masks(place)
+        most = max(settings.num_masks, known.get(settings.unit, 0))
+        if known.get(settings.unit) != most:
+            write_json(place / MASKS, known | {settings.unit: most})
+
+
+def _noted_masks(place: Path) -> dict[Unit, int]:
+    path = place / MASKS
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}).", "Delete it.") from None
 
 
 def _log_probs(

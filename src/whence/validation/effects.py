@@ -98,7 +98,9 @@ def significant_share(
     return float((np.abs(defined) > CRITICAL_Z).mean()) if len(defined) else None
 
 
-def off_diagonal(bank: Bank, own: Mapping[str, tuple[int, ...]]) -> "Bool[np.ndarray, '...']":
+def off_diagonal(
+    bank: Bank, own: Mapping[str, tuple[int, ...] | None]
+) -> "Bool[np.ndarray, '...']":
     """Marks the pairs of a query and a group that was not planted for it, queries by groups.
 
     These need not be null: other facts of a relation teach its form, and decoys take part.
@@ -107,5 +109,5 @@ def off_diagonal(bank: Bank, own: Mapping[str, tuple[int, ...]]) -> "Bool[np.nda
 
     marks = np.ones((len(bank.query_ids), len(bank.groups)), dtype=bool)
     for row, query_id in enumerate(bank.query_ids):
-        marks[row, list(own[query_id])] = False
+        marks[row, list(own[query_id] or ())] = False
     return marks

@@ -5,13 +5,22 @@ with its reason.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from whence.errors import ArtifactError
-from whence.testbed import RetrainingSettings
-from whence.validation.bank import Bank, BankSettings, load_bank, own_groups
+from whence.statistics import Estimate
+from whence.testbed import RetrainingSettings, last_step, window
+from whence.validation.bank import (
+    Bank,
+    BankSettings,
+    find_banks,
+    load_bank,
+    own_groups,
+    window_order,
+)
+from whence.validation.bank_table import read_bank_table
 from whence.validation.effects import (
     Effects,
     group_effects,
@@ -19,15 +28,30 @@ from whence.validation.effects import (
     phantom_effects,
     significant_share,
 )
-from whence.validation.lds import noise_ceiling, predict
+from whence.validation.lds import (
+    lds,
+    noise_ceiling,
+    predict,
+    predict_additively,
+    predict_at_random,
+)
 from whence.validation.leaderboard import RANDOM_METHOD, Correlated, PerQuery
-from whence.validation.record import BankSummary, MethodRemovals, OwnEffect, RemovalSummary
+from whence.validation.record import (
+    BankSummary,
+    MethodRemovals,
+    OwnEffect,
+    RemovalSummary,
+    WindowSummary,
+)
 from whence.validation.removal import NUM_RANDOM, QUERIES, loss_differences, plan_named_removals
 from whence.validation.retraining import read_outcomes
 from whence.validation.retrieval import Retrieval, retrieval
 from whence.validation.subject import Subject
 
+OWN_REMOVED = "own-removed LDS"
+LDS_NAMES = ("LDS", OWN_REMOVED)
 _NO_TESTBED = "the run's behaviors are not a testbed's, so that no truth is on file."
+_NO_OWN = "which examples are the queries' own is not on file."
 _NO_BANK = "no bank of retrainings was given with `--bank`."
 
 
@@ -84,60 +108,153 @@ def _planted_measure(one: _Planted, retrievals: Mapping[str, tuple[Retrieval, ..
     elif one.control_name == "chance":
         controls = {query_id: 0.5 for rows in values.values() for query_id in rows}
     reason = None if any(values.values()) else "no attributed behavior has any."
-    return PerQuery(one.name, one.unit, one.control_name, values, controls, reason)
+    # Each of them is a share or a probability.
+    return PerQuery(one.name, one.unit, one.control_name, values, controls, reason, (0.0, 1.0))
+
+
+class Retrainings(NamedTuple):
+    """What the banks of a testbed say: measures, about the bank of whole trainings, and of each."""
+
+    measures: list[Correlated]
+    bank: BankSummary | None
+    windows: tuple[WindowSummary, ...]
 
 
 def retraining_measures(
-    subject: Subject, directory: Path | None, *, num_masks: int, num_second: int
-) -> tuple[list[Correlated], BankSummary | None]:
-    """Measures how well methods predict the outcomes of a bank of retrainings.
+    subject: Subject, banks: Sequence[Path], *, num_masks: int, num_second: int
+) -> Retrainings:
+    """Measures how well methods predict the outcomes of banks of retrainings.
 
     Args:
         subject: What is validated.
-        directory: Where retrainings are kept; None where there are none.
-        num_masks: Masks of the bank.
+        banks: Directories of retrainings, of whose equal banks the first counts, and tables.
+        num_masks: Masks of the bank of whole trainings without some groups.
         num_second: Masks of its second seed.
 
     Returns:
-        The linear datamodeling scores, and about the bank itself; None where there is no bank.
+        The linear datamodeling scores of that bank and of every bank of a window, and about each.
     """
-    names = ("LDS", "own-removed LDS")
-    if subject.testbed is None or directory is None:
+    tables = [path for path in banks if path.is_file()]
+    directories = [path for path in banks if path not in tables]
+    measures, summary, windows = _of_testbed(
+        subject, directories, num_masks=num_masks, num_second=num_second
+    )
+    for path in tables:
+        names = (f"{LDS_NAMES[0]}, {path.name}", f"{LDS_NAMES[1]}, {path.name}")
+        bank = read_bank_table(path, subject.corpus)
+        found, about = _measured(subject, bank, names, label=path.name, unit="unit")
+        measures += found
+        windows += [about]
+    return Retrainings(measures, summary, tuple(windows))
+
+
+def _of_testbed(
+    subject: Subject, directories: Sequence[Path], *, num_masks: int, num_second: int
+) -> tuple[list[Correlated], BankSummary | None, list[WindowSummary]]:
+    """Measures by what `whence bank` made, the whole training being the last point of the curve."""
+    if subject.testbed is None or not directories:
         reason = _NO_TESTBED if subject.testbed is None else _NO_BANK
-        return [Correlated(name, undefined=reason) for name in names], None
-    settings = BankSettings(
+        return [Correlated(name, undefined=reason) for name in LDS_NAMES], None, []
+    whole = BankSettings(
         retraining=RetrainingSettings(size=subject.testbed),
         num_masks=num_masks,
         num_second=num_second,
     )
-    try:
-        bank = load_bank(settings, directory)
-    except ArtifactError as error:
-        return [Correlated(name, undefined=f"{error}") for name in names], None
-    own = own_groups(bank, subject.gold)
-    measures = [
-        Correlated(
-            name,
-            {
-                scores.method: predict(
-                    scores,
-                    bank,
-                    own=own,
-                    own_removed=own_removed,
-                    centered=scores.method == RANDOM_METHOD,
-                )
-                for scores in subject.scores
-            },
+    bank = _first_bank(whole, directories)
+    summary = None
+    if isinstance(bank, Bank):
+        summary = _bank_summary(bank, own_groups(bank, subject.gold), subject)
+    results = [_of_window(subject, whole, bank, LDS_NAMES)]
+    known: dict[BankSettings, Path] = {}
+    for directory in directories:
+        for settings in find_banks(subject.testbed, directory):
+            known.setdefault(settings, directory)
+    for settings in sorted(known, key=window_order):
+        suffix = f", {_label(settings)}{', groups' if settings.unit == 'group' else ''}"
+        names = (LDS_NAMES[0] + suffix, LDS_NAMES[1] + suffix)
+        bank = _first_bank(settings, [known[settings]])
+        results.append(_of_window(subject, settings, bank, names))
+    measures = [measure for found, _ in results for measure in found]
+    windows = [about for _, about in (*results[1:], results[0]) if about is not None]
+    return measures, summary, windows
+
+
+def _first_bank(settings: BankSettings, directories: Sequence[Path]) -> Bank | str:
+    """Reads the first of equal banks that is there, or tells why there is none."""
+    reason = _NO_BANK
+    for directory in directories:
+        try:
+            return load_bank(settings, directory)
+        except ArtifactError as error:
+            reason = f"{error}"
+    return reason
+
+
+def _of_window(
+    subject: Subject, settings: BankSettings, bank: Bank | str, names: tuple[str, str]
+) -> tuple[list[Correlated], WindowSummary | None]:
+    """Measures by one bank of a testbed; undefined where it is measured at another checkpoint."""
+    since, until = window(settings.retraining)
+    if isinstance(bank, Bank) and bank.is_window and subject.step != until:
+        bank = (
+            f"it is measured after step {until}, and the run's model is that after step "
+            f"{subject.step}; validate a run on the model's revision `step{until}`."
         )
-        for name, own_removed in zip(names, (False, True), strict=True)
-    ]
-    return measures, _bank_summary(bank, own, subject.scores[0].query_ids)
+    if isinstance(bank, str):
+        return [Correlated(name, undefined=bank) for name in names], None
+    measures, about = _measured(subject, bank, names, label=_label(settings), unit=settings.unit)
+    share = (until - since) / last_step(bank.size)
+    return measures, about.model_copy(update={"since": since, "until": until, "share": share})
+
+
+def _measured(
+    subject: Subject, bank: Bank, names: tuple[str, str], *, label: str, unit: str
+) -> tuple[list[Correlated], WindowSummary]:
+    """Computes both scores of every method on one bank, and the additive ceilings beside them."""
+    own = own_groups(bank, subject.gold)
+    query_ids = subject.scores[0].query_ids
+    measures: list[Correlated] = []
+    ceilings: list[Estimate] = []
+    for name, own_removed in zip(names, (False, True), strict=True):
+        if own_removed and not any(own[q] is not None for q in query_ids if q in own):
+            measures.append(Correlated(name, undefined=_NO_OWN))
+            ceilings.append(Estimate(None, None, 0))
+            continue
+        chance = predict_at_random(query_ids, bank, own=own, own_removed=own_removed)
+        predicted = {
+            scores.method: chance
+            if scores.method == RANDOM_METHOD
+            else predict(scores, bank, own=own, own_removed=own_removed)
+            for scores in subject.scores
+        }
+        measures.append(Correlated(name, predicted, chance))
+        additive = predict_additively(query_ids, bank, own=own, own_removed=own_removed)
+        ceilings.append(lds(additive, families=subject.families))
+    about = WindowSummary(
+        measure=names[0],
+        measure_own_removed=names[1],
+        label=label,
+        unit=unit,
+        num_units=len(bank.groups),
+        masks=bank.num_runs,
+        seconds_per_retraining=round(bank.seconds_per_run, 2),
+        additive_ceiling=ceilings[0],
+        additive_ceiling_own_removed=ceilings[1],
+    )
+    return measures, about
+
+
+def _label(settings: BankSettings) -> str:
+    since, until = window(settings.retraining)
+    return f"steps {since + 1}-{until}"
 
 
 def _bank_summary(
-    bank: Bank, own: Mapping[str, tuple[int, ...]], query_ids: tuple[str, ...]
+    bank: Bank, own: Mapping[str, tuple[int, ...] | None], subject: Subject
 ) -> BankSummary:
-    ceiling = noise_ceiling(bank, own=own, query_ids=query_ids)
+    ceiling = noise_ceiling(
+        bank, own=own, query_ids=subject.scores[0].query_ids, families=subject.families
+    )
     effects = group_effects(bank.included, bank.log_probs_nats)
     inert = [column for column, name in enumerate(bank.groups) if name.startswith("inert:")]
     return BankSummary(
@@ -157,13 +274,13 @@ def _bank_summary(
 
 
 def removal_measure(
-    subject: Subject, directory: Path | None
+    subject: Subject, directories: Sequence[Path]
 ) -> tuple[PerQuery, RemovalSummary | None]:
     """Measures how much the loss rises without what methods name first.
 
     Args:
         subject: What is validated.
-        directory: Where retrainings are kept; None where there are none.
+        directories: Where retrainings are kept; the first that has them counts.
 
     Returns:
         The query loss difference of the queries that were named in advance, and the same per
@@ -175,18 +292,21 @@ def removal_measure(
     def undefined(reason: str) -> tuple[PerQuery, None]:
         return PerQuery("QLD", "nats", control, undefined=reason), None
 
-    if size is None or directory is None:
+    directories = [path for path in directories if path.is_dir()]
+    if size is None or not directories:
         return undefined(_NO_TESTBED if size is None else _NO_BANK)
     if size not in QUERIES:
         return undefined(f"no queries were named in advance for testbed:{size}.")
     plan = plan_named_removals(subject.scores, subject.corpus, size)
-    outcomes = read_outcomes(RetrainingSettings(size=size), plan.runs, directory)
+    settings = RetrainingSettings(size=size)
+    each = [read_outcomes(settings, plan.runs, directory) for directory in directories]
+    outcomes = [next((one for one in found if one), None) for found in zip(*each, strict=True)]
     differences = loss_differences(plan, dict(zip(plan.runs, outcomes, strict=True)))
     if not any(one.per_query_nats for one in differences):
         missing = sum(outcome is None for outcome in outcomes)
         return undefined(
             f"{missing} of {len(plan.runs)} removals have not been trained; "
-            f"`whence bank {directory} --size {size} --run RUN` does."
+            f"`whence bank {directories[0]} --size {size} --run RUN` does."
         )
     measure = PerQuery(
         name="QLD",
@@ -211,7 +331,7 @@ def removal_measure(
 
 
 def _own_effects(
-    bank: Bank, effects: Effects, own: Mapping[str, tuple[int, ...]]
+    bank: Bank, effects: Effects, own: Mapping[str, tuple[int, ...] | None]
 ) -> dict[str, dict[str, OwnEffect]]:
     names = list(bank.groups)
     return {
@@ -220,7 +340,7 @@ def _own_effects(
                 effect_nats=float(effects.effects_nats[row, column]),
                 standard_error_nats=float(effects.standard_errors_nats[row, column]),
             )
-            for column in own[query_id]
+            for column in own[query_id] or ()
             if not math.isnan(effects.effects_nats[row, column])
         }
         for row, query_id in enumerate(bank.query_ids)

@@ -84,6 +84,8 @@ class Figure(_Record):
     """One cell of the leaderboard: a method's mean by one measure.
 
     `kind` is that of the queries it is over, or `all`. Larger is better unless the unit says so.
+    `no_skill_p_value` is the probability of a mean at least as far from zero without any skill;
+    None where a measure has no such test.
     """
 
     beside: ClassVar[str | None] = "estimate"
@@ -93,11 +95,16 @@ class Figure(_Record):
     kind: str
     method: str
     estimate: StoredEstimate
+    no_skill_p_value: float | None = None
     control: Control
 
 
 class Comparison(_Record):
-    """By how much a method's mean is larger than a reference's, paired, and what that shows."""
+    """By how much a method's mean is larger than a reference's, paired, and what that shows.
+
+    `adjusted_p_value` is adjusted for all comparisons of the leaderboard. Both are None where
+    nothing is claimed.
+    """
 
     beside: ClassVar[str | None] = "difference"
 
@@ -106,6 +113,8 @@ class Comparison(_Record):
     method: str
     reference: str
     difference: StoredEstimate
+    p_value: float | None = None
+    adjusted_p_value: float | None = None
     verdict: ComparisonVerdict
 
 
@@ -166,6 +175,29 @@ class BankSummary(_Record):
     own_effects: Mapping[str, Mapping[str, OwnEffect]]
 
 
+class WindowSummary(_Record):
+    """A bank of retrainings over a window of training, and how far sums can predict its outcomes.
+
+    Steps `since` + 1 to `until` were done again, `share` of all, without a random half of
+    `num_units` units, documents or groups; the three are None for a table that another tool made.
+    `label` names the window or the table, `measure` and `measure_own_removed` its figures. The
+    additive ceilings are the scores of a linear model of one half of the masks on the other.
+    """
+
+    measure: str
+    measure_own_removed: str
+    label: str
+    since: int | None = None
+    until: int | None = None
+    share: float | None = None
+    unit: str
+    num_units: int
+    masks: int
+    seconds_per_retraining: float
+    additive_ceiling: StoredEstimate
+    additive_ceiling_own_removed: StoredEstimate
+
+
 class MethodRemovals(_Record):
     """How much the loss rose without what a method names, by query; positive means it rose.
 
@@ -192,10 +224,13 @@ class Validation(_Record):
         run: The key of the run's manifest; a validation of an earlier run in its place is stale.
         methods: What each method costs, in the run's order.
         kinds: The number of queries of each kind, and of `all`.
+        families: The number of families of queries of each kind, and of `all`; only families are
+            independent.
         figures: The leaderboard's cells.
         comparisons: Of each method with BM25 and with the untrained baseline.
         undefined: From each measure that does not apply to the reason.
-        retraining: About the bank; None where there is none.
+        retraining: About the bank of whole trainings; None where there is none.
+        windows: About each bank of a part of training, the latest first, and of whole trainings.
         removal: About removals; None where they were not trained.
         agreement: Of methods with BM25, and of each with itself in other runs.
         signal_to_noise: By method, over repetitions of the run; None where there are none.
@@ -207,10 +242,12 @@ class Validation(_Record):
     run: str
     methods: Mapping[str, Cost]
     kinds: Mapping[str, int]
+    families: Mapping[str, int] = {}
     figures: tuple[Figure, ...]
     comparisons: tuple[Comparison, ...]
     undefined: Mapping[str, str]
     retraining: BankSummary | None
+    windows: tuple[WindowSummary, ...] = ()
     removal: RemovalSummary | None
     agreement: tuple[Agreement, ...]
     signal_to_noise: Mapping[str, SignalToNoise] | None

@@ -13,16 +13,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whence.artifacts import clear_disk_errors, fingerprint, versions, write_json
 from whence.errors import ArtifactError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import LoadedModel
 from whence.settings import MOST
-from whence.testbed import RetrainingSettings, behaviors, retrained_model, retraining_inputs
+from whence.testbed import (
+    RetrainingSettings,
+    behaviors,
+    kept_state,
+    retrained_model,
+    retraining_inputs,
+)
+
+if TYPE_CHECKING:
+    from whence.training import TrainingState
 
 SETUP = "setup.json"
+STATES = "states"
 
 
 class Retraining(NamedTuple):
@@ -69,12 +79,15 @@ def make_outcomes(
         if value is not None and not 1 <= value <= MOST:
             raise SettingsError(f"`{name}` is {value}.", f"Give at least 1, and at most {MOST:,}.")
     place = place_of(settings, directory)
-    _prepare(settings, place)
+    make_place(settings, place)
     missing = [run for run in dict.fromkeys(runs) if not _path(place, run).is_file()]
     now = missing[:most]
     if len(missing) < len(set(runs)):
         progress.note(f"{len(set(runs)) - len(missing)} of {len(set(runs))} runs were made before.")
     if now:
+        # Before any worker starts: they all read it, and none needs to make it.
+        with _one_thread():
+            starting_state(settings, place)
         with progress.task("Retrain", total=len(now), unit="runs") as task:
             for _ in _each(settings, place, now, jobs=jobs):
                 task.advance()
@@ -103,7 +116,23 @@ def _inputs(settings: RetrainingSettings) -> dict[str, object]:
     return {**retraining_inputs(settings), "behaviors": fingerprint(measured)}
 
 
-def _prepare(settings: RetrainingSettings, place: Path) -> None:
+def read_setups(size: str, directory: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Reads what determines each folder of outcomes of a testbed; sorted by the folders' names.
+
+    Raises:
+        ArtifactError: A file is broken.
+    """
+    found = []
+    for path in sorted(directory.glob(f"testbed-{size}-*/{SETUP}")):
+        try:
+            found.append((path.parent, json.loads(path.read_text(encoding="utf-8"))["inputs"]))
+        except (OSError, ValueError, KeyError) as error:
+            raise ArtifactError(f"{path} cannot be read ({error}).", "Delete it.") from None
+    return found
+
+
+def make_place(settings: RetrainingSettings, place: Path) -> None:
+    """Makes the folder of these settings' outcomes, and writes down what determines them."""
     with clear_disk_errors(place):
         (place / "runs").mkdir(parents=True, exist_ok=True)
     write_json(place / SETUP, {"inputs": _inputs(settings), "versions": versions()})
@@ -176,9 +205,27 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def starting_state(settings: RetrainingSettings, place: Path) -> "TrainingState | None":
+    """Reads the state that a window resumes from, which every window from there shares.
+
+    Args:
+        settings: Which steps are trained again.
+        place: See `place_of`; the state is kept beside it, and trained where it is not there yet.
+
+    Returns:
+        The state; None where training starts anew.
+    """
+    if settings.since is None:
+        return None
+    whole = fingerprint(retraining_inputs(RetrainingSettings(size=settings.size)))
+    name = f"testbed-{settings.size}-{whole}-step{settings.since}"
+    return kept_state(settings, place.parent / STATES / name)
+
+
 def _make(settings: RetrainingSettings, place: Path, run: Retraining) -> None:
     started = time.perf_counter()
-    model = retrained_model(settings, dropped=run.dropped, seed=run.seed)
+    start = starting_state(settings, place)
+    model = retrained_model(settings, dropped=run.dropped, seed=run.seed, start=start)
     write_json(
         _path(place, run),
         {

@@ -32,7 +32,7 @@ def validate(
     *,
     tail_patches: TailPatches,
     costs: Mapping[str, Cost],
-    bank: Path | None = None,
+    banks: Sequence[Path] = (),
     num_masks: int = 64,
     num_second: int = 32,
     repeats: Mapping[str, Sequence[Scores]] | None = None,
@@ -43,8 +43,9 @@ def validate(
         subject: The run's scores and what is known about its corpus and behaviors.
         tail_patches: What steps on the methods' proponents did; see `tail_patch_stage`.
         costs: What each method costs.
-        bank: Where retrainings are kept; nothing is trained here. None where there are none.
-        num_masks: Masks of the bank.
+        banks: Where retrainings are kept, of whole trainings and of windows; nothing is trained
+            here.
+        num_masks: Masks of the bank of whole trainings.
         num_second: Masks of its second seed.
         repeats: From a run's name to its scores: the same study with another projection seed,
             checkpoint or precision.
@@ -58,32 +59,42 @@ def validate(
         SettingsError: Scores are about other examples or queries than those they are compared with.
     """
     methods = tuple(scores.method for scores in subject.scores)
-    retraining, bank_summary = retraining_measures(
-        subject, bank, num_masks=num_masks, num_second=num_second
-    )
-    removal, removal_summary = removal_measure(subject, bank)
+    retraining = retraining_measures(subject, banks, num_masks=num_masks, num_second=num_second)
+    removal, removal_summary = removal_measure(subject, banks)
     measures: list[Measure] = [
         *planted_measures(subject),
         *tail_patch_measures(tail_patches, methods),
-        *retraining,
+        *retraining.measures,
         removal,
     ]
-    board = leaderboard(measures, methods, subject.kinds, compared=COMPARED)
+    of_windows = [
+        window.measure_own_removed
+        for window in retraining.windows
+        if window.measure_own_removed not in COMPARED
+    ]
+    compared = (*COMPARED, *of_windows)
+    families = subject.families
+    board = leaderboard(measures, methods, subject.kinds, families=families, compared=compared)
     return Validation(
         run=subject.run,
         methods=costs,
         kinds=_counts(subject.kinds),
+        families={
+            kind: len({families[q] for q, own in subject.kinds.items() if kind in (ALL, own)})
+            for kind in _counts(subject.kinds)
+        },
         figures=board.figures,
         comparisons=board.comparisons,
         undefined={m.name: m.undefined for m in measures if m.undefined},
-        retraining=bank_summary,
+        retraining=retraining.bank,
+        windows=retraining.windows,
         removal=removal_summary,
         agreement=(
             *_agreements_with_search(subject.scores),
             *_agreements_with_repeats(subject.scores, repeats or {}),
         ),
         signal_to_noise=_noise(subject.scores, repeats) if repeats else None,
-        compared=COMPARED,
+        compared=compared,
         sentences=board.sentences,
         versions=versions(),
     )

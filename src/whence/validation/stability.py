@@ -43,8 +43,12 @@ def agreement(
         method=name or a.method,
         reference=reference or b.method,
         k=k,
-        jaccard=mean_estimate([jaccard_at_k(a, b, query=q, k=k) for q in queries]),
-        rank_biased_overlap=mean_estimate([rank_biased_overlap(a, b, query=q) for q in queries]),
+        jaccard=mean_estimate(
+            [jaccard_at_k(a, b, query=q, k=k) for q in queries], bounds=(0.0, 1.0)
+        ),
+        rank_biased_overlap=mean_estimate(
+            [rank_biased_overlap(a, b, query=q) for q in queries], bounds=(0.0, 1.0)
+        ),
         chance_jaccard=common / (2 * min(k, size) - common),
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from whence.records import Behavior, Corpus, Scores
+from whence.validation.families import families
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Subject:
         behaviors: The run's, those that were not attributed included.
         truth: What was planted; None where that is not on file.
         testbed: The size of the testbed whose corpus it is, which can be trained again; else None.
+        step: The step of training after which the testbed's model was kept; None for another model.
     """
 
     run: str
@@ -38,11 +40,17 @@ class Subject:
     behaviors: tuple[Behavior, ...]
     truth: Truth | None = None
     testbed: str | None = None
+    step: int | None = None
 
     @property
     def gold(self) -> Mapping[str, frozenset[str]]:
         """From query id to the examples planted for it; empty where truth is not on file."""
         return self.truth.gold if self.truth else {}
+
+    @property
+    def families(self) -> Mapping[str, str]:
+        """From the id of each query that has scores to its family."""
+        return families([b for b in self.behaviors if b.id in set(self.scores[0].query_ids)])
 
     @property
     def kinds(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from whence.statistics import Estimate
+from whence.validation.leaderboard import ALL
 from whence.validation.record import (
     Agreement,
     BankSummary,
@@ -29,7 +30,8 @@ def format_validation(validation: Validation, *, printed: Sequence[str] = PRINTE
         figures = [figure for figure in validation.figures if figure.measure == name]
         if figures:
             lines += [*_table(name, figures, tuple(validation.kinds)), ""]
-    lines += [*_retraining(validation.retraining), *_removal(validation.removal)]
+    lines += [*_windows(validation), *_retraining(validation.retraining)]
+    lines += _removal(validation.removal)
     lines += [*_agreement(validation.agreement), *_noise(validation.signal_to_noise)]
     lines += ["seconds, passes over the corpus included, and bytes of index per example"]
     lines += [
@@ -65,6 +67,33 @@ def _table(name: str, figures: Sequence[Figure], kinds: Sequence[str]) -> list[s
 
 def _line(cells: Sequence[str]) -> str:
     return "  " + "".join(f"{text:<{_WIDTH}}" for text in cells).rstrip()
+
+
+def _windows(validation: Validation) -> list[str]:
+    """Lays the curve over windows of training out: own-removed scores, and ceilings."""
+    windows = [w for w in validation.windows if w.measure_own_removed not in validation.undefined]
+    if not windows:
+        return []
+    names = [one.measure_own_removed for one in windows]
+    by_place = {(f.measure, f.method): f for f in validation.figures if f.kind == ALL}
+    methods = dict.fromkeys(f.method for f in validation.figures if f.measure in names)
+    rows = [[m, *(_cell(by_place[n, m].estimate) for n in names)] for m in methods]
+    chance = [next(f.control for (n, _), f in by_place.items() if n == name) for name in names]
+    return [
+        "own-removed LDS over windows of training",
+        _line(["window", *(one.label for one in windows)]),
+        _line(
+            [
+                "share of training",
+                *("unknown" if one.share is None else f"{one.share:.0%}" for one in windows),
+            ]
+        ),
+        _line(["masks", *(f"{one.masks} of {one.num_units} {one.unit}s" for one in windows)]),
+        *map(_line, rows),
+        _line([f"[{chance[0].name}]", *(_cell(one.estimate) for one in chance)]),
+        _line(["[additive ceiling]", *(_cell(w.additive_ceiling_own_removed) for w in windows)]),
+        "",
+    ]
 
 
 def _retraining(bank: BankSummary | None) -> list[str]:

@@ -47,10 +47,24 @@ class Measure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Window:
+    """How well methods predict retraining without a random half of what a window trains on."""
+
+    label: Annotated[str, "the window's steps, or the table that another tool made"]
+    share: Annotated[float | None, "of all steps; null for a table"]
+    unit: Annotated[str, "`document` or `group`: what is in or out as a whole"]
+    num_units: int
+    masks: int
+    measure: Annotated[Measure, "the own-removed linear datamodeling score"]
+    additive_ceiling: Annotated[Estimate, "a linear model of one half of the masks on the other"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Leaderboard:
     """What methods are worth."""
 
     measures: Sequence[Measure]
+    windows: Annotated[Sequence[Window], "the latest first; the whole training last"]
     undefined: Annotated[Mapping[str, str], "from a measure to why it does not apply"]
     sentences: Annotated[Sequence[str], "what the figures say"]
 
@@ -60,12 +74,29 @@ def leaderboard(page: Context) -> Leaderboard | None:
     found = page.record.validation
     if found is None:
         return None
-    names = {figure.measure for figure in found.figures}
+    figures: dict[str, list[validation.Figure]] = {}
+    for figure in found.figures:
+        figures.setdefault(figure.measure, []).append(figure)
+    # A window's figures stand in a table of their own; those of the whole training in both.
+    apart = {one.measure_own_removed for one in found.windows} - {validation.OWN_REMOVED}
     return Leaderboard(
         measures=[
-            _measure([figure for figure in found.figures if figure.measure == name])
+            _measure(figures[name])
             for name in found.compared
-            if name in names
+            if name in figures and name not in apart
+        ],
+        windows=[
+            Window(
+                label=one.label,
+                share=one.share,
+                unit=one.unit,
+                num_units=one.num_units,
+                masks=one.masks,
+                measure=_measure(figures[one.measure_own_removed]),
+                additive_ceiling=_estimate(one.additive_ceiling_own_removed),
+            )
+            for one in found.windows
+            if one.measure_own_removed in figures
         ],
         undefined={
             name: why

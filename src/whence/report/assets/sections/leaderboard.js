@@ -66,7 +66,34 @@ function overall(measures, methods) {
   return boardTable(measures, [...rows, { name: "control", estimates, cls: "control" }]);
 }
 
-section("leaderboard", ({ measures, undefined: missing, sentences }) => {
+// The curve over windows of training: each column is one bank of retrainings.
+function curve(windows, methods) {
+  const columns = windows.map((w) => ({
+    name: w.label,
+    unit:
+      (w.share === null ? "" : `${(100 * w.share).toFixed(0)}\u202f% of training, `) +
+      `${w.masks} masks of ${w.num_units} ${w.unit}s`,
+  }));
+  const rows = methods.map((method) => ({
+    name: words(method),
+    estimates: windows.map((w) => find(w.measure, method, ALL)),
+  }));
+  const last = [
+    ["control: random", windows.map((w) => w.measure.controls[ALL].estimate)],
+    ["additive ceiling", windows.map((w) => w.additive_ceiling)],
+  ].map(([name, estimates]) => ({ name, estimates, cls: "control" }));
+  const explanation =
+    "Each column resumes training at the window\u2019s start and leaves out a random half of what it trains on; " +
+    "shown is how well summed scores predict the outcomes, without the query\u2019s own documents. The ceiling is " +
+    "a linear model fitted on half of the masks.";
+  return [
+    el("h3", null, "Windows of training ", el("span", { class: "soft small" }, "own-removed LDS")),
+    el("p", { class: "soft" }, explanation),
+    boardTable(columns, [...rows, ...last]),
+  ];
+}
+
+section("leaderboard", ({ measures, windows, undefined: missing, sentences }) => {
   const methods = [...new Set(measures.flatMap((m) => m.figures.map((f) => f.method)))];
   const reasons = Object.entries(missing).map(([name, why]) => `${name}: ${why}`);
   const explanation =
@@ -86,6 +113,7 @@ section("leaderboard", ({ measures, undefined: missing, sentences }) => {
     el("h2", null, "Which methods may be trusted with what"),
     el("p", { class: "soft" }, explanation),
     measures.length > 0 && overall(measures, methods),
+    windows.length > 0 && curve(windows, methods),
     reasons.length > 0 && el("p", { class: "soft small" }, "Not measured here: ", reasons.join(" ")),
     fold("In words", el("ul", null, sentences.map(item))),
     fold("By kind of behavior", measures.length > 0 && tables()),

@@ -1,0 +1,178 @@
+"""Which methods foresee what leaving examples out does, late in training, early, and over all?
+
+Runs nano's study, resumes its training at the start of each window under random masks, and
+computes the own-removed linear datamodeling score of every method, and the additive ceiling. Early
+windows are measured at their own end, by scores of that checkpoint. Other testbeds, such as
+`nano@1`, get the latest window of documents. About half an hour of one core for nano, and
+five minutes for each other; finished work is kept in runs/windows, and goes on there.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from measure import report
+
+from whence.cli.console import progress
+from whence.runs.study import run_study
+from whence.runs.validating import make_retrainings, read_subject
+from whence.settings import StudySettings, load_study
+from whence.statistics import mean_spread
+from whence.validation.leaderboard import ALL, leaderboard
+from whence.validation.measures import retraining_measures
+
+ROOT = Path(__file__).parents[1]
+PLACE = ROOT / "runs" / "windows"
+
+
+class Window(NamedTuple):
+    """Steps since + 1 to until of a testbed's training, and how they are masked."""
+
+    since: int
+    until: int | None
+    unit: Any
+    masks: int
+
+
+LATE = Window(464, None, "document", 96)
+WINDOWS = {
+    "nano": (
+        LATE,
+        Window(464, None, "group", 80),
+        Window(366, None, "document", 160),
+        Window(244, None, "document", 96),
+        Window(232, 256, "document", 96),
+        Window(104, 128, "document", 96),
+    )
+}
+# Of groups of documents, over the whole training.
+WHOLE_MASKS = 64
+EARLY_METHODS = (
+    "gradient_cosine", "gradient_dot", "gradient_cosine_adam", "tracin", "tracin_cosine", "ekfac",
+    "trackstar", "gradient_cosine_initial", "bm25", "random",
+)  # fmt: skip
+
+
+def main(*sizes: str) -> None:
+    """Measures every testbed and writes `results/latest/windows.json`."""
+    rows = [row for size in sizes or ("nano",) for row in _measure(size)]
+    report("windows.json", rows, *sizes, pooled=_pooled(rows))
+    for window in dict.fromkeys((row["size"], row["window"]) for row in rows):
+        print(*window)
+        for row in rows:
+            if (row["size"], row["window"]) == window:
+                print(f"  {row['method']:<26}{_words(row)}")
+
+
+def _measure(size: str) -> list[dict[str, Any]]:
+    windows = WINDOWS.get(size, (LATE,))
+    for window in windows:
+        make_retrainings(
+            PLACE / "bank",
+            size=size,
+            num_masks=window.masks,
+            since=window.since,
+            until=window.until,
+            unit=window.unit,
+            progress=progress(),
+        )
+    if size in WINDOWS:
+        make_retrainings(
+            PLACE / "bank", size=size, num_masks=WHOLE_MASKS, num_second=0, progress=progress()
+        )
+    rows = []
+    for until in dict.fromkeys(window.until for window in windows):
+        study = _study(size, until)
+        run = PLACE / (size if until is None else f"{size}-step{until}")
+        run_study(study, run, progress=progress())
+        rows += _rows(size, run)
+    return rows
+
+
+def _study(size: str, until: int | None) -> StudySettings:
+    """The study of examples/nano.toml about a testbed, or about one of its checkpoints."""
+    text = (ROOT / "examples" / "nano.toml").read_text(encoding="utf-8")
+    place = PLACE / "studies" / f"{size}-{until}.toml"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(text.replace("testbed:nano", f"testbed:{size}"), encoding="utf-8")
+    study = load_study(place)
+    if until is None:
+        return study
+    steps = (until // 2, until)
+    attribution = study.attribution.model_copy(
+        update={
+            "methods": EARLY_METHODS,
+            "tracin": study.attribution.tracin.model_copy(update={"checkpoints": steps}),
+        }
+    )
+    model = study.model.model_copy(update={"revision": f"step{until}"})
+    # What the model shows at its end is asked of its checkpoints too.
+    return study.model_copy(update={"model": model, "attribution": attribution, "force": True})
+
+
+def _rows(size: str, run: Path) -> list[dict[str, Any]]:
+    subject = read_subject(run)
+    found = retraining_measures(subject, [PLACE / "bank"], num_masks=WHOLE_MASKS, num_second=0)
+    methods = tuple(scores.method for scores in subject.scores)
+    board = leaderboard(found.measures, methods, subject.kinds, families=subject.families)
+    rows = []
+    for window in found.windows:
+        if window.until != subject.step:
+            continue  # The bank of whole trainings, beside scores of a checkpoint.
+        about = {
+            "size": size,
+            "window": f"{window.label}, {window.unit}s",
+            "share": window.share,
+            "masks": window.masks,
+            "units": window.num_units,
+            "seconds_per_retraining": window.seconds_per_retraining,
+            "families": len(set(subject.families.values())),
+        }
+        rows += [
+            about
+            | {"method": figure.method, "no_skill_p_value": figure.no_skill_p_value}
+            | figure.estimate.as_dict()
+            | {"verdicts": _verdicts(board, window.measure_own_removed, figure.method)}
+            for figure in board.figures
+            if figure.measure == window.measure_own_removed and figure.kind == ALL
+        ]
+        rows.append(
+            about
+            | {"method": "additive ceiling", "no_skill_p_value": None, "verdicts": {}}
+            | window.additive_ceiling_own_removed.as_dict()
+        )
+    return rows
+
+
+def _verdicts(board: Any, measure: str, method: str) -> dict[str, str]:
+    return {
+        one.reference: one.verdict
+        for one in board.comparisons
+        if (one.measure, one.kind, one.method) == (measure, ALL, method)
+    }
+
+
+def _pooled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The mean over testbeds of each method in each window that all of them have."""
+    sizes = dict.fromkeys(row["size"] for row in rows)
+    values: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        if row["value"] is not None:
+            values.setdefault((row["window"], row["method"]), {})[row["size"]] = row["value"]
+    return [
+        {"window": window, "method": method, "worlds": found}
+        | {"value": mean_spread(list(found.values())).value}
+        for (window, method), found in values.items()
+        if len(sizes) > 1 and set(found) == set(sizes)
+    ]
+
+
+def _words(row: dict[str, Any]) -> str:
+    if row["value"] is None:
+        return "undefined"
+    between = "" if row["low"] is None else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
+    return f"{row['value']:+.2f}{between} n={row['n']}"
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
