@@ -35,6 +35,7 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/planted.py
+	$(BIN)/python benchmarks/relations.py
 	$(BIN)/python benchmarks/index.py
 	$(BIN)/python benchmarks/index.py --docs 24 --max-length 256 --repeats 1 --cases "160m fp32"
 	$(BIN)/python benchmarks/trackstar.py

@@ -34,7 +34,12 @@ def study_of(folder: Path, **changes) -> StudySettings:
 
 @pytest.fixture(scope="module")
 def folder(tiny_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(shutil.copytree(tiny_files, tmp_path_factory.mktemp("evidence") / "tiny"))
+    """The tiny study, with a second copy of the passage in the corpus."""
+    found = Path(shutil.copytree(tiny_files, tmp_path_factory.mktemp("evidence") / "tiny"))
+    lines = (found / "corpus.jsonl").read_text().splitlines()
+    lines.append(json.dumps({**json.loads(lines[-1]), "id": "copy"}))
+    (found / "corpus.jsonl").write_text("\n".join(lines))
+    return found
 
 
 @pytest.fixture(scope="module")
