@@ -183,7 +183,7 @@ def test_a_damaged_import_left_a_run_without_a_word(copy) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"queries_per_kind": -1}, {"num_masks": 0}, {"num_second": -1}, {"bank": Path("no")}],
+    [{"queries_per_kind": -1}, {"num_masks": 0}, {"num_second": -1}, {"banks": (Path("no"),)}],
 )
 def test_validation_accepted_numbers_without_meaning(copy, changes) -> None:
     with pytest.raises(SettingsError):

@@ -24,6 +24,7 @@ from whence.validation.removal import Removals
 from whence.validation.retraining import (
     Outcome,
     Retraining,
+    check_counts,
     make_outcomes,
     make_place,
     place_of,
@@ -144,6 +145,7 @@ def make_bank(
     Cost:
         One training run per mask and seed: 96 runs of about 8 seconds of a CPU core for nano.
     """
+    check_counts(jobs=jobs, most=most)
     runs = [*bank_runs(settings), *(removals.runs if removals else ())]
     _note_masks(settings, directory)
     num_left = make_outcomes(

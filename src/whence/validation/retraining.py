@@ -49,6 +49,17 @@ class Outcome(NamedTuple):
     seconds: float
 
 
+def check_counts(*, jobs: int, most: int | None) -> None:
+    """Refuses numbers of processes and of trainings that make no sense; changes nothing.
+
+    Raises:
+        SettingsError: One is below 1, or beyond all bounds.
+    """
+    for name, value in (("jobs", jobs), ("most", most)):
+        if value is not None and not 1 <= value <= MOST:
+            raise SettingsError(f"`{name}` is {value}.", f"Give at least 1, and at most {MOST:,}.")
+
+
 def make_outcomes(
     settings: RetrainingSettings,
     runs: Sequence[Retraining],
@@ -75,9 +86,7 @@ def make_outcomes(
         SettingsError: `jobs` or `most` is below 1.
         ArtifactError: The directory cannot be written.
     """
-    for name, value in (("jobs", jobs), ("most", most)):
-        if value is not None and not 1 <= value <= MOST:
-            raise SettingsError(f"`{name}` is {value}.", f"Give at least 1, and at most {MOST:,}.")
+    check_counts(jobs=jobs, most=most)
     place = place_of(settings, directory)
     make_place(settings, place)
     missing = [run for run in dict.fromkeys(runs) if not _path(place, run).is_file()]
