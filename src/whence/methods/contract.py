@@ -206,15 +206,14 @@ class Method(Generic[S]):
         shape = (len(ids), len(inputs.corpus))
         assert values.shape == shape, f"{self.name}: {values.shape} instead of {shape}"
         values[:, inputs.is_empty | inputs.is_unseen] = np.nan
-        values.setflags(write=False)
         nulls = [row for row, i in enumerate(ids) if i in inputs.nulls]
         kept = [row for row, i in enumerate(ids) if i not in inputs.nulls | inputs.references]
         return Scores(
             method=self.name,
             query_ids=tuple(ids[row] for row in kept),
             example_ids=inputs.corpus.ids,
-            values=values[kept],
-            null_values=values[nulls] if nulls else None,
+            values=_frozen(values[kept]),
+            null_values=_frozen(values[nulls]) if nulls else None,
             settings=dict(found.settings) | _filter(inputs),
             seconds=time.perf_counter() - started,
             family=self.family,
@@ -229,6 +228,11 @@ class Method(Generic[S]):
                     "are none.",
                     "Provide them, or leave the method out.",
                 )
+
+
+def _frozen(values: "NDArray[np.float32]") -> "NDArray[np.float32]":
+    values.setflags(write=False)
+    return values
 
 
 def _filter(inputs: MethodInputs) -> dict[str, object]:

@@ -85,4 +85,6 @@ def load_scores(directory: Path) -> Scores:
             "Make them again.",
         )
     values.setflags(write=False)
+    if nulls is not None:
+        nulls.setflags(write=False)
     return scores
