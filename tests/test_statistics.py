@@ -11,7 +11,9 @@ from whence.errors import SettingsError
 from whence.statistics import (
     MEAN_RESAMPLES,
     Estimate,
+    Interval,
     bootstrap_mean,
+    detectable_difference,
     mean,
     mean_estimate,
     newcombe,
@@ -20,6 +22,7 @@ from whence.statistics import (
     proportion,
     residuals,
     spearman,
+    stratified_estimate,
     two_way_estimate,
     two_way_spearman,
     wilson,
@@ -263,3 +266,39 @@ def test_seeded_intervals_do_not_move_from_version_to_version():
     ):
         assert interval is not None
         assert interval[:2] == pytest.approx((low, high), abs=1e-12)
+
+
+def test_a_stratified_mean_counts_strata_alike_and_clusters_together():
+    values, strata = [1, 1, 0, 1, 0, 0, 0], list("aaaabbb")
+    found = stratified_estimate(values, strata=strata, clusters=list("ppqrstu"))
+    assert found.value == pytest.approx((3 / 4 + 0) / 2)
+    assert found.n == 6
+    assert found.interval is not None
+    # The slow way: draw clusters of each stratum, and average their units.
+    rng, drawn = np.random.default_rng(1), []
+    clusters = {"a": [[1, 1], [0], [1]], "b": [[0], [0], [0]]}
+    for _ in range(4000):
+        means = []
+        for of in clusters.values():
+            units = [unit for place in rng.integers(3, size=3) for unit in of[place]]
+            means.append(np.mean(units))
+        drawn.append(np.mean(means))
+    expected = np.quantile(drawn, [0.025, 0.975])
+    assert found.interval[:2] == pytest.approx(expected, abs=0.02)
+
+
+def test_a_stratified_mean_of_few_clusters_has_no_interval():
+    found = stratified_estimate([1, 0, 1, 1], strata=list("aabb"), clusters=[1, 2, 3, 4])
+    assert (found.value, found.interval) == (0.75, None)
+    assert detectable_difference(found) is None
+    assert stratified_estimate([], strata=[], clusters=[]) == Estimate(None, None, 0)
+
+
+def test_a_detectable_difference_is_found_as_often_as_the_power_says():
+    rng = np.random.default_rng(0)
+    error = 0.1
+    half = 1.959964 * error
+    seen = detectable_difference(Estimate(0.0, Interval(-half, half, 100), 100))
+    assert seen is not None
+    found = rng.normal(seen, error, size=20_000) - half > 0
+    assert found.mean() == pytest.approx(0.8, abs=0.01)

@@ -1,0 +1,224 @@
+"""A comparison of kinds in sentences that say what was measured, and as tables for a terminal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from whence.evidence.comparison_record import (
+    Comparison,
+    Gain,
+    KindOverlap,
+    Median,
+    Selection,
+    Separated,
+    Tested,
+)
+
+# The unit and the descriptors that the sentences are about; the tables hold the others.
+UNIT, MAIN = "cluster", "kept"
+_LABELS = {
+    "query": "the query alone (its lengths and the completion's log-probability)",
+    "random": "a random order",
+    "bm25": "BM25",
+    "gradient_cosine_initial": "the untrained model's gradients",
+}
+_NUM_STRONGEST = 3
+LEVEL = 0.05
+
+
+def sentences(
+    selections: Sequence[Selection],
+    separations: Sequence[Separated],
+    gains: Sequence[Gain],
+    tests: Sequence[Tested],
+    medians: Sequence[Median],
+    overlap: Sequence[KindOverlap],
+    undefined: Mapping[str, str],
+    *,
+    methods: Sequence[str],
+) -> tuple[str, ...]:
+    """Says what was measured, each figure with its n, interval and controls, and nothing else.
+
+    Args:
+        selections: What was compared.
+        separations: How well kinds are told apart.
+        gains: By how much better than by the controls.
+        tests: Of each descriptor.
+        medians: Of each descriptor and kind.
+        overlap: What the lists of a kind have in common.
+        undefined: What could not be compared, and why.
+        methods: The methods that are compared with the controls.
+    """
+    found = []
+    for selection in selections:
+        found.append(_compared(selection))
+        kept = selection.kept.get(UNIT, ())
+        if not kept:
+            continue
+        for method in methods:
+            of_method = _only(separations, selection, method)
+            if of_method:
+                rows = [_only(separations, selection, name) for name in _LABELS]
+                controls = [row for row in rows if row is not None]
+                own = [
+                    gain
+                    for gain in gains
+                    if (gain.selection, gain.unit, gain.features, gain.method)
+                    == (selection.name, UNIT, MAIN, method)
+                ]
+                found += [_told(of_method, controls, selection), _gained(own, method)]
+                found += _strongest(selection, method, kept, tests, medians)
+    for method in methods:
+        found += _overlapping([one for one in overlap if one.method == method])
+    return (*found, *undefined.values())
+
+
+def _only(rows: Iterable[Separated], selection: Selection, method: str) -> Separated | None:
+    key = (selection.name, UNIT, MAIN, method)
+    found = [r for r in rows if (r.selection, r.unit, r.features, r.method) == key]
+    return found[0] if found else None
+
+
+def _compared(selection: Selection) -> str:
+    counts = ", ".join(
+        f"{len(ids)} {kind} ({selection.num_families[kind]} families)"
+        for kind, ids in selection.behaviors.items()
+    )
+    what = {
+        "all": "All behaviors of the kinds that have enough",
+        "matched": "Behaviors matched in the lengths of prompt and completion",
+    }[selection.name]
+    out = "; ".join(f"{kind} has {reason}" for kind, reason in selection.left_out.items())
+    kept = selection.kept.get(UNIT, ())
+    words = (
+        f" A random order cannot tell these kinds apart by descriptors of {_listed(kept)}; the "
+        "next sentences are of these, by cluster."
+        if kept
+        else " There is no group of descriptors that is known to be at chance in a random order."
+    )
+    return f"{what}: {counts}.{f' Not compared: {out}.' if out else ''}{words}"
+
+
+def _told(one: Separated, controls: Sequence[Separated], selection: Selection) -> str:
+    others = ", ".join(f"{_figure(c)} by {_LABELS[c.method]}" for c in controls)
+    chance = 1 / len(selection.behaviors)
+    return (
+        f"{_matching(selection)} {one.method} tells the kind of a behavior whose family it has not "
+        f"seen with balanced accuracy {_figure(one)} (n = {selection.num_behaviors} behaviors, "
+        f"{one.num_families} families; chance {chance:.2f}, permuted labels reach "
+        f"{one.permuted_95:.2f} in 95 % of cases, p = {one.accuracy_p:.3f}; PERMANOVA R² "
+        f"{one.r2:.2f}, p = {one.p:.3f}). For comparison: {others}."
+    )
+
+
+def _matching(selection: Selection) -> str:
+    return "Matched in length," if selection.name == "matched" else "Over all lengths,"
+
+
+def _gained(gains: Sequence[Gain], method: str) -> str:
+    shown = [g for g in gains if g.is_shown]
+    rest = [g for g in gains if not g.is_shown]
+    parts = []
+    if shown:
+        parts.append(f"adds to {_listed([_gain(g) for g in shown])}")
+    if rest:
+        parts.append(f"is not shown to add anything to {_listed([_gain(g) for g in rest])}")
+    text = f"{method} {' and '.join(parts)}"
+    seen = [g.detectable for g in rest if g.detectable == g.detectable]
+    power = (
+        f" A true gain of {max(seen):.2f} would have been seen in four of five such studies."
+        if seen
+        else ""
+    )
+    return f"{text}.{power}"
+
+
+def _gain(gain: Gain) -> str:
+    return f"{_LABELS[gain.control]} ({gain.value:+.2f}{_interval(gain.low, gain.high)})"
+
+
+def _strongest(
+    selection: Selection,
+    method: str,
+    kept: Sequence[str],
+    tests: Sequence[Tested],
+    medians: Sequence[Median],
+) -> list[str]:
+    """The descriptors that differ most between kinds, with their medians."""
+    own = [
+        test
+        for test in tests
+        if (test.selection, test.unit, test.method) == (selection.name, UNIT, method)
+        and test.group in kept
+        and test.q <= LEVEL
+    ]
+    best = sorted(own, key=lambda test: -test.epsilon2)[:_NUM_STRONGEST]
+    if not best:
+        return [f"No single descriptor of {method} differs between the kinds (q > {LEVEL})."]
+    parts = []
+    for test in best:
+        of = [
+            f"{m.kind} {m.median:.3g}"
+            for m in medians
+            if (m.selection, m.unit, m.method, m.descriptor)
+            == (selection.name, UNIT, method, test.descriptor)
+        ]
+        parts.append(
+            f"{test.descriptor} (medians: {', '.join(of)}; ε² {test.epsilon2:.2f}, q = {test.q:.2g}"
+            f", n = {test.num_families} families)"
+        )
+    return [f"By {method} these kinds differ most in {_listed(parts)}."]
+
+
+def _overlapping(overlap: Sequence[KindOverlap]) -> list[str]:
+    shown = [one for one in overlap if one.p <= LEVEL]
+    if not shown:
+        return []
+    parts = [
+        f"{one.kind} {one.within:.3f} against {one.between:.3f} with other kinds "
+        f"({one.num_pairs} pairs, p = {one.p:.3f})"
+        for one in shown
+    ]
+    return [
+        f"By {shown[0].method}, behaviors of one kind but of different families have first ten "
+        f"clusters in common more often than behaviors of different kinds (Jaccard): "
+        f"{_listed(parts)}."
+    ]
+
+
+def _figure(one: Separated) -> str:
+    return f"{one.accuracy:.2f}{_interval(one.low, one.high)}"
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if low != low else f" [{low:.2f}, {high:.2f}]"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def format_comparison(comparison: Comparison) -> str:
+    """Lays a comparison out for a terminal: accuracies by method and descriptors, then findings."""
+    lines: list[str] = []
+    for selection in comparison.selections:
+        own = [
+            one
+            for one in comparison.separations
+            if one.selection == selection.name and one.unit == UNIT
+        ]
+        features = list(dict.fromkeys(one.features for one in own))
+        lines.append(
+            f"{selection.name}: balanced accuracy with the behavior's family left out, by {UNIT}; "
+            f"chance {1 / len(selection.behaviors):.2f}"
+        )
+        lines.append(f"  {'':<26}" + "".join(f"{name:<15}" for name in features))
+        for method in dict.fromkeys(one.method for one in own):
+            cells = {one.features: one for one in own if one.method == method}
+            row = "".join(f"{_cell(cells[name]):<15}" for name in features)
+            lines.append(f"  {method:<26}{row}".rstrip())
+        lines.append("")
+    lines.append("* permuted labels reach it in fewer than 5 % of cases")
+    return "\n".join([*lines, "", *comparison.sentences])
+
+
+def _cell(one: Separated) -> str:
+    return f"{one.accuracy:.2f}{'*' if one.accuracy_p <= LEVEL else ''}"
