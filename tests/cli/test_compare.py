@@ -12,6 +12,7 @@ from whence.api import compare as compare_run
 from whence.api import run
 from whence.cli.compare import compare
 from whence.errors import ArtifactError, SettingsError
+from whence.evidence.descriptors import DescriptorValue
 from whence.runs.comparing import load_comparison
 from whence.runs.directory import open_run
 
@@ -70,15 +71,7 @@ def test_tables_and_findings_are_a_stage_of_the_run(
     assert stored == {key: value for key, value in found.items() if key != "run"}
     assert [set(one["behaviors"]) for one in stored["selections"]] == [{"fact", "memorized"}]
     table = pq.read_table(stage / "descriptors.parquet")
-    assert table.column_names == [
-        "behavior",
-        "kind",
-        "method",
-        "unit",
-        "descriptor",
-        "group",
-        "value",
-    ]
+    assert table.column_names == list(DescriptorValue._fields)
     assert set(table.column("method").to_pylist()) == {
         "gradient_cosine",
         "gradient_cosine_initial",
@@ -114,8 +107,9 @@ def test_a_second_call_reads_what_the_first_one_made(
 
 
 def test_a_comparison_goes_with_the_scores_that_it_is_about(place: Path):
-    compare_run(place)
     study = place.parent / "study.toml"
+    run(study, place)
+    compare_run(place)
     run(study, place)
     assert load_comparison(place) is not None, "the same study keeps it"
     study.write_text(study.read_text().replace('"bm25", ', ""))
