@@ -41,6 +41,7 @@ from whence.evidence.kind_tests import (
     separation,
 )
 from whence.evidence.length_matching import match_lengths
+from whence.evidence.null import MIN_QUERIES
 from whence.evidence.null_queries import Shape
 from whence.progress import SILENT, Progress
 from whence.records import Term, Verification
@@ -101,7 +102,7 @@ def compare(
             f"({_counted(data)}).",
             "Run a study with more behaviors of each kind.",
         )
-    undefined = _missing(data)
+    undefined = _missing(data, attribution)
     choices = {ALL: chosen}
     matched = match_lengths(
         data.kinds,
@@ -236,13 +237,23 @@ def _counted(data: _Data) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
-def _missing(data: _Data) -> dict[str, str]:
-    """The controls that the study does not have."""
-    return {
+def _missing(data: _Data, attribution: Attribution) -> dict[str, str]:
+    """The controls that the study does not have, and the lengths that have no null."""
+    found = {
         name: f"The study does not have the method `{name}`, so nothing is compared with it."
         for name in CONTROLS
         if name != QUERY and name not in data.methods
     }
+    known = {one.length for one in attribution.evidence.calibrations}
+    lengths = [attribution.length_of.get(name) for name in data.ids]
+    for length in dict.fromkeys(lengths):
+        if length is not None and length not in known:
+            found[f"null of {length}"] = (
+                f"Concentration is undefined for the {lengths.count(length)} behaviors with a "
+                f"completion of {length}: there are fewer than {MIN_QUERIES} null queries of that "
+                "length."
+            )
+    return found
 
 
 class _Compared:
@@ -320,7 +331,7 @@ class _Compared:
         }
 
     def _separate(self, values: "NDArray[np.float64]") -> tuple["NDArray[np.float64]", Separation]:
-        features = rank_features(values)
+        features = rank_features(values, self._labels)
         permuted = self._permuted[:NUM_CLASSIFIED]
         return features, separation(features, self._labels, self._families, permuted)
 
@@ -347,7 +358,7 @@ class _Compared:
                             features,
                             method,
                             control,
-                            float(estimate.value or 0.0),
+                            float("nan") if estimate.value is None else estimate.value,
                             low,
                             high,
                             estimate.n,
@@ -366,7 +377,7 @@ class _Compared:
         import numpy as np
 
         test = permanova(ranks, self._labels, self._permuted)
-        low, high = _bounds(self._estimate(one.is_right.astype(float)))
+        low, high = _bounds(self._estimate(_right(one)))
         return Separated(
             self._name,
             unit,
@@ -385,9 +396,13 @@ class _Compared:
         )
 
     def _gain(self, one: Separation, control: Separation) -> Estimate:
-        return self._estimate(one.is_right.astype(float) - control.is_right.astype(float))
+        return self._estimate(_right(one) - _right(control))
 
     def _estimate(self, values: "NDArray[np.float64]") -> Estimate:
+        import numpy as np
+
+        if not np.isfinite(values).all():
+            return Estimate(None, None, len(set(self._family_names)))
         return stratified_estimate(
             values.tolist(), strata=self._kinds, clusters=self._family_names, seed=self._seed
         )
@@ -408,6 +423,14 @@ class _Compared:
                 own = column[(self._labels == label) & np.isfinite(column)]
                 median = float(np.median(own)) if len(own) else float("nan")
                 self.medians.append(Median(self._name, unit, method, name, kind, len(own), median))
+
+
+def _right(one: Separation) -> "NDArray[np.float64]":
+    """1 for each behavior that is told right and 0 for others; NaN where nothing could be told."""
+    import numpy as np
+
+    found = one.is_right.astype(np.float64)
+    return found if np.isfinite(one.accuracy) else np.full(len(found), np.nan)
 
 
 def _bounds(estimate: Estimate) -> tuple[float, float]:

@@ -55,16 +55,19 @@ def sentences(
             continue
         for method in methods:
             of_method = _only(separations, selection, method)
-            if of_method:
+            if of_method is not None and of_method.num_features:
                 rows = [_only(separations, selection, name) for name in _LABELS]
-                controls = [row for row in rows if row is not None]
+                controls = [row for row in rows if row is not None and row.num_features]
                 own = [
                     gain
                     for gain in gains
                     if (gain.selection, gain.unit, gain.features, gain.method)
                     == (selection.name, UNIT, MAIN, method)
+                    and gain.value == gain.value
                 ]
-                found += [_told(of_method, controls, selection), _gained(own, method)]
+                found.append(_told(of_method, controls, selection))
+                found += [_gained(own, method)] if own else []
+                found += _beyond(selection, gains, method, kept)
                 found += _strongest(selection, method, kept, tests, medians)
     for method in methods:
         found += _overlapping([one for one in overlap if one.method == method])
@@ -114,21 +117,40 @@ def _matching(selection: Selection) -> str:
 
 
 def _gained(gains: Sequence[Gain], method: str) -> str:
-    shown = [g for g in gains if g.is_shown]
-    rest = [g for g in gains if not g.is_shown]
-    parts = []
-    if shown:
-        parts.append(f"adds to {_listed([_gain(g) for g in shown])}")
-    if rest:
-        parts.append(f"is not shown to add anything to {_listed([_gain(g) for g in rest])}")
-    text = f"{method} {' and '.join(parts)}"
-    seen = [g.detectable for g in rest if g.detectable == g.detectable]
+    """Says over which controls a gain is shown, and what gain would have been seen."""
+    open_ones = [g for g in gains if not g.is_shown and not g.high < 0]
+    words = {
+        "adds to": [g for g in gains if g.is_shown],
+        "is not shown to add anything to": open_ones,
+        "tells kinds apart less well than": [g for g in gains if g.high < 0],
+    }
+    parts = [f"{verb} {_listed([_gain(g) for g in of])}" for verb, of in words.items() if of]
+    seen = [g.detectable for g in open_ones if g.detectable == g.detectable]
     power = (
         f" A true gain of {max(seen):.2f} would have been seen in four of five such studies."
         if seen
         else ""
     )
-    return f"{text}.{power}"
+    return f"{method} {'; it '.join(parts)}.{power}"
+
+
+def _beyond(
+    selection: Selection, gains: Sequence[Gain], method: str, kept: Sequence[str]
+) -> list[str]:
+    """Names the kept groups by which a method gains over every control."""
+    found = []
+    for group in kept:
+        own = [
+            g
+            for g in gains
+            if (g.selection, g.unit, g.features, g.method) == (selection.name, UNIT, group, method)
+        ]
+        if own and all(g.is_shown for g in own):
+            least = min(own, key=lambda g: g.value)
+            found.append(f"{group} (least over {_gain(least)})")
+    if not found:
+        return [f"By no single group of these descriptors does {method} gain over every control."]
+    return [f"{method} gains over every control by descriptors of {_listed(found)}."]
 
 
 def _gain(gain: Gain) -> str:
@@ -142,14 +164,9 @@ def _strongest(
     tests: Sequence[Tested],
     medians: Sequence[Median],
 ) -> list[str]:
-    """The descriptors that differ most between kinds, with their medians."""
-    own = [
-        test
-        for test in tests
-        if (test.selection, test.unit, test.method) == (selection.name, UNIT, method)
-        and test.group in kept
-        and test.q <= LEVEL
-    ]
+    """The descriptors that differ most between kinds, with medians, and effects under controls."""
+    here = [t for t in tests if (t.selection, t.unit) == (selection.name, UNIT)]
+    own = [t for t in here if t.method == method and t.group in kept and t.q <= LEVEL]
     best = sorted(own, key=lambda test: -test.epsilon2)[:_NUM_STRONGEST]
     if not best:
         return [f"No single descriptor of {method} differs between the kinds (q > {LEVEL})."]
@@ -160,10 +177,17 @@ def _strongest(
             for m in medians
             if (m.selection, m.unit, m.method, m.descriptor)
             == (selection.name, UNIT, method, test.descriptor)
+            and m.num_behaviors
         ]
+        beside = [
+            f"{t.epsilon2:.2f} by {_LABELS[t.method]}"
+            for t in here
+            if t.descriptor == test.descriptor and t.method in _LABELS and t.epsilon2 >= 0
+        ]
+        others = f" against {_listed(beside)}" if beside else ""
         parts.append(
-            f"{test.descriptor} (medians: {', '.join(of)}; ε² {test.epsilon2:.2f}, q = {test.q:.2g}"
-            f", n = {test.num_families} families)"
+            f"{test.descriptor} (medians: {', '.join(of)}; ε² {test.epsilon2:.2f}{others}, "
+            f"q = {test.q:.2g}, n = {test.num_families} families)"
         )
     return [f"By {method} these kinds differ most in {_listed(parts)}."]
 
@@ -221,4 +245,6 @@ def format_comparison(comparison: Comparison) -> str:
 
 
 def _cell(one: Separated) -> str:
+    if one.accuracy != one.accuracy:
+        return "undefined"
     return f"{one.accuracy:.2f}{'*' if one.accuracy_p <= LEVEL else ''}"

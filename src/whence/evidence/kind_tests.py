@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 # The weight of a multiple of the identity in the covariance: descriptors of one group are nearly
 # copies of each other.
 SHRINKAGE = 0.1
-# A descriptor that fewer behaviors have says more about who has it than about them.
-_MIN_DEFINED = 0.5
+# A descriptor that fewer behaviors of some kind have would tell kinds apart by who has it.
+_MIN_DEFINED = 0.9
 
 
 class Permanova(NamedTuple):
@@ -45,16 +45,19 @@ class Separation(NamedTuple):
     p: float
 
 
-def rank_features(values: "Float[np.ndarray, 'rows columns']") -> "Float[np.ndarray, 'rows used']":
+def rank_features(
+    values: "Float[np.ndarray, 'rows columns']", labels: "Int[np.ndarray, ' rows']"
+) -> "Float[np.ndarray, 'rows used']":
     """Ranks each column in (0, 1), and leaves out the columns that say nothing.
 
     Args:
         values: Descriptors; NaN is undefined.
+        labels: What is to be told apart.
 
     Returns:
         Mean ranks of ties, less one half and over the number of defined values. A row without a
-        value is in the middle, 0.5. Columns that do not vary, or are defined in less than half of
-        the rows, are left out.
+        value is in the middle, 0.5. Columns are left out that do not vary, and those that are
+        undefined in more than a tenth of the rows of some label: that they are would tell it.
     """
     import numpy as np
     from scipy.stats import rankdata
@@ -62,7 +65,8 @@ def rank_features(values: "Float[np.ndarray, 'rows columns']") -> "Float[np.ndar
     columns = []
     for column in values.T:
         defined = np.isfinite(column)
-        if defined.mean() < _MIN_DEFINED or len(np.unique(column[defined])) < 2:
+        share = min(defined[labels == label].mean() for label in np.unique(labels))
+        if share < _MIN_DEFINED or len(np.unique(column[defined])) < 2:
             continue
         ranked = np.full(len(column), 0.5)
         ranked[defined] = (rankdata(column[defined]) - 0.5) / defined.sum()
@@ -192,7 +196,7 @@ def separation(
     """Tells the label of each row by a classifier that has not seen its family.
 
     Args:
-        features: From `rank_features`; without columns every row gets the first label.
+        features: From `rank_features`; without a column the accuracies are NaN.
         labels: 0 to a - 1.
         families: What is left out together.
         permuted: From `permuted_labels`.
@@ -202,6 +206,9 @@ def separation(
     """
     import numpy as np
 
+    if not features.shape[1]:
+        nothing = np.full(len(permuted), np.nan)
+        return Separation(np.zeros(len(labels), dtype=bool), float("nan"), nothing, float("nan"))
     is_right = leave_family_out(features, labels, families) == labels
     accuracy = balanced_accuracy(is_right, labels)
     others = np.array(
@@ -232,15 +239,13 @@ def leave_family_out(
 
     All families are solved at once, since hundreds of permutations do this again; equal to
     scikit-learn's `LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE, priors=equal)`.
-    A label that is left without a row is never predicted.
+    A label that is left without a row is never predicted. At least one column is needed.
     """
     import numpy as np
 
     _, family = np.unique(families, return_inverse=True)
     num_families, num_labels = family.max() + 1, int(labels.max()) + 1
     n, d = features.shape
-    if not d:
-        return np.zeros(n, dtype=np.int64)
     # Sums over the rows of each label without each family: counts, vectors and outer products.
     outer = (features[:, :, None] * features[:, None, :]).reshape(n, d * d)
     vectors = np.concatenate([np.ones((n, 1)), features, outer], axis=1)
