@@ -48,6 +48,7 @@ bench-full: $(STAMP)
 	$(BIN)/python benchmarks/ladder.py
 	$(BIN)/python benchmarks/derivative.py
 	$(BIN)/python benchmarks/worlds.py
+	$(BIN)/python benchmarks/kinds.py
 
 package-check: $(STAMP)
 	rm -rf build/package && mkdir -p build/package

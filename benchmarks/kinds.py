@@ -9,8 +9,8 @@ Three studies, each compared across kinds beside four controls (`whence compare`
   `whence discover` finds them, all cut to 24 + 24 tokens. Examples are a pool of the passages:
   those that share 13 tokens with a query (up to 20 each), 30 of each subset, and random others.
 
-An hour and a half of one core; finished work is kept in the place and goes on there. `make bench`
-runs it; nothing here is asserted.
+An hour and a half of one core; finished work is kept in the place and goes on there.
+`make bench-full` runs it; nothing here is asserted.
 
     python benchmarks/kinds.py [--place runs/kinds] [--passages 2000]
 """
@@ -252,7 +252,7 @@ def row(name: str, found: "Comparison", *, seconds: float) -> dict[str, Any]:
         ],
         "accuracy": {
             f"{selection}, {features}": {
-                one["method"]: round(one["accuracy"], 3)
+                one["method"]: one["accuracy"] and round(one["accuracy"], 3)
                 for one in separations
                 if (one["selection"], one["features"]) == (selection, features)
             }

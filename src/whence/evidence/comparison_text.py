@@ -70,7 +70,7 @@ def sentences(
                 found += _beyond(selection, gains, method, kept)
                 found += _strongest(selection, method, kept, tests, medians)
     for method in methods:
-        found += _overlapping([one for one in overlap if one.method == method])
+        found += _overlapping(overlap, method)
     return (*found, *undefined.values())
 
 
@@ -192,19 +192,27 @@ def _strongest(
     return [f"By {method} these kinds differ most in {_listed(parts)}."]
 
 
-def _overlapping(overlap: Sequence[KindOverlap]) -> list[str]:
-    shown = [one for one in overlap if one.p <= LEVEL]
-    if not shown:
+def _overlapping(overlap: Sequence[KindOverlap], method: str) -> list[str]:
+    """Says which kinds share clusters more often than different kinds do, beside the controls."""
+    within = {(one.method, one.kind): one.within for one in overlap}
+    shown = [one for one in overlap if one.method == method and one.p <= LEVEL]
+    parts = []
+    for one in shown:
+        beside = [
+            f"{within[name, one.kind]:.3f} by {label}"
+            for name, label in _LABELS.items()
+            if (name, one.kind) in within
+        ]
+        others = f"; within the kind {_listed(beside)}" if beside else ""
+        parts.append(
+            f"{one.kind} {one.within:.3f} against {one.between:.3f} with other kinds "
+            f"({one.num_pairs} pairs, p = {one.p:.3f}{others})"
+        )
+    if not parts:
         return []
-    parts = [
-        f"{one.kind} {one.within:.3f} against {one.between:.3f} with other kinds "
-        f"({one.num_pairs} pairs, p = {one.p:.3f})"
-        for one in shown
-    ]
     return [
-        f"By {shown[0].method}, behaviors of one kind but of different families have first ten "
-        f"clusters in common more often than behaviors of different kinds (Jaccard): "
-        f"{_listed(parts)}."
+        f"By {method}, behaviors of one kind but of different families have first ten clusters in "
+        f"common more often than behaviors of different kinds (Jaccard): {_listed(parts)}."
     ]
 
 
