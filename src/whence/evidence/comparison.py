@@ -40,7 +40,7 @@ from whence.evidence.kind_tests import (
     rank_features,
     separation,
 )
-from whence.evidence.length_matching import match_lengths
+from whence.evidence.length_matching import Matched, match_lengths
 from whence.evidence.null import MIN_QUERIES
 from whence.evidence.null_queries import Shape
 from whence.progress import SILENT, Progress
@@ -59,6 +59,8 @@ CONTROLS = (QUERY, RANDOM, "bm25", "gradient_cosine_initial")
 KEPT, ALL = "kept", "all"
 # Of a kind with fewer behaviors, or of one family, nothing can be left out and learned.
 MIN_BEHAVIORS, MIN_FAMILIES = 6, 2
+# Of a matched set: rather fewer kinds than fewer behaviors of each, as long as there are two kinds.
+MIN_MATCHED = 10
 NUM_PERMUTATIONS, NUM_CLASSIFIED = 999, 199
 LEVEL = 0.05
 # They compare an example's words with the query's, or ask what only some kinds can have, such as a
@@ -90,8 +92,6 @@ def compare(
     Cost:
         Minutes for a hundred behaviors and six methods, most of it permutations.
     """
-    import numpy as np
-
     descriptors = describe(attribution, progress=progress)
     family_of = families(attribution.behaviors, attribution.queries)
     data = _Data(attribution, verifications, descriptors, family_of)
@@ -104,13 +104,7 @@ def compare(
         )
     undefined = _missing(data, attribution)
     choices = {ALL: chosen}
-    matched = match_lengths(
-        data.kinds,
-        data.shapes,
-        families=data.families,
-        rng=np.random.default_rng(seed),
-        min_per_kind=MIN_BEHAVIORS,
-    )
+    matched = _match(data, seed=seed)
     if matched is not None:
         choices["matched"] = _select(data, matched.rows)
     if matched is None or len(choices["matched"].kinds) < 2:
@@ -226,6 +220,23 @@ def _select(data: _Data, rows: Sequence[int]) -> _Choice:
         else:
             left_out[kind] = f"{len(own)} behaviors in {num_families} families"
     return _Choice(tuple(r for r in rows if data.kinds[r] in kept), tuple(kept), left_out)
+
+
+def _match(data: _Data, *, seed: int) -> Matched | None:
+    """Matches lengths, with ten behaviors of each kind where two kinds have so many."""
+    import numpy as np
+
+    for least in (MIN_MATCHED, MIN_BEHAVIORS):
+        found = match_lengths(
+            data.kinds,
+            data.shapes,
+            families=data.families,
+            rng=np.random.default_rng(seed),
+            min_per_kind=least,
+        )
+        if found is not None:
+            return found
+    return None
 
 
 def _shape(term: Term) -> Shape:
