@@ -154,7 +154,7 @@ def _beyond(
 
 
 def _gain(gain: Gain) -> str:
-    return f"{_LABELS[gain.control]} ({gain.value:+.2f}{_interval(gain.low, gain.high)})"
+    return f"{_LABELS[gain.control]} ({_signed(gain.value)}{_interval(gain.low, gain.high)})"
 
 
 def _strongest(
@@ -220,8 +220,14 @@ def _figure(one: Separated) -> str:
     return f"{one.accuracy:.2f}{_interval(one.low, one.high)}"
 
 
+def _signed(value: float) -> str:
+    """A difference with its sign, where it has one after rounding."""
+    rounded = round(value, 2)
+    return f"{rounded:+.2f}" if rounded else "0.00"
+
+
 def _interval(low: float, high: float) -> str:
-    return "" if low != low else f" [{low:.2f}, {high:.2f}]"
+    return "" if low != low else f" [{round(low, 2) + 0.0:.2f}, {round(high, 2) + 0.0:.2f}]"
 
 
 def _listed(words: Sequence[str]) -> str:
