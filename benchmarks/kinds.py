@@ -20,7 +20,6 @@ import gzip
 import json
 import random
 import sys
-import time
 from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
@@ -36,6 +35,7 @@ from whence.behaviors.spec import dump_behaviors
 from whence.cli.console import progress
 from whence.records import Behavior, LoadedModel
 from whence.runs.comparing import compare_run
+from whence.runs.directory import open_run
 from whence.runs.study import run_study
 from whence.settings import (
     AttributionSettings,
@@ -73,9 +73,8 @@ def main() -> None:
         study = makers[name](asked.place, asked.passages)
         place = asked.place / name
         run_study(study, place, progress=progress())
-        started = time.perf_counter()
         found = compare_run(place, progress=progress())
-        rows.append(row(name, found, seconds=time.perf_counter() - started))
+        rows.append(row(name, found, seconds=open_run(place).manifest.seconds["comparison"]))
         print(*found.sentences, sep="\n", flush=True)
     if len(rows) == len(makers):
         report("kinds.json", rows, *sys.argv[1:])
@@ -237,9 +236,13 @@ def row(name: str, found: "Comparison", *, seconds: float) -> dict[str, Any]:
     """The figures of a comparison: those by cluster, without the ids."""
     stored: dict[str, Any] = found.to_json()
     separations = [one for one in stored["separations"] if one["unit"] == "cluster"]
-    return {
+    compared: dict[tuple[str, ...], list[bool]] = {}
+    for gain in found.gains:
+        cell = (gain.selection, gain.unit, gain.features, gain.method)
+        compared.setdefault(cell, []).append(gain.is_shown)
+    values = {
         "case": name,
-        "seconds": round(seconds, 1),
+        "seconds": seconds,
         "selections": [
             {
                 "name": one.name,
@@ -252,7 +255,7 @@ def row(name: str, found: "Comparison", *, seconds: float) -> dict[str, Any]:
         ],
         "accuracy": {
             f"{selection}, {features}": {
-                one["method"]: one["accuracy"] and round(one["accuracy"], 3)
+                one["method"]: one["accuracy"]
                 for one in separations
                 if (one["selection"], one["features"]) == (selection, features)
             }
@@ -260,16 +263,27 @@ def row(name: str, found: "Comparison", *, seconds: float) -> dict[str, Any]:
                 (one["selection"], one["features"]) for one in separations
             )
         },
-        "separations": [one for one in separations if one["features"] in ("kept", "all")],
+        "separations": [one for one in separations if one["features"] == "kept"],
         "gains": [
             one
             for one in stored["gains"]
             if one["unit"] == "cluster" and one["features"] in ("kept", "sharing", "concentration")
         ],
+        "compared_with_controls": len(compared),
+        "gains_over_every_control": [cell for cell, shown in compared.items() if all(shown)],
         "kind_overlap": stored["kind_overlap"],
         "undefined": stored["undefined"],
-        "sentences": stored["sentences"],
     }
+    return _rounded(values)
+
+
+def _rounded(value: Any) -> Any:
+    """Values with three decimals."""
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return round(value, 3) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":
