@@ -11,9 +11,11 @@ from scipy.stats import t as student
 from whence.errors import SettingsError
 from whence.statistics import (
     Estimate,
+    Interval,
     TwoWay,
     benjamini_hochberg,
     bootstrap_mean,
+    detectable_difference,
     estimate_of,
     mean,
     mean_estimate,
@@ -25,6 +27,7 @@ from whence.statistics import (
     proportion,
     residuals,
     spearman,
+    stratified_estimate,
     two_way_estimate,
     two_way_spearman,
     two_way_spread,
@@ -364,3 +367,55 @@ def test_seeded_intervals_do_not_move_from_version_to_version():
     interval = bootstrap_mean(values, seed=4, num_resamples=10_000)
     assert interval is not None
     assert interval[:2] == pytest.approx((-0.5877039708544584, 0.3758953715222589), abs=1e-12)
+    x, y = rng.normal(size=(2, 6, 20))
+    x[2, :] = 1
+    found = two_way_spearman(x, y)
+    both = two_way_estimate(two_way_spearman(x + y, y), found, rows=[0, 3, 4], seed=1)
+    for interval, low, high in (
+        (
+            bootstrap_mean(values, seed=4, num_resamples=10_000),
+            -0.5877039708544584,
+            0.3758953715222589,
+        ),
+        (mean_estimate(values, seed=2).interval, -0.5947428424545065, 0.3796496133451704),
+        (two_way_estimate(found).interval, -0.3781205366504513, 0.2810009699231021),
+        (both.interval, 0.5058337190318621, 1.1886454403751063),
+    ):
+        assert interval is not None
+        assert interval[:2] == pytest.approx((low, high), abs=1e-12)
+
+
+def test_a_stratified_mean_counts_strata_alike_and_clusters_together():
+    values, strata = [1, 1, 0, 1, 0, 0, 0], list("aaaabbb")
+    found = stratified_estimate(values, strata=strata, clusters=list("ppqrstu"))
+    assert found.value == pytest.approx((3 / 4 + 0) / 2)
+    assert found.n == 6
+    assert found.interval is not None
+    # The slow way: draw clusters of each stratum, and average their units.
+    rng, drawn = np.random.default_rng(1), []
+    clusters = {"a": [[1, 1], [0], [1]], "b": [[0], [0], [0]]}
+    for _ in range(4000):
+        means = []
+        for of in clusters.values():
+            units = [unit for place in rng.integers(3, size=3) for unit in of[place]]
+            means.append(np.mean(units))
+        drawn.append(np.mean(means))
+    expected = np.quantile(drawn, [0.025, 0.975])
+    assert found.interval[:2] == pytest.approx(expected, abs=0.02)
+
+
+def test_a_stratified_mean_of_few_clusters_has_no_interval():
+    found = stratified_estimate([1, 0, 1, 1], strata=list("aabb"), clusters=[1, 2, 3, 4])
+    assert (found.value, found.interval) == (0.75, None)
+    assert detectable_difference(found) is None
+    assert stratified_estimate([], strata=[], clusters=[]) == Estimate(None, None, 0)
+
+
+def test_a_detectable_difference_is_found_as_often_as_the_power_says():
+    rng = np.random.default_rng(0)
+    error = 0.1
+    half = 1.959964 * error
+    seen = detectable_difference(Estimate(0.0, Interval(-half, half, 100), 100))
+    assert seen is not None
+    found = rng.normal(seen, error, size=20_000) - half > 0
+    assert found.mean() == pytest.approx(0.8, abs=0.01)

@@ -22,7 +22,7 @@ from whence.settings import (
 
 if TYPE_CHECKING:
     from whence.corpus.search import Finding
-    from whence.evidence import Evidence
+    from whence.evidence import Comparison, Evidence
     from whence.gradients import Index
     from whence.gradients.index.verify import IndexReport
     from whence.methods import Method
@@ -41,6 +41,7 @@ __all__ = [
     "ModelSettings",
     "attribute",
     "build_index",
+    "compare",
     "discover",
     "export_testbed",
     "find",
@@ -434,6 +435,17 @@ def validate(
 
     banks = [bank] if isinstance(bank, str | Path) else bank
     return validate_run(Path(directory), banks=[Path(one) for one in banks], progress=progress)
+
+
+def compare(directory: str | Path, *, seed: int = 0, progress: Progress = SILENT) -> "Comparison":
+    """Compares what kinds of behavior are attributed to; see `whence.runs.comparing.compare_run`.
+
+    Example:
+        >>> print(*compare("runs/demo").sentences)  # doctest: +SKIP
+    """
+    from whence.runs.comparing import compare_run
+
+    return compare_run(Path(directory), seed=seed, progress=progress)
 
 
 def make_bank(

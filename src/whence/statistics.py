@@ -353,6 +353,56 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def stratified_estimate(
+    values: Sequence[float],
+    *,
+    strata: Sequence[object],
+    clusters: Sequence[object],
+    seed: int = 0,
+    num_resamples: int = MEAN_RESAMPLES,
+) -> Estimate:
+    """Computes the mean over strata of the mean of each, with an interval over clusters.
+
+    Of right answers, with kinds as strata, this is the balanced accuracy; of differences of right
+    answers its paired difference. Clusters are drawn with replacement within each stratum, so that
+    units that depend on each other stay together. Where all values are equal the interval has no
+    width, and with few clusters it is too narrow (see `bootstrap_mean`).
+
+    Args:
+        values: One per unit; finite, in any unit.
+        strata: The stratum of each.
+        clusters: The cluster of each; one that has units in two strata counts in both.
+        seed: Of the resampling.
+        num_resamples: How often clusters are drawn.
+
+    Returns:
+        In the unit of the values, with `n` the number of clusters; without an interval where a
+        stratum has fewer than `MIN_UNITS` clusters, and undefined without a value.
+    """
+    import numpy as np
+
+    sums: dict[object, dict[object, list[float]]] = {}
+    for value, stratum, cluster in zip(values, strata, clusters, strict=True):
+        sums.setdefault(stratum, {}).setdefault(cluster, []).append(float(value))
+    if not sums:
+        return Estimate(None, None, 0)
+    rng = np.random.default_rng(seed)
+    num_clusters = sum(len(of) for of in sums.values())
+    means, resampled = [], np.zeros(num_resamples)
+    for of in sums.values():
+        totals = np.array([math.fsum(found) for found in of.values()])
+        sizes = np.array([len(found) for found in of.values()])
+        means.append(float(totals.sum() / sizes.sum()))
+        counts = rng.multinomial(len(of), [1 / len(of)] * len(of), size=num_resamples)
+        resampled += (counts @ totals) / (counts @ sizes) / len(sums)
+    value = math.fsum(means) / len(means)
+    if min(len(of) for of in sums.values()) < MIN_UNITS:
+        return Estimate(value, None, num_clusters)
+    return Estimate(
+        value, _percentiles(resampled, n=num_clusters, confidence=CONFIDENCE), num_clusters
+    )
+
+
 def probability_above(values: Sequence[float], others: Sequence[float]) -> float | None:
     """Computes the probability that a value of one set is larger than one of another.
 
@@ -370,6 +420,30 @@ def probability_above(values: Sequence[float], others: Sequence[float]) -> float
     a, b = (np.nan_to_num(np.asarray(v, dtype=np.float64), nan=-np.inf) for v in (values, others))
     greater = (a[:, None] > b).mean()
     return float(greater + (a[:, None] == b).mean() / 2)
+
+
+def detectable_difference(estimate: Estimate, *, power: float = 0.8) -> float | None:
+    """Computes the true difference from 0 that such a study would find with a given power.
+
+    To find it is to have a 95 % interval without 0. The interval is taken for a normal one.
+
+    Args:
+        estimate: Of a difference, with its interval.
+        power: How often the difference would be found.
+
+    Returns:
+        (z of 97.5 % + z of the power) standard errors, in the unit of the estimate; None without an
+        interval.
+
+    Example:
+        >>> round(detectable_difference(Estimate(0.2, Interval(0.0, 0.4, 50), 50)), 3)
+        0.286
+    """
+    if estimate.interval is None:
+        return None
+    low, high, _ = estimate.interval
+    error = (high - low) / 2 / _z(CONFIDENCE)
+    return error * (_z(CONFIDENCE) + NormalDist().inv_cdf(power))
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float:

@@ -89,6 +89,10 @@ COMMANDS = {
         "Compare a run's methods with planted truth, one more step, retraining and each other.",
         "whence validate runs/nano --bank runs/bank",
     ),
+    "compare": (
+        "Compare what different kinds of behavior are attributed to, with four controls.",
+        "whence compare runs/demo",
+    ),
     "doctor": (
         "Check this machine and this installation.",
         "whence doctor",

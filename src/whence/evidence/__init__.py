@@ -11,6 +11,9 @@ from whence.evidence.agreement import (
     pair_agreements,
 )
 from whence.evidence.collect import collect
+from whence.evidence.comparison import compare
+from whence.evidence.comparison_record import Comparison, read_comparison, save_comparison
+from whence.evidence.comparison_text import format_comparison
 from whence.evidence.overlap import Marks, Span, mark_text, shared_spans, word_shares
 from whence.evidence.planted import GoldRate, gold_places, gold_rate
 from whence.evidence.proponents import check_count, hits, opponents, proponents, ranking, ranks
@@ -29,6 +32,7 @@ __all__ = [
     "RELATIONS",
     "BehaviorEvidence",
     "Calibration",
+    "Comparison",
     "Evidence",
     "GoldRate",
     "Hub",
@@ -42,6 +46,8 @@ __all__ = [
     "Tie",
     "check_count",
     "collect",
+    "compare",
+    "format_comparison",
     "gold_places",
     "gold_rate",
     "hits",
@@ -56,7 +62,9 @@ __all__ = [
     "proponents",
     "ranking",
     "ranks",
+    "read_comparison",
     "read_evidence",
+    "save_comparison",
     "save_evidence",
     "shared_spans",
     "word_shares",

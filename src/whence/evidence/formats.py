@@ -15,7 +15,8 @@ _MIN_CHARACTERS = 20
 
 _LICENSE = re.compile(
     r"copyright|licen[cs]e|warrant(?:y|ies)|redistribut|permitted|permission|liab(?:le|ility)"
-    r"|all rights reserved|as[- ]is\b|merchantability|\(c\)|copyrights",
+    r"|all rights reserved|as[- ]is\b|merchantability|hereby granted|free of charge|with or without"
+    r"|this software|associated documentation|copies? of this|above notice|notice file|foundation",
     re.IGNORECASE,
 )
 _TAG = re.compile(r"</?[a-zA-Z!?][^<>\n]{0,200}>")

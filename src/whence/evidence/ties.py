@@ -99,6 +99,11 @@ class Subject:
         return len(self.aligned.ids) >= LONG
 
     @cached_property
+    def folded(self) -> str:
+        """The text in a form that is equal whatever its case."""
+        return self.query.text.strip().casefold()
+
+    @cached_property
     def words(self) -> list[str]:
         """The words of the text, with numbers, identifiers and names taken out."""
         return normalize(self.query.text)
@@ -284,8 +289,9 @@ def _copied(subject: Subject, overlap: Overlap, text: str) -> Relation | None:
     if overlap.longest_run >= LONG or overlap.has_query:
         return "exact"
     if not subject.is_long:
-        # Within a text, the first token may be another one than at its start.
-        return "exact" if mentions(text, subject.query.text.strip()) else None
+        # Within a text, the first token may be another one than at its start,
+        # and its case that of a sentence's start.
+        return "exact" if mentions(text.casefold(), subject.folded) else None
     if overlap.has_completion and len(subject.aligned.completion_ids) >= MIN_COMPLETION:
         return "continuation"
     similarity, jaccard = overlap.edit_similarity or 0.0, overlap.jaccard or 0.0

@@ -98,6 +98,19 @@ class WordIndex:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.clip(dots / norms, 0, 1).astype(np.float32)
 
+    def mutual_similarity(self, documents: "NDArray[np.int64]") -> "NDArray[np.float64]":
+        """Computes the TF-IDF cosines of some documents with each other.
+
+        Returns:
+            Documents × documents, in [0, 1]; NaN for a document without words.
+        """
+        import numpy as np
+
+        vectors = self._vectors[documents]
+        norms = self._norms[documents]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.clip((vectors @ vectors.T).toarray() / np.outer(norms, norms), 0, 1)
+
     @cached_property
     def _counts(self) -> "csr_matrix":
         import numpy as np

@@ -1,0 +1,59 @@
+"""Families of behaviors: what is independent when kinds of behavior are compared.
+
+Two capitals are asked in the same words and answered by documents of the same form. A rule learned
+on one would hold for the other without saying anything of facts, so that a family is left out as a
+whole, permuted as a whole and resampled as a whole. One family is
+
+- of facts, those of one relation;
+- of styles, those of one style;
+- of other kinds, those of one subject, where it is named;
+- in any case, those whose queries share a run of 13 tokens, or are equal.
+"""
+
+from collections.abc import Sequence
+
+from whence.evidence.alignment import n_grams
+from whence.records import Behavior, Query
+
+RUN = 13
+
+
+def families(behaviors: Sequence[Behavior], queries: Sequence[Query]) -> dict[str, str]:
+    """Names the family of each behavior.
+
+    Args:
+        behaviors: What is compared.
+        queries: Their queries, in the same order.
+
+    Returns:
+        From a behavior's id to the id of the first behavior of its family.
+    """
+    parent = list(range(len(behaviors)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            row = parent[row]
+        return row
+
+    owner: dict[object, int] = {}
+    for row, (behavior, query) in enumerate(zip(behaviors, queries, strict=True)):
+        for key in (_content(behavior), *_runs(query)):
+            first, second = sorted((root(owner.setdefault(key, row)), root(row)))
+            parent[second] = first
+    return {behavior.id: behaviors[root(row)].id for row, behavior in enumerate(behaviors)}
+
+
+def _content(behavior: Behavior) -> tuple[str, ...]:
+    if behavior.kind == "fact" and behavior.relation is not None:
+        return ("relation", behavior.relation)
+    if behavior.kind == "style" and behavior.style is not None:
+        return ("style", behavior.style)
+    if behavior.kind != "fact" and behavior.subject is not None:
+        return (behavior.kind, behavior.subject)
+    return ("behavior", behavior.id)
+
+
+def _runs(query: Query) -> list[tuple[int, ...]]:
+    """The runs of 13 tokens of a query; a shorter query is a run itself."""
+    ids = query.terms[0].input_ids
+    return sorted(n_grams(ids, min(RUN, len(ids))))
