@@ -22,7 +22,7 @@ function goldTable(rates) {
   const heads = ["Method", ...kinds].map((name) => el("th", { scope: "col" }, name));
   const row = (m) => {
     const cell = (kind) => rateCell(rates.find((r) => r.method === m.name && r.kind === kind));
-    return el("tr", null, el("th", { scope: "row" }, words(m.name)), kinds.map(cell));
+    return el("tr", null, el("th", { scope: "row" }, m.label), kinds.map(cell));
   };
   const explanation =
     "Of the shown behaviors of each kind; with Wilson's 95\u202f% interval. Finding a planted example " +

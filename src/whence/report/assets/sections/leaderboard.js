@@ -40,7 +40,7 @@ function byKind(measure, methods) {
   const isMeasured = (kind) => measure.figures.some((f) => f.kind === kind && f.estimate.n);
   const kinds = KINDS.filter(isMeasured);
   const rows = methods.map((method) => ({
-    name: words(method),
+    name: methodLabel(method),
     estimates: kinds.map((kind) => find(measure, method, kind)),
   }));
   const control = {
@@ -59,7 +59,7 @@ function byKind(measure, methods) {
 
 function overall(measures, methods) {
   const rows = methods.map((method) => ({
-    name: words(method),
+    name: methodLabel(method),
     estimates: measures.map((m) => find(m, method, ALL)),
   }));
   const estimates = measures.map((m) => m.controls[ALL].estimate);
