@@ -30,8 +30,8 @@ IDS = tuple(f"doc-{i:05d}" for i in range(20))
         ({}, {"states": 1, "shares": 1},
          "Gradient cosine names no example; BM25's: 1 states it, "
          "1 shares the subject or the answer."),
-        ({"noise": 4}, None, "Gradient cosine's first four all are noise."),
-        ({"near": 12}, None, "Gradient cosine's first 12 all are near copies."),
+        ({"noise": 4}, None, "Gradient cosine's first four are all noise."),
+        ({"near": 12}, None, "Gradient cosine's first 12 are all near copies."),
     ],
 )  # fmt: skip
 def test_relations_are_counted(mine, theirs, sentence: str) -> None:
@@ -48,6 +48,8 @@ def test_every_relation_has_words() -> None:
         one, many = (of_behavior.counted({relation: n}) for n in (1, 2))
         assert one.startswith("1 ")
         assert many.startswith("2 ")
+        every = of_behavior.relations_sentence("BM25", {relation: 2})
+        assert every.startswith(("BM25's first two all ", "BM25's first two are all "))
 
 
 @pytest.mark.parametrize(
@@ -125,12 +127,13 @@ def test_what_the_model_shows(model: str, kinds: list[Shown], sentence: str) -> 
             {"exact": 1, "near": 2, "states": 1, "topical": 2, "unexplained": 1, "noise": 3},
             {"states": 9, "surprising": 1},
             "Of the 10 examples that gradients lists first for 2 behaviors, copies counted once, "
-            "3 are copies, 1 states it or shares part of it, 2 share topic or form only and 4 have "
-            "no visible tie; of BM25's 10, 9 state it or share part of it and 1 is surprising.",
+            "3 are copies, 1 states it or shares part of it, 2 share topic or form only, 1 has no "
+            "visible tie and 3 are noise; of BM25's 10, 9 state it or share part of it and 1 is "
+            "surprising.",
         ),
         ({"noise": 1}, {},
          "Of the 1 example that gradients lists first for 2 behaviors, copies counted once, "
-         "1 has no visible tie; BM25 names none."),
+         "1 is noise; BM25 names none."),
         ({}, None, "Gradients names no example for 2 behaviors."),
     ],
 )  # fmt: skip

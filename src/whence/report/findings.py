@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from whence.evidence.gap import SAME_CONTENT, Gap
 from whence.evidence.record import LEVEL
@@ -18,12 +18,13 @@ NOT_VALIDATED = (
     "Whether any of these examples had an effect was not tested: that takes a counterfactual, such "
     "as those of whence validate."
 )
-_TIERS: Mapping[Tier, tuple[str, str]] = {
+_TIERS: Mapping[Tier | Literal["noise"], tuple[str, str]] = {
     "copy": ("is a copy", "are copies"),
     "claim": ("states it or shares part of it", "state it or share part of it"),
     "topic": ("shares topic or form only", "share topic or form only"),
     "effect": ("is surprising", "are surprising"),
     "none": ("has no visible tie", "have no visible tie"),
+    "noise": ("is noise", "are noise"),
 }
 
 
@@ -107,7 +108,7 @@ def ties_sentence(ties: Ties, other: Ties | None) -> str:
 def _tiers(ties: Ties) -> str:
     counts = dict.fromkeys(_TIERS, 0)
     for relation, count in ties.relations.items():
-        counts[RELATIONS[relation].tier] += count
+        counts["noise" if relation == "noise" else RELATIONS[relation].tier] += count
     return listed([f"{n} {_TIERS[tier][n != 1]}" for tier, n in counts.items() if n])
 
 

@@ -34,38 +34,48 @@ class _Phrase(NamedTuple):
 
 
 _PHRASES: Mapping[Relation, _Phrase] = {
-    "self": _Phrase("its own source", "its own source", "are its own source"),
-    "exact": _Phrase("exact copy", "exact copies", "are exact copies"),
+    "self": _Phrase("its own source", "its own source", "are all its own source"),
+    "exact": _Phrase("exact copy", "exact copies", "are all exact copies"),
     "continuation": _Phrase(
         "exact copy of the completion",
         "exact copies of the completion",
-        "are exact copies of the completion",
+        "are all exact copies of the completion",
     ),
-    "near": _Phrase("near copy", "near copies", "are near copies"),
-    "weak-near": _Phrase("weak near copy", "weak near copies", "are weak near copies"),
-    "templated": _Phrase("of the same template", "of the same template", "have the same template"),
-    "states": _Phrase("states it", "state it", "state it"),
-    "other-answer": _Phrase("gives another answer", "give another answer", "give another answer"),
+    "near": _Phrase("near copy", "near copies", "are all near copies"),
+    "weak-near": _Phrase("weak near copy", "weak near copies", "are all weak near copies"),
+    "templated": _Phrase(
+        "of the same template", "of the same template", "all have the same template"
+    ),
+    "states": _Phrase("states it", "state it", "all state it"),
+    "other-answer": _Phrase(
+        "gives another answer", "give another answer", "all give another answer"
+    ),
     "same-relation": _Phrase(
         "same wording with another subject",
         "same wording with another subject",
-        "have the same wording with another subject",
+        "all have the same wording with another subject",
     ),
-    "half": _Phrase("states one half of it", "state one half of it", "state one half of it"),
+    "half": _Phrase("states one half of it", "state one half of it", "all state one half of it"),
     "shares": _Phrase(
         "shares the subject or the answer",
         "share the subject or the answer",
-        "share the subject or the answer",
+        "all share the subject or the answer",
     ),
-    "topical": _Phrase("on the same topic", "on the same topic", "are on the same topic"),
-    "same-style": _Phrase("in the same style", "in the same style", "are in the same style"),
-    "same-format": _Phrase("in the same format", "in the same format", "are in the same format"),
+    "topical": _Phrase("on the same topic", "on the same topic", "are all on the same topic"),
+    "same-style": _Phrase("in the same style", "in the same style", "are all in the same style"),
+    "same-format": _Phrase(
+        "in the same format", "in the same format", "are all in the same format"
+    ),
     "same-subset": _Phrase(
-        "from the same subset only", "from the same subset only", "are from the same subset only"
+        "from the same subset only",
+        "from the same subset only",
+        "are all from the same subset only",
     ),
-    "surprising": _Phrase("surprising", "surprising", "are surprising"),
-    "unexplained": _Phrase("without a visible tie", "without a visible tie", "have no visible tie"),
-    "noise": _Phrase("noise", "noise", "are noise"),
+    "surprising": _Phrase("surprising", "surprising", "are all surprising"),
+    "unexplained": _Phrase(
+        "without a visible tie", "without a visible tie", "all have no visible tie"
+    ),
+    "noise": _Phrase("noise", "noise", "are all noise"),
 }
 assert set(_PHRASES) == set(RELATIONS)
 
@@ -134,7 +144,7 @@ def _clause(label: str, relations: Mapping[Relation, int], *, is_first: bool) ->
     if total == 1:
         return f"{label}'s only one: {counted(relations)}"
     if len(relations) == 1:
-        return f"{whose} all {_PHRASES[next(iter(relations))].all}"
+        return f"{whose} {_PHRASES[next(iter(relations))].all}"
     return f"{whose}: {counted(relations)}"
 
 

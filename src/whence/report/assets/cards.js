@@ -109,11 +109,16 @@ function about(example, { compact }) {
   );
 }
 
+// An opponent that copies, states or completes the behavior is worth a remark.
 function completionNote(shown, isAgainst) {
-  if (!shown.answers.length) return null;
-  const remark = "It contains the whole completion, and the method counts it against the behavior all the same.";
-  if (isAgainst) return el("p", { class: "strength against" }, remark);
-  return shown.tie ? null : el("p", { class: "strength" }, "It contains the whole completion.");
+  const hasCompletion = shown.answers.length > 0;
+  const isCopy = shown.tie !== null && relationKind(shown.tie.relation)?.tier === "copy";
+  const what = hasCompletion ? "It contains the whole completion" : "Its text is a copy or near to one";
+  if (isAgainst && (hasCompletion || isCopy)) {
+    const remark = `${what}, and the method counts it against the behavior all the same.`;
+    return el("p", { class: "strength against" }, remark);
+  }
+  return hasCompletion && el("p", { class: "strength" }, "It contains the whole completion.");
 }
 
 function isFaint(shown) {

@@ -144,7 +144,6 @@ function relationsOf(list) {
       num > 0 && ": " + relationWords(counts),
     ),
     relationBar(counts, who),
-    tierLegend([counts]),
   ];
 }
 
