@@ -13,6 +13,7 @@ from whence.report.examples import Examples
 from whence.report.schema import Kind, Page, Reading, RelationKind, Section, Verdict
 from whence.report.sections import section_kinds
 from whence.report.sentences import phrase
+from whence.report.wording import VERDICT_MEANINGS
 
 # Raised when the meaning of a key changes.
 FORMAT = 3
@@ -49,9 +50,14 @@ def page_record(record: RunRecord) -> Page:
             Kind(name=rule.kind, label=rule.label, is_sensitive=rule.is_sensitive)
             for rule in RULES.values()
         ],
-        verdicts=[Verdict(name=name, is_shown=name == "shown") for name in VERDICTS],
+        verdicts=[
+            Verdict(name=name, meaning=VERDICT_MEANINGS[name], is_shown=name == "shown")
+            for name in VERDICTS
+        ],
         relations=[
-            RelationKind(**kind._asdict(), many=phrase(kind.relation, 2))
+            RelationKind(
+                **kind._asdict(), one=phrase(kind.relation, 1), many=phrase(kind.relation, 2)
+            )
             for kind in RELATIONS.values()
         ],
         methods=context.methods,

@@ -27,6 +27,7 @@ class Verdict:
     """A verdict of verification."""
 
     name: str
+    meaning: str
     is_shown: Annotated[bool, "whether the model shows a behavior of this verdict"]
 
 
@@ -50,7 +51,8 @@ class RelationKind:
 
     relation: str
     label: str
-    many: Annotated[str, "what stands behind a count above one"]
+    one: Annotated[str, "what stands behind a count of one"]
+    many: Annotated[str, "what stands behind a larger count"]
     tier: Annotated[str, "copy, claim, topic, effect, or none"]
     rule: Annotated[str, "when it holds"]
 

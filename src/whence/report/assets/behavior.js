@@ -59,7 +59,7 @@ function sumUp(behavior, method) {
   const result = of(behavior.results, method.name);
   if (!result.summary) return null;
   const names = [method.name, result.gap?.other].filter((name) => name && of(behavior.results, name));
-  const rows = names.map((name) => barRow(methodLabel(name), of(behavior.results, name).relations));
+  const rows = names.map((name) => methodBar(name, of(behavior.results, name).relations));
   const num = Object.values(result.relations).reduce((sum, n) => sum + n, 0);
   const strength =
     result.num_above_null !== null &&

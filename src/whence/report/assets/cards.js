@@ -56,7 +56,7 @@ function copiesNote(entry, example) {
     const listed = entry.copies.map(({ id, rank }) => `${id} (rank ${rankText(rank)})`).join(", ");
     const numMore = entry.num_copies - entry.copies.length;
     const more = numMore > 0 ? `, and ${numMore} more` : "";
-    const summary = `${copyWords(entry)} of it stand here as well`;
+    const summary = `${copyWords(entry)} of it ${entry.num_copies === 1 ? "stands" : "stand"} here as well`;
     parts.push(fold(summary, el("p", { class: "soft small" }, said(listed + more))));
   }
   const inCorpus = [];

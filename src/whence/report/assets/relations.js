@@ -25,6 +25,7 @@ const GLOSSARY = {
     "or the method was not calibrated. Whether it has an effect was not checked.",
   hub: "An example that is also among the first ten of many unrelated queries: it says little about this one.",
   cluster: "Examples that are copies or near copies of each other. A list shows the best of them.",
+  "Jaccard@k": "Examples among the first k of both methods, over those among the first k of either.",
   search: "A method that compares texts only, such as BM25. What it finds contains the words of the query.",
 };
 
@@ -84,7 +85,7 @@ function relationCounts(relations) {
 }
 
 function relationWords(relations) {
-  const parts = relationCounts(relations).map(({ label, many, n }) => `${n} ${n === 1 ? label : many}`);
+  const parts = relationCounts(relations).map(({ one, many, n }) => `${n} ${n === 1 ? one : many}`);
   return parts.length ? parts.join(", ") : "none";
 }
 
@@ -103,11 +104,15 @@ function relationBar(relations, name) {
 }
 
 // One line per list: what it is called, its bar, and how many it counts.
-function barRow(name, relations, note) {
+function methodBar(method, relations, note) {
+  return barRow(methodLabel(method), relations, { note, about: findMethod(method)?.about });
+}
+
+function barRow(name, relations, { note = null, about = null } = {}) {
   return el(
     "div",
     { class: "barrow" },
-    el("span", { class: "name" }, name),
+    el("span", { class: "name", title: about }, name),
     relationBar(relations, name),
     note && el("span", { class: "note num" }, note),
   );

@@ -43,10 +43,10 @@ function barsOf(behavior) {
   if (kept || STATE.hubs) {
     const method = listMethod();
     const entries = kept ?? keptEntries(behavior);
-    return barRow(methodLabel(method), countRelations(behavior, entries), count(entries.length));
+    return methodBar(method, countRelations(behavior, entries), count(entries.length));
   }
   const names = [...new Set([STATE.a, STATE.b])].filter((name) => of(behavior.results, name));
-  return names.map((name) => barRow(methodLabel(name), of(behavior.results, name).relations));
+  return names.map((name) => methodBar(name, of(behavior.results, name).relations));
 }
 
 function firstExample(behavior, isMasked) {
@@ -120,7 +120,12 @@ function metrics(list) {
     el("strong", null, list.length === BEHAVIORS.length ? total : `${list.length} of ${total}`),
     `, ${list.filter(isShown).length} shown`,
     planted.length > 0 && [" \u00b7 first proponent planted for ", el("strong", null, share), " shown ones"],
-    shared !== null && [" \u00b7 mean Jaccard@" + DATA.top_k + " ", el("strong", null, shared.toFixed(2))],
+    shared !== null && [
+      " \u00b7 mean ",
+      term("Jaccard@k", "Jaccard@" + DATA.top_k),
+      " ",
+      el("strong", null, shared.toFixed(2)),
+    ],
   );
 }
 

@@ -17,7 +17,7 @@ function more({ link: id, preset }) {
 function kindRows(byKind) {
   const row = ({ method, relations }) => {
     const total = Object.values(relations).reduce((sum, n) => sum + n, 0);
-    return barRow(methodLabel(method), relations, count(total));
+    return methodBar(method, relations, count(total));
   };
   const group = (kind) => {
     const rows = byKind.filter((one) => one.kind === kind.name);
