@@ -187,7 +187,7 @@ class TestInBrowser:
         path = write_page(with_evidence(record), tmp_path / "p.html")
         home = drawn(path, "", tmp_path)
         for sentence in (
-            "Of the 150 examples that gradient cosine lists first for 15 behaviors",
+            "Of the 150 examples that gradient cosine, a method on gradients, lists first for 15",
             "found by both",
             "Better than BM25 here?",
             "What these words mean",

@@ -128,8 +128,8 @@ def test_what_the_model_shows(model: str, kinds: list[Shown], sentence: str) -> 
             {"states": 9, "surprising": 1},
             "Of the 10 examples that gradients lists first for 2 behaviors, copies counted once, "
             "3 are copies, 1 states it or shares part of it, 2 share topic or form only, 1 has no "
-            "visible tie and 3 are noise; of BM25's 10, 9 state it or share part of it and 1 is "
-            "surprising.",
+            "visible tie and 3 are noise. Of the 10 that BM25, a search of texts, lists, 9 state "
+            "it or share part of it and 1 is surprising.",
         ),
         ({"noise": 1}, {},
          "Of the 1 example that gradients lists first for 2 behaviors, copies counted once, "
@@ -140,6 +140,9 @@ def test_what_the_model_shows(model: str, kinds: list[Shown], sentence: str) -> 
 def test_what_ties_the_examples_of_a_study(mine, theirs, sentence: str) -> None:
     other = None if theirs is None else Ties("BM25", 2, theirs)
     assert of_run.ties_sentence(Ties("gradients", 2, mine), other) == sentence
+    introduced = of_run.ties_sentence(Ties("gradients", 2, mine, is_gradient=True), other)
+    assert introduced.replace(", a method on gradients,", "") == sentence
+    assert ("a method on gradients" in introduced) == bool(mine)
 
 
 def test_what_gradients_name_and_search_does_not() -> None:
@@ -223,11 +226,29 @@ def test_a_run_with_evidence_is_summed_up(plausible) -> None:
             first = result["proponents"][: data["reading"]["num_first"]]
             relations = [behavior["shown"][e["shown"]]["tie"]["relation"] for e in first]
             assert result["relations"] == {r: relations.count(r) for r in {*relations}}
-            assert result["gap"]["num_only"] == sum(e["is_only"] for e in first)
+            other = behavior["results"][result["gap"]["other"]]["proponents"][:10]
+            examples = [behavior["shown"][e["shown"]]["example"] for e in first]
+            others = [behavior["shown"][e["shown"]]["example"] for e in other]
+            texts_of_other = {data["examples"][i]["text"] for i in others}
+            is_only = [data["examples"][i]["text"] not in texts_of_other for i in examples]
+            assert [e["is_only"] for e in first] == is_only
+            assert result["gap"]["num_only"] == sum(is_only)
             assert result["gap"]["other"] == ({"bm25", "gradient_dot"} - {method}).pop()
             tails = [behavior["shown"][e["shown"]]["scores"][method]["tail"] for e in first]
             assert result["num_above_null"] == sum(t <= 0.05 for t in tails)
             assert result["num_null"] == 100
+
+
+def test_the_bars_by_kind_add_up_what_cards_show(plausible) -> None:
+    data = data_of(with_evidence(plausible(per_kind=2, num_examples=60, verdicts=("shown",))))
+    behaviors = section(data, "behaviors")["behaviors"]
+    by_kind = section(data, "findings")["by_kind"]
+    assert [one["method"] for one in by_kind] == ["gradient_cosine", "bm25"] * 5
+    for one in by_kind:
+        of_kind = [b["results"][one["method"]] for b in behaviors if b["kind"] == one["kind"]]
+        counts = {r: sum(b["relations"].get(r, 0) for b in of_kind) for r in RELATIONS}
+        assert one["relations"] == {r: n for r, n in counts.items() if n}
+        assert one["num_behaviors"] == len(of_kind)
 
 
 def test_a_run_without_null_queries_or_of_imported_scores_claims_no_strength(plausible) -> None:
@@ -244,7 +265,7 @@ def test_a_run_without_null_queries_or_of_imported_scores_claims_no_strength(pla
     assert data["reading"]["method"] == "imported"
     assert data["reading"]["search"] is None
     assert by_id(data, "fact-000-norland")["results"]["imported"]["gap"] is None
-    assert "; of" not in section(data, "findings")["findings"][1]["text"]
+    assert "a search of texts" not in section(data, "findings")["findings"][1]["text"]
 
 
 def test_what_validation_says_of_the_method_is_quoted(record: RunRecord) -> None:

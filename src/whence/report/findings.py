@@ -39,11 +39,12 @@ class Shown(NamedTuple):
 
 
 class Ties(NamedTuple):
-    """What a method lists first, over some behaviors."""
+    """What a method lists first, over some behaviors, and whether it compares gradients."""
 
     label: str
     num_behaviors: int
     relations: Mapping[Relation, int]
+    is_gradient: bool = False
 
     @property
     def num_listed(self) -> int:
@@ -95,14 +96,19 @@ def ties_sentence(ties: Ties, other: Ties | None) -> str:
         first = f"{capitalized(ties.label)} names no example for {_behaviors(ties.num_behaviors)}"
     else:
         first = (
-            f"Of the {_examples(ties.num_listed)} that {ties.label} lists first for "
+            f"Of the {_examples(ties.num_listed)} that {_introduced(ties)} lists first for "
             f"{_behaviors(ties.num_behaviors)}, copies counted once, {_tiers(ties)}"
         )
     if other is None:
         return f"{first}."
     if not other.num_listed:
         return f"{first}; {other.label} names none."
-    return f"{first}; of {other.label}'s {other.num_listed}, {_tiers(other)}."
+    searched = f"{other.num_listed} that {other.label}, a search of texts, lists"
+    return f"{first}. Of the {searched}, {_tiers(other)}."
+
+
+def _introduced(ties: Ties) -> str:
+    return f"{ties.label}, a method on gradients," if ties.is_gradient else ties.label
 
 
 def _tiers(ties: Ties) -> str:

@@ -87,9 +87,8 @@ function agreementTable(pairs) {
       el("th", { scope: "row" }, methodLabel(a)),
       names.map((b) => cell(a, b)),
     );
-  return el(
-    "div",
-    { class: "scroll" },
+  return scrolled(
+    "Agreement of methods",
     el("p", { class: "soft small" }, explanation),
     el("table", null, el("thead", null, el("tr", null, el("td"), heads)), el("tbody", null, names.map(row))),
   );

@@ -135,7 +135,8 @@ def _ties(evidence: Evidence, method: str, ids: Sequence[str], page: Context) ->
     counts: Counter[Relation] = Counter()
     for i in ids:
         counts.update(evidence.relations(method, i, k=page.num_first))
-    return Ties(method_label(method), len(ids), _ordered(counts))
+    is_gradient = evidence.families[method] == "gradient"
+    return Ties(method_label(method), len(ids), _ordered(counts), is_gradient)
 
 
 def _ordered(counts: Mapping[Relation, int]) -> dict[Relation, int]:

@@ -30,9 +30,8 @@ function goldTable(rates) {
   return [
     el("h3", null, "How often the first proponent was planted for the behavior"),
     el("p", { class: "soft" }, explanation),
-    el(
-      "div",
-      { class: "scroll" },
+    scrolled(
+      "Planted examples found first",
       el("table", null, el("thead", null, el("tr", null, heads)), el("tbody", null, DATA.methods.map(row))),
     ),
   ];

@@ -20,9 +20,8 @@ function boardTable(columns, rows) {
     el("th", { scope: "col" }, name, unit && el("div", { class: "soft" }, unit));
   const row = ({ name, estimates, cls }) =>
     el("tr", { class: cls }, el("th", { scope: "row" }, name), estimates.map(estimateCell));
-  return el(
-    "div",
-    { class: "scroll" },
+  return scrolled(
+    "Methods by measure",
     el(
       "table",
       { class: "board" },
