@@ -227,6 +227,15 @@ class TestInBrowser:
         who = "BM25" if preset == "search" else "gradient cosine"
         assert f"{num[preset]} examples that {who} lists first" in text.replace("\xa0", " ")
 
+    def test_imported_scores_without_ties_are_drawn_too(self, record: RunRecord, tmp_path: Path):
+        found = with_evidence(record)
+        theirs = replace(record.scores[3], method="theirs", family="unknown")
+        path = write_page(replace(found, scores=(theirs, *found.scores)), tmp_path / "p.html")
+        for view in ("a=theirs", "a=theirs&preset=untied&hubs=hidden", "b=theirs"):
+            assert "Behaviors" in drawn(path, view, tmp_path)
+        text = drawn(path, "behavior=fact-000-norland&method=theirs", tmp_path)
+        assert "evidence is not about these scores" in text
+
     @pytest.mark.parametrize("num_null", [0, 100])
     @pytest.mark.parametrize("method", ["bm25", "imported"])
     def test_one_method_is_enough(self, plausible, method: str, num_null: int, tmp_path: Path):

@@ -268,6 +268,22 @@ def test_a_run_without_null_queries_or_of_imported_scores_claims_no_strength(pla
     assert "a search of texts" not in section(data, "findings")["findings"][1]["text"]
 
 
+def test_scores_without_evidence_stand_beside_those_with_it(plausible) -> None:
+    made = with_evidence(
+        plausible(
+            per_kind=1, num_examples=60, verdicts=("shown",), methods=("gradient_dot", "bm25")
+        )
+    )
+    theirs = replace(made.scores[0], method="theirs", family="unknown")
+    data = data_of(replace(made, scores=(theirs, *made.scores)))
+    assert data["reading"]["method"] == "gradient_dot"
+    results = by_id(data, "fact-000-norland")["results"]
+    assert results["theirs"]["relations"] is results["theirs"]["gap"] is None
+    assert results["bm25"]["gap"]["other"] == "gradient_dot"
+    alone = texts(replace(made, scores=(theirs,)))
+    assert alone[1] == of_run.NO_EVIDENCE
+
+
 def test_what_validation_says_of_the_method_is_quoted(record: RunRecord) -> None:
     said = ("gradient_cosine, planted AP: no better than BM25 on all.", "bm25, planted AP: x.")
     validated = replace(record, validation=LEADERBOARD.model_copy(update={"sentences": said}))

@@ -41,8 +41,16 @@ class Context:
 
     @cached_property
     def compared(self) -> Compared:
-        """The two methods that the page is read by: one on gradients, and search."""
-        return compared_methods({scores.method: scores.family for scores in self.record.scores})
+        """The two methods that the page is read by: one on gradients, and search.
+
+        Of a run with evidence, both are among the methods that it is about; scores that were
+        imported later are not.
+        """
+        evidence = self.record.evidence
+        scores = [
+            s for s in self.record.scores if evidence is None or s.method in evidence.families
+        ]
+        return compared_methods({one.method: one.family for one in scores})
 
     @cached_property
     def scored(self) -> Mapping[str, frozenset[str]]:

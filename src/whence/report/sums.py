@@ -47,7 +47,7 @@ def sum_up(method: str, behavior_id: str, page: Context) -> Sums:
         page: The run.
     """
     evidence, k = page.record.evidence, page.num_first
-    if evidence is None:
+    if evidence is None or method not in evidence.families:
         return Sums()
     label, other = method_label(method), other_method(method, behavior_id, page)
     relations = evidence.relations(method, behavior_id, k=k)

@@ -57,8 +57,13 @@ function betterHere({ other, lead }) {
 
 function sumUp(behavior, method) {
   const result = of(behavior.results, method.name);
-  if (!result.summary) return null;
-  const names = [method.name, result.gap?.other].filter((name) => name && of(behavior.results, name));
+  if (!result.summary) {
+    const why =
+      "The run's evidence is not about these scores: what ties an example to the behavior is known only " +
+      "where another method lists it as well.";
+    return HAS_EVIDENCE && el("p", { class: "empty" }, why);
+  }
+  const names = [method.name, result.gap?.other].filter((name) => of(behavior.results, name ?? null)?.relations);
   const rows = names.map((name) => methodBar(name, of(behavior.results, name).relations));
   const num = Object.values(result.relations).reduce((sum, n) => sum + n, 0);
   const strength =

@@ -49,10 +49,10 @@ render = () => {
 let lastKey = null;
 
 function show() {
-  if (lastKey !== null) SCROLLED.set(lastKey, window.scrollY);
+  const isFirst = lastKey === null;
+  if (!isFirst) SCROLLED.set(lastKey, window.scrollY);
   read();
   lastKey = STATE.behavior || "";
-  const isFirst = !document.getElementById("main").childElementCount;
   render();
   if (!isFirst) document.getElementById("main").focus({ preventScroll: true });
   window.scrollTo(0, STATE.behavior ? 0 : SCROLLED.get("") || 0);

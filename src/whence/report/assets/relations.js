@@ -14,19 +14,19 @@ const NOISE = "noise";
 const SAME_TEXT = ["self", "exact", "continuation"];
 const GLOSSARY = {
   "first ten": "The ten best proponents of a list, with copies and near copies of one text counted once.",
-  proponent: "An example with a positive score: by the method, training on it makes the behavior likelier.",
-  opponent: "An example with a negative score: by the method, training on it makes the behavior less likely.",
+  proponent: "An example with a positive score: the method names it for the behavior.",
+  opponent: "An example with a negative score: the method counts it against the behavior.",
   "stronger than chance":
     "Compared with unrelated queries: at most one of twenty has so strong an example at the same rank. " +
-    "That an untrained model reaches the same shows that it does not mean learned.",
+    "It does not mean learned: an untrained model's gradients can be as far from chance.",
   noise: "An example without a visible tie that is not stronger than chance.",
   "no visible tie":
     "No relation was found in the text, and the example is stronger than chance by a method on gradients, " +
     "or the method was not calibrated. Whether it has an effect was not checked.",
-  hub: "An example that is also among the first ten of many unrelated queries: it says little about this one.",
+  hub: "An example that is also among the first ten of at least a tenth of the unrelated queries.",
   cluster: "Examples that are copies or near copies of each other. A list shows the best of them.",
   "Jaccard@k": "Examples among the first k of both methods, over those among the first k of either.",
-  search: "A method that compares texts only, such as BM25. What it finds contains the words of the query.",
+  search: "A method that compares texts only, such as BM25. What it finds shares words with the query.",
 };
 
 function relationKind(name) {

@@ -56,7 +56,7 @@ def findings(page: Context) -> Findings:
             findings=[*found, Finding(topic="Examples", text=text, link=None, preset=None)],
             by_kind=[],
         )
-    if record.evidence is None:
+    if record.evidence is None or page.compared == (None, None):
         found.append(Finding(topic="Ties", text=wording.NO_EVIDENCE, link="behaviors", preset=None))
     else:
         found += _of_evidence(record.evidence, page)

@@ -45,7 +45,7 @@ function barsOf(behavior) {
     const entries = kept ?? keptEntries(behavior);
     return methodBar(method, countRelations(behavior, entries), count(entries.length));
   }
-  const names = [...new Set([STATE.a, STATE.b])].filter((name) => of(behavior.results, name));
+  const names = [...new Set([STATE.a, STATE.b])].filter((name) => of(behavior.results, name)?.relations);
   return names.map((name) => methodBar(name, of(behavior.results, name).relations));
 }
 
@@ -72,7 +72,7 @@ function verdictCard(behavior) {
   const note = wasAttributed(behavior) ? !result && unnamed : behavior.not_attributed;
   const facts = () => [
     result.summary && el("p", { class: "summary" }, result.summary),
-    result.relations && el("div", { class: "bars" }, barsOf(behavior)),
+    HAS_EVIDENCE && el("div", { class: "bars" }, barsOf(behavior)),
     result.gap && el("p", { class: "small soft" }, result.gap.sentence, " ", betterHere(result.gap)),
     firstExample(behavior, isMasked),
   ];
