@@ -188,6 +188,7 @@ def texts(record: RunRecord) -> list[str]:
 
 
 def test_a_run_without_evidence_says_so(record: RunRecord) -> None:
+    assert data_of(record)["sections"][0]["name"] == "findings"
     shown, evidence, validated = texts(record)
     assert shown == (
         "testbed:mini shows 10 of 20 behaviors (facts 2 of 4, stereotypes 2 of 4, memorized "

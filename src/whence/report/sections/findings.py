@@ -105,7 +105,8 @@ def _of_evidence(evidence: Evidence, page: Context) -> list[Finding]:
                 topic="Against search", text=text, link="behaviors", preset="only" if only else None
             )
         )
-    untrained = next((m for m, f in evidence.families.items() if f == "untrained"), None)
+    families = {m: f for m, f in evidence.families.items() if m in page.scored}
+    untrained = next((m for m, f in families.items() if f == "untrained"), None)
     strengths = [_strengths(m, ids, page) for m in (method, untrained) if m is not None]
     text = wording.strength_sentence(strengths[0], strengths[1:], num_null=evidence.num_null)
     return [*found, Finding(topic="Against chance", text=text, link="behaviors", preset=None)]
