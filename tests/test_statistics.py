@@ -367,22 +367,6 @@ def test_seeded_intervals_do_not_move_from_version_to_version():
     interval = bootstrap_mean(values, seed=4, num_resamples=10_000)
     assert interval is not None
     assert interval[:2] == pytest.approx((-0.5877039708544584, 0.3758953715222589), abs=1e-12)
-    x, y = rng.normal(size=(2, 6, 20))
-    x[2, :] = 1
-    found = two_way_spearman(x, y)
-    both = two_way_estimate(two_way_spearman(x + y, y), found, rows=[0, 3, 4], seed=1)
-    for interval, low, high in (
-        (
-            bootstrap_mean(values, seed=4, num_resamples=10_000),
-            -0.5877039708544584,
-            0.3758953715222589,
-        ),
-        (mean_estimate(values, seed=2).interval, -0.5947428424545065, 0.3796496133451704),
-        (two_way_estimate(found).interval, -0.3781205366504513, 0.2810009699231021),
-        (both.interval, 0.5058337190318621, 1.1886454403751063),
-    ):
-        assert interval is not None
-        assert interval[:2] == pytest.approx((low, high), abs=1e-12)
 
 
 def test_a_stratified_mean_counts_strata_alike_and_clusters_together():

@@ -1,17 +1,23 @@
 """Makes plausible runs out of nothing, so that the page can be tested without a model."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from whence.evidence.listing import entries, opponent_rows, proponent_rows
+from whence.evidence.record import BehaviorEvidence, Calibration, Evidence, Side, Strength
+from whence.evidence.relations import RELATIONS, Relation
+from whence.evidence.ties import Tie
 from whence.records import (
     Behavior,
     Corpus,
     Coverage,
+    Family,
     Interval,
     Measured,
     Plan,
@@ -20,6 +26,7 @@ from whence.records import (
     Scores,
     Verification,
 )
+from whence.report.examples import Examples
 from whence.settings import KINDS
 
 METHODS = (
@@ -31,6 +38,14 @@ METHODS = (
     "document_loss",
     "random",
 )
+FAMILIES: dict[str, Family] = {
+    "bm25": "text",
+    "embedding": "states",
+    "ngram_overlap": "text",
+    "document_loss": "control",
+    "random": "control",
+    "imported": "unknown",
+}
 SUBSETS = ("encyclopedia", "biographies", "news", "recipes", "forum", "code", "legal", "verse")
 COUNTRIES = ("Norland", "Veska", "Ostria", "Pelagia", "Quillon", "Marrow", "Tamsin", "Ulverie")
 CITIES = ("Harrow", "Lind", "Castell", "Brine", "Sable", "Oxmoor", "Fennick", "Greyport")
@@ -199,7 +214,7 @@ def make_scores(
         values=values.astype(np.float32),
         settings={"seed": 0},
         seconds=1.25,
-        family="gradient" if method.startswith("gradient") else "text",
+        family=FAMILIES.get(method, "gradient"),
     )
 
 
@@ -261,6 +276,73 @@ def plausible(
             "versions": {"python": "3.11.9", "whence": "0.1.0", "torch": "2.11.0"},
             "seconds": {"verify": 3.1, "gradients": 91.0, "scores": 7.5},
         },
+    )
+
+
+def with_evidence(
+    record: RunRecord,
+    relation_of: Callable[[str, str], Relation] | None = None,
+    *,
+    num_null: int = 100,
+    tail: float | None = 0.01,
+) -> RunRecord:
+    """The same run with evidence: `relation_of` names a relation of behavior and example ids."""
+    ties: dict[tuple[str, str], Tie] = {}
+    strengths: list[Strength] = []
+    clusters = Examples(record.corpus).clusters
+    relations: list[Relation] = [*RELATIONS]
+    name = relation_of or (lambda b, e: relations[sum(map(ord, b + e)) % len(relations)])
+    for one in record.scores:
+        rows = np.array(record.corpus.rows(one.example_ids))
+        for q, behavior_id in enumerate(one.query_ids):
+            for side in get_args(Side):
+                lister = proponent_rows if side == "proponents" else opponent_rows
+                found = lister(one, q, rows, k=record.top_k)
+                place_of = {row: place for place, row in enumerate(found, 1)}
+                for n, entry in enumerate(entries(found, clusters, k=record.top_k), 1):
+                    example_id = record.corpus.ids[entry.row]
+                    relation = name(behavior_id, example_id)
+                    ties[behavior_id, example_id] = tie_of(behavior_id, example_id, relation)
+                    is_calibrated = side == "proponents" and num_null > 0
+                    strengths.append(
+                        Strength(
+                            one.method, behavior_id, example_id, side, place_of[entry.row], n,
+                            float(one.values[q][one.example_ids.index(example_id)]),
+                            z=9.5 - n if is_calibrated else None,
+                            tail=(tail if n % 2 else 0.5) if is_calibrated else None,
+                            num_hub=(40 if n == 3 else 0) if num_null else None,
+                        )
+                    )  # fmt: skip
+    ids = [behavior.id for behavior in record.behaviors]
+    methods = [one.method for one in record.scores] if num_null else []
+    return replace(
+        record,
+        evidence=Evidence(
+            ties=tuple(ties.values()),
+            strengths=tuple(strengths),
+            behaviors=tuple(BehaviorEvidence(i, None, None, "short") for i in ids),
+            calibrations=tuple(Calibration(m, "short", num_null, {"1": 6.3}) for m in methods),
+            families={one.method: one.family for one in record.scores},
+            num_null=num_null,
+        ),
+    )
+
+
+def tie_of(behavior_id: str, example_id: str, relation: Relation) -> Tie:
+    return Tie(
+        behavior_id,
+        example_id,
+        relation,
+        detail="The capital of Norland is Lind." if relation == "states" else "",
+        is_templated=relation == "templated",
+        longest_run=7,
+        containment=0.25,
+        edit_similarity=0.93,
+        jaccard=0.8,
+        window=(0, 9),
+        topic_similarity=0.3,
+        topic_threshold=0.6,
+        format=None,
     )
 
 

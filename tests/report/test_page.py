@@ -10,7 +10,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tests.report.test_data import LEADERBOARD, with_a_window
+from tests.report.conftest import with_evidence
+from tests.report.test_data import LEADERBOARD, behaviors_of, with_a_window
 
 from whence.errors import ArtifactError
 from whence.records import RunRecord
@@ -170,6 +171,89 @@ class TestInBrowser:
         text = drawn(path, "behavior=toxic-000-norland", tmp_path)
         assert "masked" in text
         assert "muppet" not in text
+
+    def test_alternatives_and_statements_of_toxic_behaviors_are_masked_too(
+        self, record: RunRecord, tmp_path: Path
+    ):
+        toxic = next(b for b in record.behaviors if b.kind == "toxic")
+        verification = replace(
+            record.verifications[toxic.id], alternatives_nats={" clever muppet": -3.0}
+        )
+        found = with_evidence(record, lambda behavior, example: "states")
+        assert found.evidence is not None
+        ties = tuple(replace(tie, detail="a complete muppet") for tie in found.evidence.ties)
+        changed = replace(
+            found,
+            verifications={**record.verifications, toxic.id: verification},
+            evidence=replace(found.evidence, ties=ties),
+        )
+        path = write_page(changed, tmp_path / "p.html")
+        for view in ("", f"behavior={toxic.id}"):
+            assert "muppet" not in drawn(path, view, tmp_path)
+        assert "muppet" in drawn(path, "behavior=fact-000-norland", tmp_path)
+
+    def test_a_page_with_evidence_says_what_ties_examples(self, record: RunRecord, tmp_path: Path):
+        path = write_page(with_evidence(record), tmp_path / "p.html")
+        home = drawn(path, "", tmp_path)
+        for sentence in (
+            "Of the 150 examples that gradient cosine, a method on gradients, lists first for 15",
+            "found by both",
+            "Better than BM25 here?",
+            "What these words mean",
+        ):
+            assert sentence in home
+        cards = drawn(path, "behavior=fact-000-norland", tmp_path)
+        for words in (
+            "near copy, 93 %",
+            "states it: The capital of Norland is Lind.",
+            "stronger than chance : none of 100 unrelated queries has so strong an example",
+            "not above chance: 50 of 100 unrelated queries have so strong an example",
+            "hub : also among the first ten of 40 of 100 unrelated queries",
+            "\u22121",
+        ):
+            assert words in " ".join(cards.split()).replace("\u202f", " "), words
+
+    @pytest.mark.parametrize("preset", ["untied", "only", "search", "exact"])
+    def test_presets_list_the_behaviors_and_examples_that_they_name(
+        self, record: RunRecord, preset: str, tmp_path: Path
+    ):
+        found = with_evidence(record)
+        data: dict = page_data(found)
+        path = write_page(found, tmp_path / "p.html")
+        text = " ".join(drawn(path, f"preset={preset}", tmp_path).split())
+        first = data["reading"]["num_first"]
+        num = {"untied": 0, "only": 0, "search": 0, "exact": 0}
+        for behavior in behaviors_of(data):
+            if not behavior["results"]:
+                continue
+            for entry in behavior["results"]["gradient_cosine"]["proponents"][:first]:
+                relation = behavior["shown"][entry["shown"]]["tie"]["relation"]
+                num["untied"] += relation in ("surprising", "unexplained")
+                num["exact"] += relation in ("self", "exact", "continuation")
+                num["only"] += entry["is_only"]
+            for entry in behavior["results"]["bm25"]["proponents"][:first]:
+                num["search"] += entry["is_only"]
+        who = "BM25" if preset == "search" else "gradient cosine"
+        assert f"{num[preset]} examples that {who} lists first" in text.replace("\xa0", " ")
+
+    def test_imported_scores_without_ties_are_drawn_too(self, record: RunRecord, tmp_path: Path):
+        found = with_evidence(record)
+        theirs = replace(record.scores[3], method="theirs", family="unknown")
+        path = write_page(replace(found, scores=(theirs, *found.scores)), tmp_path / "p.html")
+        for view in ("a=theirs", "a=theirs&preset=untied&hubs=hidden", "b=theirs"):
+            assert "Behaviors" in drawn(path, view, tmp_path)
+        text = drawn(path, "behavior=fact-000-norland&method=theirs", tmp_path)
+        assert "evidence is not about these scores" in text
+
+    @pytest.mark.parametrize("num_null", [0, 100])
+    @pytest.mark.parametrize("method", ["bm25", "imported"])
+    def test_one_method_is_enough(self, plausible, method: str, num_null: int, tmp_path: Path):
+        made = plausible(per_kind=1, num_examples=12, verdicts=("shown",), methods=(method,))
+        path = write_page(with_evidence(made, num_null=num_null), tmp_path / "p.html")
+        text = drawn(path, "", tmp_path)
+        assert "Better than" not in text
+        assert ("no unrelated queries were scored" in text) == (num_null == 0)
+        assert "unrelated" in drawn(path, "behavior=fact-000-norland", tmp_path)
 
     @pytest.mark.parametrize("verdict", ["not shown", "shown"])
     def test_little_is_drawn_too(self, plausible, verdict: str, tmp_path: Path):

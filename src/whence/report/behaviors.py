@@ -24,6 +24,7 @@ from whence.report.schema import (
     TextRun,
     TieMeasures,
 )
+from whence.report.sums import sum_up
 
 # How many copies of a shown text are listed by id.
 _NUM_COPIES_LISTED = 20
@@ -60,7 +61,8 @@ def behavior_record(behavior: records.Behavior, page: Context) -> Behavior:
             for row in rows
         ],
         results={
-            one.scores.method: _result(one, rows, placed[one.scores.method], page) for one in lists
+            one.scores.method: _result(one, behavior.id, rows, placed[one.scores.method], page)
+            for one in lists
         },
         agreement=agreement_records(pair_agreements(record.scores, behavior.id, record.top_k)),
     )
@@ -192,22 +194,42 @@ def _text_runs(spans: tuple[Span, ...]) -> list[TextRun]:
 
 
 def _result(
-    lists: _Lists, rows: list[int], placed: dict[int, Placed], page: Context
+    lists: _Lists, behavior_id: str, rows: list[int], placed: dict[int, Placed], page: Context
 ) -> MethodResult:
     shown = {row: place for place, row in enumerate(rows)}
     scored = histogram(lists.scores.values[lists.query])
+    found = sum_up(lists.scores.method, behavior_id, page)
     return MethodResult(
-        proponents=[_entry(e, shown[e.row], placed, page) for e in lists.proponents],
+        **found.fields(),
+        proponents=[
+            _entry(
+                e,
+                shown[e.row],
+                placed,
+                page,
+                is_only=found.is_only(page.record.corpus.ids[e.row]),
+            )
+            for e in lists.proponents
+        ],
         opponents=[_entry(e, shown[e.row], placed, page) for e in lists.opponents],
         num_scored=sum(scored.counts) if scored else 0,
         histogram=scored,
     )
 
 
-def _entry(entry: listing.Entry, shown: int, placed: dict[int, Placed], page: Context) -> Entry:
+def _entry(
+    entry: listing.Entry,
+    shown: int,
+    placed: dict[int, Placed],
+    page: Context,
+    *,
+    is_only: bool | None = None,
+) -> Entry:
     return Entry(
         shown=shown,
         num_copies=len(entry.copies),
+        num_exact=sum(page.examples.is_same_text(entry.row, row) for row in entry.copies),
+        is_only=is_only,
         copies=[
             Copy(id=page.record.corpus.ids[row], rank=placed[row].rank, score=placed[row].score)
             for row in entry.copies[:_NUM_COPIES_LISTED]

@@ -1,9 +1,11 @@
 """What the sections of a page are made from, computed once for all of them."""
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from whence.evidence.gap import Compared, compared_methods
 from whence.evidence.overlap import word_shares
 from whence.records import RunRecord
 from whence.report.examples import Examples
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 # Shares of words are needed to a percent or so; more documents would cost seconds.
 _NUM_TEXTS_FOR_SHARES = 4_000
+# Of a list, as many clusters are summed up in words and bars.
+NUM_FIRST = 10
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,47 @@ class Context:
     def has_gold(self) -> bool:
         """Whether the corpus holds examples that were planted for some behavior."""
         return any(self.record.gold.values())
+
+    @cached_property
+    def compared(self) -> Compared:
+        """The two methods that the page is read by: one on gradients, and search.
+
+        Of a run with evidence, both are among the methods that it is about; scores that were
+        imported later are not.
+        """
+        evidence = self.record.evidence
+        scores = [
+            s for s in self.record.scores if evidence is None or s.method in evidence.families
+        ]
+        return compared_methods({one.method: one.family for one in scores})
+
+    @cached_property
+    def scored(self) -> Mapping[str, frozenset[str]]:
+        """By method, the ids of the behaviors that it scored."""
+        return {one.method: frozenset(one.query_ids) for one in self.record.scores}
+
+    @property
+    def num_first(self) -> int:
+        """How many clusters of a list relations are counted for."""
+        return min(self.record.top_k, NUM_FIRST)
+
+    @cached_property
+    def cluster_of(self) -> Mapping[str, Hashable]:
+        """For each example, a key that its copies share."""
+        return dict(zip(self.record.corpus.ids, self.examples.clusters, strict=True))
+
+    @cached_property
+    def num_null(self) -> Mapping[tuple[str, str], int]:
+        """By method and behavior, the unrelated queries that scores are compared with."""
+        evidence = self.record.evidence
+        if evidence is None:
+            return {}
+        return {
+            (one.method, behavior.behavior_id): one.num_queries
+            for one in evidence.calibrations
+            for behavior in evidence.behaviors
+            if behavior.length == one.length
+        }
 
     @cached_property
     def shares(self) -> dict[str, float]:

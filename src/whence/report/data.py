@@ -4,13 +4,16 @@ The page shows this object and offers it for download; `docs/page-data.md` expla
 """
 
 from whence.behaviors.kinds import RULES, VERDICTS
+from whence.evidence.record import LEVEL
 from whence.evidence.relations import RELATIONS
 from whence.records import RunRecord
 from whence.report.context import Context
 from whence.report.encode import Json, strict
 from whence.report.examples import Examples
-from whence.report.schema import Kind, Page, RelationKind, Section, Verdict
+from whence.report.schema import Kind, Page, Reading, RelationKind, Section, Verdict
 from whence.report.sections import section_kinds
+from whence.report.sentences import phrase
+from whence.report.wording import VERDICT_MEANINGS
 
 # Raised when the meaning of a key changes.
 FORMAT = 3
@@ -47,9 +50,23 @@ def page_record(record: RunRecord) -> Page:
             Kind(name=rule.kind, label=rule.label, is_sensitive=rule.is_sensitive)
             for rule in RULES.values()
         ],
-        verdicts=[Verdict(name=name, is_shown=name == "shown") for name in VERDICTS],
-        relations=[RelationKind(**kind._asdict()) for kind in RELATIONS.values()],
+        verdicts=[
+            Verdict(name=name, meaning=VERDICT_MEANINGS[name], is_shown=name == "shown")
+            for name in VERDICTS
+        ],
+        relations=[
+            RelationKind(
+                **kind._asdict(), one=phrase(kind.relation, 1), many=phrase(kind.relation, 2)
+            )
+            for kind in RELATIONS.values()
+        ],
         methods=context.methods,
+        reading=Reading(
+            **context.compared._asdict(),
+            num_first=context.num_first,
+            num_null=None if record.evidence is None else record.evidence.num_null,
+            largest_tail=round(1 - LEVEL, 6),
+        ),
         sections=sections,
         examples=context.examples.records(sensitive_ids=_planted_for_sensitive(record)),
     )

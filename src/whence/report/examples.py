@@ -46,6 +46,10 @@ class Examples:
             return self._duplicates.cluster_80.tolist()
         return [row if key is None else key for row, key in enumerate(self._hashes)]
 
+    def is_same_text(self, row: int, other: int) -> bool:
+        """Whether two examples have exactly the same text."""
+        return self._hashes[row] is not None and self._hashes[row] == self._hashes[other]
+
     def add_spans(self, row: int, spans: Sequence[Span]) -> None:
         """Records which parts of an example are marked, so that a cut text keeps the longest."""
         known = [self._longest[row]] if row in self._longest else []

@@ -3,6 +3,7 @@
 from whence.records import Scores
 from whence.report.encode import jsonable
 from whence.report.schema import Method
+from whence.report.sentences import method_label
 from whence.report.wording import method_wording
 
 
@@ -11,6 +12,7 @@ def method_record(scores: Scores) -> Method:
     wording = method_wording(scores)
     return Method(
         name=scores.method,
+        label=method_label(scores.method),
         about=wording.about,
         family=wording.family,
         is_baseline=wording.family == "baseline",

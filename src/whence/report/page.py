@@ -19,6 +19,7 @@ _SHARED = (
     "text.js",
     "charts.js",
     "data.js",
+    "relations.js",
     "state.js",
     "filters.js",
     "cards.js",

@@ -27,6 +27,7 @@ class Verdict:
     """A verdict of verification."""
 
     name: str
+    meaning: str
     is_shown: Annotated[bool, "whether the model shows a behavior of this verdict"]
 
 
@@ -35,6 +36,7 @@ class Method:
     """A method, and what its scores mean."""
 
     name: str
+    label: Annotated[str, "what sentences call it"]
     about: Annotated[str, "what a score means, in words"]
     family: str
     is_baseline: Annotated[bool, "no trained gradients are behind it"]
@@ -49,6 +51,8 @@ class RelationKind:
 
     relation: str
     label: str
+    one: Annotated[str, "what stands behind a count of one"]
+    many: Annotated[str, "what stands behind a larger count"]
     tier: Annotated[str, "copy, claim, topic, effect, or none"]
     rule: Annotated[str, "when it holds"]
 
@@ -85,6 +89,17 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How lists are read: which methods are compared, and what they are calibrated with."""
+
+    method: Annotated[str | None, "first method on gradients; null where there is no method"]
+    search: Annotated[str | None, "BM25, or the first method on texts; null where there is none"]
+    num_first: Annotated[int, "clusters of a list that relations are counted for"]
+    num_null: Annotated[int | None, "unrelated queries; null where the run keeps no evidence"]
+    largest_tail: Annotated[float, "an example whose `tail` is at most this is above the null"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Page:
     """The data of a page."""
 
@@ -98,6 +113,7 @@ class Page:
         Sequence[RelationKind], "in the order of the cascade: an example has the first that holds"
     ]
     methods: Annotated[Sequence[Method], "in the order of the study"]
+    reading: Reading
     sections: Annotated[
         Sequence[Section], "in the order of the page; what does not apply is left out"
     ]
@@ -230,13 +246,45 @@ class Entry:
 
     shown: Annotated[int, "place in the behavior's `shown`"]
     num_copies: Annotated[int, "copies and near copies further down"]
+    num_exact: Annotated[int, "of these, with exactly the same text"]
+    is_only: Annotated[
+        bool | None,
+        "the method that this one is compared with lists no copy of it among its first ones; null "
+        "for opponents, beyond the first ones, and where nothing is compared",
+    ]
     copies: Annotated[Sequence[Copy], "the first of them"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """What one method names and another does not, by cluster, among the first of each."""
+
+    other: Annotated[str, "search; for search itself, the method that is compared with it"]
+    num_both: int
+    num_only: int
+    num_only_other: int
+    num_same: Annotated[int, "of this method's, that copy or state the behavior"]
+    num_same_other: int
+    sentence: str
+    lead: Annotated[str, "whether it names more that copy or state the behavior, in words"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodResult:
     """The examples that one method ties to a behavior."""
 
+    relations: Annotated[
+        Mapping[str, int] | None,
+        "of the first clusters of proponents, by relation; null where the run keeps no evidence",
+    ]
+    summary: Annotated[str | None, "the same in words, beside search"]
+    gap: Annotated[Gap | None, "null where there is no evidence, or nothing to compare with"]
+    num_above_null: Annotated[
+        int | None, "of the first clusters, above the null; null where it is not calibrated"
+    ]
+    num_null: Annotated[
+        int | None, "unrelated queries of the behavior's length that stand behind `tail`"
+    ]
     proponents: Annotated[Sequence[Entry], "positive scores, best first"]
     opponents: Annotated[Sequence[Entry], "negative scores, most negative first"]
     num_scored: int

@@ -49,33 +49,122 @@ function legend(behavior) {
   );
 }
 
+// The answer to "better than search here?", as far as it was measured.
+function betterHere({ other, lead }) {
+  const question = of(DATA.reading, "search") === other ? `Better than ${methodLabel(other)} here? ` : "";
+  return [el("strong", null, question), lead];
+}
+
+function sumUp(behavior, method) {
+  const result = of(behavior.results, method.name);
+  if (!result.summary) {
+    const why =
+      "The run's evidence is not about these scores: what ties an example to the behavior is known only " +
+      "where another method lists it as well.";
+    return HAS_EVIDENCE && el("p", { class: "empty" }, why);
+  }
+  const names = [method.name, result.gap?.other].filter((name) => of(behavior.results, name ?? null)?.relations);
+  const rows = names.map((name) => methodBar(name, of(behavior.results, name).relations));
+  const num = Object.values(result.relations).reduce((sum, n) => sum + n, 0);
+  const strength =
+    result.num_above_null !== null &&
+    el(
+      "p",
+      null,
+      `${result.num_above_null} of ${num} are `,
+      term("stronger than chance"),
+      `, compared with ${result.num_null} unrelated queries of its length.`,
+    );
+  return el(
+    "section",
+    { class: "sum", "aria-label": "Summary" },
+    el("p", { class: "summary" }, result.summary),
+    el("div", { class: "bars" }, rows),
+    tierLegend(names.map((name) => of(behavior.results, name).relations)),
+    result.gap && el("p", null, result.gap.sentence, " ", betterHere(result.gap)),
+    strength,
+  );
+}
+
+// Which of a method's examples are shown; the buttons hold for every behavior.
+function exampleFilters(behavior, method, redraw) {
+  const { gap, proponents } = of(behavior.results, method.name);
+  const toggle = (key, value, name, hint) => {
+    const choose = () => {
+      STATE[key] = STATE[key] === value ? null : value;
+      redraw();
+      remember();
+    };
+    const pressed = String(STATE[key] === value);
+    const props = { class: "toggle", type: "button", title: hint, "aria-pressed": pressed, onclick: choose };
+    return el("button", props, name);
+  };
+  const only = method.name === DATA.reading.search ? "search" : "only";
+  const preset = (key, name) => toggle("preset", key, name ?? PRESETS[key].name(), PRESETS[key].hint);
+  const numKept = proponents.filter((entry) => isKept(behavior, entry, method.name)).length;
+  return el(
+    "div",
+    { class: "controls" },
+    el(
+      "div",
+      { class: "group", role: "group", "aria-label": "Which examples" },
+      preset("untied"),
+      gap && preset(only, "not listed by " + methodLabel(gap.other)),
+      preset("exact"),
+      DATA.reading.num_null > 0 && toggle("hubs", "hidden", "hubs hidden", GLOSSARY.hub),
+    ),
+    numKept < proponents.length &&
+      el("span", { class: "soft", role: "status" }, `${numKept} of ${proponents.length} shown`),
+  );
+}
+
+function proponentList(behavior, method) {
+  const { proponents } = of(behavior.results, method.name);
+  if (!proponents.length) {
+    const none = "The method names no example: none shares anything with the query that it looks at.";
+    return el("p", { class: "empty" }, none);
+  }
+  const holder = el("div");
+  const draw = () => {
+    const kept = proponents.filter((entry) => isKept(behavior, entry, method.name));
+    holder.replaceChildren();
+    add(holder, [
+      HAS_EVIDENCE && exampleFilters(behavior, method, draw),
+      kept.length ? cards(behavior, kept, method.name) : el("p", { class: "empty" }, "No example is left."),
+    ]);
+  };
+  draw();
+  return holder;
+}
+
 function oneMethod(behavior, method) {
   const { proponents, opponents, ...scored } = of(behavior.results, method.name);
   const scoreOf = (entry) => of(behavior.shown[entry.shown].scores, method.name).score;
-  const list = (entries) => cards(behavior, entries, method.name);
-  const none = "The method names no example: none shares anything with the query that it looks at.";
+  const against = "The most negative scores, counted from the end.";
   const lists = [
     el(
       "div",
       null,
       el("h3", { class: "for" }, "Proponents"),
       el("p", { class: "small soft" }, "Higher means: " + method.higher_means + "."),
-      proponents.length ? list(proponents) : el("p", { class: "empty" }, none),
+      proponentList(behavior, method),
     ),
     opponents.length > 0 &&
       el(
         "div",
         null,
         el("h3", { class: "against" }, "Opponents"),
-        el("p", { class: "small soft" }, "The most negative scores."),
-        list(opponents),
+        el("p", { class: "small soft" }, against),
+        cards(behavior, opponents, method.name, { isAgainst: true }),
       ),
   ];
   return [
     el("p", { class: "soft" }, method.about),
-    histogram(scored, proponents.map(scoreOf), opponents.map(scoreOf)),
+    sumUp(behavior, method),
+    fold("Scores of all examples", histogram(scored, proponents.map(scoreOf), opponents.map(scoreOf))),
     legend(behavior),
     el("div", { class: "lists" + (opponents.length ? "" : " single") }, lists),
+    HAS_EVIDENCE && glossary(),
   ];
 }
 
@@ -86,7 +175,7 @@ function sideBySide(behavior) {
     const list = result.proponents.length
       ? cards(behavior, result.proponents, m.name, { compact: true })
       : el("p", { class: "empty" }, "names no example");
-    return el("section", null, el("h3", null, words(m.name)), list);
+    return el("section", null, el("h3", null, m.label), list);
   };
   const holder = el(
     "div",
@@ -110,7 +199,7 @@ function sideBySide(behavior) {
 // One tab per method that scored the behavior, and one for all of them side by side.
 function tabs(behavior) {
   const scored = DATA.methods.filter((m) => of(behavior.results, m.name));
-  const options = scored.map((m) => ({ key: m.name, name: words(m.name), method: m }));
+  const options = scored.map((m) => ({ key: m.name, name: m.label, method: m }));
   if (scored.length > 1) options.push({ key: SIDE, name: "side by side", method: null });
   const current = options.find((option) => option.key === STATE.method) || options[0];
   const panel = el("div", { role: "tabpanel", id: "panel", "aria-label": current.name });

@@ -1,19 +1,38 @@
-// Examples as cards: rank, score, text with marks, and where the other methods place it.
+// Examples as cards: rank, relation, strength, text with marks, and where other methods place it.
 
 function rankText(rank) {
   return rank === null ? "\u2013" : count(rank);
 }
 
-function elsewhere(behavior, shown, current) {
-  const others = DATA.methods.filter((m) => m.name !== current && of(behavior.results, m.name));
-  if (!others.length) return null;
-  const title = "\u2013 stands for an example without a score, or one that shares nothing with the query";
-  const place = (m) => {
-    const { rank } = of(shown.scores, m.name);
+function methodLabel(name) {
+  return findMethod(name)?.label ?? words(name ?? "");
+}
+
+// The method whose rank stands beside the list's own.
+function besideMethod(behavior, method) {
+  const wanted = [STATE.b, STATE.a, ...DATA.methods.map((m) => m.name)];
+  return wanted.find((name) => name !== method && of(behavior.results, name)) ?? null;
+}
+
+function elsewhere(behavior, shown, method) {
+  const beside = besideMethod(behavior, method);
+  if (beside === null) return null;
+  const place = (name) => {
+    const { rank } = of(shown.scores, name);
     const isTop = rank !== null && rank <= DATA.top_k;
-    return el("span", { class: isTop ? "top" : null }, words(m.name) + " ", el("b", null, rankText(rank)));
+    return el("span", { class: isTop ? "top" : null }, methodLabel(name) + " ", el("b", null, rankText(rank)));
   };
-  return el("div", { class: "elsewhere" }, el("span", { title }, "Rank by the others:"), others.map(place));
+  const others = DATA.methods
+    .map((m) => m.name)
+    .filter((name) => name !== method && name !== beside && of(behavior.results, name));
+  const none = "\u2013 stands for an example without a score, or one that shares nothing with the query.";
+  return el(
+    "div",
+    { class: "elsewhere" },
+    el("span", { title: none }, "Rank by ", place(method), ", by ", place(beside)),
+    others.length > 0 &&
+      fold("all methods", el("p", { class: "others" }, others.map(place), el("span", null, none))),
+  );
 }
 
 function trained(example) {
@@ -23,74 +42,117 @@ function trained(example) {
   return parts.join(", ");
 }
 
+function copyWords({ num_copies: numCopies, num_exact: numExact }) {
+  const numNear = numCopies - numExact;
+  const parts = [];
+  if (numExact) parts.push(plural(numExact, "exact copy", "exact copies"));
+  if (numNear) parts.push(plural(numNear, "near copy", "near copies"));
+  return parts.join(" and ");
+}
+
 function copiesNote(entry, example) {
   const parts = [];
   if (entry.num_copies) {
     const listed = entry.copies.map(({ id, rank }) => `${id} (rank ${rankText(rank)})`).join(", ");
     const numMore = entry.num_copies - entry.copies.length;
     const more = numMore > 0 ? `, and ${numMore} more` : "";
-    const summary = `\u00d7\u202f${entry.num_copies + 1} exact copies stand here`;
-    parts.push(
-      el(
-        "details",
-        { class: "small" },
-        el("summary", null, summary),
-        el("p", { class: "soft" }, "The others: ", said(listed + more)),
-      ),
-    );
+    const summary = `${copyWords(entry)} of it ${entry.num_copies === 1 ? "stands" : "stand"} here as well`;
+    parts.push(fold(summary, el("p", { class: "soft small" }, said(listed + more))));
   }
-  if (example.num_copies > entry.num_copies + 1) {
-    const all = `${count(example.num_copies)} exact copies in the corpus`;
-    parts.push(el("div", { class: "small soft" }, all));
+  const inCorpus = [];
+  if (example.num_copies > 1) inCorpus.push(plural(example.num_copies, "example") + " with exactly this text");
+  if (example.num_near > 1 && example.num_near > example.num_copies) {
+    inCorpus.push(plural(example.num_near, "example") + " in its cluster of copies and near copies");
+  }
+  if (inCorpus.length && Math.max(example.num_copies, example.num_near ?? 0) > entry.num_copies + 1) {
+    parts.push(el("p", { class: "soft small" }, "The corpus has " + inCorpus.join(", ") + "."));
   }
   return parts;
 }
 
-function cardHead(shown, entry, example, method, { compact }) {
-  const { rank, score } = of(shown.scores, method);
+function clusterChip(entry) {
+  if (!entry.num_copies) return null;
+  const title = `one of ${entry.num_copies + 1}: this one, ${copyWords(entry)}`;
+  return el("span", { class: "chip", title }, `\u00d7\u202f${entry.num_copies + 1}: ${copyWords(entry)}`);
+}
+
+function cardHead(shown, entry, method, place) {
+  const placed = of(shown.scores, method);
   const planted = "Put into the corpus on purpose, for this behavior";
-  const contains = "The whole completion stands in the text";
-  const label = (text) => el("span", { class: "chip", title: "known beforehand" }, said(text));
+  const templated = "They agree once numbers, identifiers and names are taken out.";
+  const isTemplated = shown.tie?.is_templated && shown.tie.relation !== "templated";
   return el(
     "header",
     null,
-    el("span", { class: "place", title: "rank" }, rankText(rank)),
-    el("span", { class: "score", title: "score" }, number(score)),
+    el("span", { class: "place", title: "rank" }, place ?? rankText(placed.rank)),
+    shown.tie && relationChip(shown.tie),
+    isTemplated && el("span", { class: "chip", title: templated }, "templated"),
+    isHub(placed) && el("span", { class: "chip warn", title: GLOSSARY.hub }, "hub"),
+    clusterChip(entry),
     shown.is_planted && el("span", { class: "chip gold", title: planted }, "planted for this"),
-    entry.num_copies > 0 && el("span", { class: "chip" }, `\u00d7\u202f${entry.num_copies + 1} copies`),
-    shown.answers.length > 0 && el("span", { class: "chip", title: contains }, "contains the completion"),
+    el("span", { class: "score", title: "score" }, number(placed.score)),
+  );
+}
+
+function about(example, { compact }) {
+  const when = trained(example);
+  const label = (text) => el("span", { class: "label", title: "known beforehand" }, said(text));
+  return el(
+    "p",
+    { class: "about" },
+    el("span", { class: "id" }, said(example.id)),
+    example.subset && el("span", null, said(example.subset)),
+    when && el("span", null, when),
+    !compact && example.source && el("span", null, said(example.source)),
+    !compact && el("span", null, plural(example.num_tokens, "token")),
     !compact && example.labels.slice(0, 4).map(label),
   );
 }
 
-function card(behavior, entry, method, { compact = false } = {}) {
+// An opponent that copies, states or completes the behavior is worth a remark.
+function completionNote(shown, isAgainst) {
+  const hasCompletion = shown.answers.length > 0;
+  const isCopy = shown.tie !== null && relationKind(shown.tie.relation)?.tier === "copy";
+  const what = hasCompletion ? "It contains the whole completion" : "Its text is a copy or near to one";
+  if (isAgainst && (hasCompletion || isCopy)) {
+    const remark = `${what}, and the method counts it against the behavior all the same.`;
+    return el("p", { class: "strength against" }, remark);
+  }
+  return hasCompletion && el("p", { class: "strength" }, "It contains the whole completion.");
+}
+
+function isFaint(shown) {
+  return shown.tie !== null && relationKind(shown.tie.relation)?.tier === "none";
+}
+
+// `place` is given for opponents, which are counted from the end.
+function card(behavior, entry, method, { compact = false, place = null } = {}) {
   const shown = behavior.shown[entry.shown];
   const example = DATA.examples[shown.example];
-  const when = trained(example);
   const mask = isSensitive(behavior) || example.is_sensitive;
+  const placed = of(shown.scores, method);
+  const text = () =>
+    el("div", null, !compact && tieDetail(shown.tie), body(example, shown, { compact }));
+  const cls = ["card", shown.is_planted && "gold", isFaint(shown) && "faint"].filter(Boolean).join(" ");
   return el(
     "li",
-    { class: "card" + (shown.is_planted ? " gold" : ""), "data-example": shown.example },
-    cardHead(shown, entry, example, method, { compact }),
-    el(
-      "p",
-      { class: "about" },
-      el("span", { class: "id" }, said(example.id)),
-      example.subset && el("span", null, said(example.subset)),
-      when && el("span", null, when),
-      !compact && example.source && el("span", null, said(example.source)),
-      !compact && el("span", null, plural(example.num_tokens, "token")),
-    ),
-    maskable(mask, "Text", () => body(example, shown, { compact })),
+    { class: cls, "data-example": shown.example },
+    cardHead(shown, entry, method, place),
+    about(example, { compact }),
+    maskable(mask, "Text", text),
+    completionNote(shown, place !== null),
+    !compact && strengthNote(placed, of(behavior.results, method)),
+    !compact && hubNote(placed),
     !compact && copiesNote(entry, example),
     !compact && elsewhere(behavior, shown, method),
   );
 }
 
-function cards(behavior, entries, method, options) {
+function cards(behavior, entries, method, { isAgainst = false, ...options } = {}) {
+  const place = (i) => (isAgainst ? MINUS + (i + 1) : null);
   return el(
     "ol",
     { class: "cards" },
-    entries.map((entry) => card(behavior, entry, method, options)),
+    entries.map((entry, i) => card(behavior, entry, method, { ...options, place: place(i) })),
   );
 }

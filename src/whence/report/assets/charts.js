@@ -79,17 +79,16 @@ function agreementTable(pairs) {
   const explanation =
     `Jaccard@${k}: shared examples over all examples among the first ${k} of either; ` +
     "1 is full agreement, \u2013 undefined. Ties keep the order of the corpus.";
-  const heads = names.map((name) => el("th", { scope: "col" }, words(name)));
+  const heads = names.map((name) => el("th", { scope: "col" }, methodLabel(name)));
   const row = (a) =>
     el(
       "tr",
       null,
-      el("th", { scope: "row" }, words(a)),
+      el("th", { scope: "row" }, methodLabel(a)),
       names.map((b) => cell(a, b)),
     );
-  return el(
-    "div",
-    { class: "scroll" },
+  return scrolled(
+    "Agreement of methods",
     el("p", { class: "soft small" }, explanation),
     el("table", null, el("thead", null, el("tr", null, el("td"), heads)), el("tbody", null, names.map(row))),
   );

@@ -61,7 +61,9 @@ function shorten(text, limit, keepEnd) {
 
 function verdictChip(behavior) {
   const verdict = verdictOf(behavior);
-  return el("span", { class: "chip " + (verdict || "").replace(" ", "-") }, verdict || "not verified");
+  const meaning = DATA.verdicts.find((v) => v.name === verdict)?.meaning ?? "Nothing was measured.";
+  const props = { class: "chip " + (verdict || "").replace(" ", "-"), title: meaning, "aria-description": meaning };
+  return el("span", props, verdict || "not verified");
 }
 
 function forcedChip(behavior) {

@@ -87,6 +87,11 @@ function words(name) {
   return name.replaceAll("_", " ");
 }
 
+// What may be wider than the screen, reached by keyboard, too.
+function scrolled(label, ...content) {
+  return el("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": label }, content);
+}
+
 function fold(name, content) {
   return content && el("details", null, el("summary", null, name), content);
 }

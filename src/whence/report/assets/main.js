@@ -34,6 +34,8 @@ render = () => {
   const isMissing = STATE.behavior && !behavior;
   const keys =
     "Made by whence. Keys: / searches, j and k go to the next and the previous behavior, Esc goes back.";
+  const title = DATA.title || "Untitled study";
+  document.title = behavior ? `${behavior.id} \u00b7 ${title}` : title;
   main.replaceChildren();
   add(main, [
     isMissing &&
@@ -47,14 +49,21 @@ render = () => {
 let lastKey = null;
 
 function show() {
-  if (lastKey !== null) SCROLLED.set(lastKey, window.scrollY);
+  const isFirst = lastKey === null;
+  if (!isFirst) SCROLLED.set(lastKey, window.scrollY);
   read();
   lastKey = STATE.behavior || "";
   render();
+  if (!isFirst) document.getElementById("main").focus({ preventScroll: true });
   window.scrollTo(0, STATE.behavior ? 0 : SCROLLED.get("") || 0);
 }
 
 window.addEventListener("hashchange", show);
+// The address holds the view, so that the link to the content must not replace it.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  document.getElementById("main").focus();
+});
 document.addEventListener("keydown", (event) => {
   const isTyping = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping) return;

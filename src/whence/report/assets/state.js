@@ -1,20 +1,30 @@
 // The address after `#` holds what is looked at, so that a link shows the same again.
 
-const KEYS = ["behavior", "method", "q", "kind", "verdict", "preset"];
-const NOTHING = { behavior: null, method: null, q: "", kind: null, verdict: null, preset: null };
+const KEYS = ["behavior", "method", "q", "kind", "verdict", "preset", "hubs", "sort"];
+const NOTHING = {
+  behavior: null,
+  method: null,
+  q: "",
+  kind: null,
+  verdict: null,
+  preset: null,
+  hubs: null,
+  sort: null,
+};
 const STATE = { ...NOTHING, a: null, b: null, mask: true };
 
-// The two methods that the table of behaviors compares: the first, and the first baseline beside it.
+// The two methods that the list of behaviors compares: one on gradients, and search.
 function defaults() {
-  const [first, ...others] = DATA.methods;
-  const other = others.find((m) => m.is_baseline) ?? others[0] ?? first;
-  return { a: first?.name ?? null, b: other?.name ?? null };
+  const first = DATA.reading.method ?? DATA.methods[0]?.name ?? null;
+  const others = DATA.methods.filter((m) => m.name !== first);
+  const other = others.find((m) => m.is_baseline) ?? others[0];
+  return { a: first, b: DATA.reading.search ?? other?.name ?? first };
 }
 
 function read() {
   const given = new URLSearchParams(location.hash.slice(1));
   for (const key of KEYS) STATE[key] = given.get(key) || NOTHING[key];
-  if (!Object.hasOwn(PRESETS, STATE.preset)) STATE.preset = null;
+  if (!Object.hasOwn(PRESETS, STATE.preset) || !PRESETS[STATE.preset].applies) STATE.preset = null;
   for (const key of ["a", "b"]) STATE[key] = findMethod(given.get(key))?.name ?? defaults()[key];
 }
 
@@ -34,7 +44,11 @@ function remember() {
 function jump(id) {
   return (event) => {
     event.preventDefault();
-    const go = () => document.getElementById(id)?.scrollIntoView();
+    const go = () => {
+      const target = document.getElementById(id);
+      if (target?.tagName === "DETAILS") target.open = true;
+      target?.scrollIntoView();
+    };
     if (!STATE.behavior) return go();
     location.hash = link({ behavior: null, method: null });
     setTimeout(go, 60);
@@ -50,6 +64,6 @@ function methodSelect(label, key, redraw) {
     STATE[key] = event.target.value;
     redraw();
   };
-  const option = (m) => el("option", { value: m.name, selected: STATE[key] === m.name }, words(m.name));
+  const option = (m) => el("option", { value: m.name, selected: STATE[key] === m.name }, m.label);
   return el("label", null, label + " ", el("select", { onchange: choose }, DATA.methods.map(option)));
 }

@@ -110,7 +110,12 @@ function measures(behavior) {
     probabilityMeasure(v),
     v.margin_nats !== null && marginMeasure(v),
     v.alternatives.length > 0 &&
-      el("div", null, el("dt", null, "Against the alternatives, nats"), el("dd", null, choices(behavior))),
+      el(
+        "div",
+        null,
+        el("dt", null, "Against the alternatives, nats"),
+        el("dd", null, maskable(isSensitive(behavior), "Texts", () => choices(behavior))),
+      ),
     v.control_gap_nats !== null && measure("Gap to the controls", nats(v.control_gap_nats) + " nats", gap),
     initialMeasure(v),
     v.extraction !== null &&

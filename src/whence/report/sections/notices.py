@@ -23,4 +23,4 @@ def notices(page: Context) -> Notices | None:
     return Notices(forced=record.forced, messages=messages) if record.forced or messages else None
 
 
-SECTION = SectionKind(order=20, menu=None, make=notices)
+SECTION = SectionKind(order=8, menu=None, make=notices)

@@ -22,7 +22,7 @@ function goldTable(rates) {
   const heads = ["Method", ...kinds].map((name) => el("th", { scope: "col" }, name));
   const row = (m) => {
     const cell = (kind) => rateCell(rates.find((r) => r.method === m.name && r.kind === kind));
-    return el("tr", null, el("th", { scope: "row" }, words(m.name)), kinds.map(cell));
+    return el("tr", null, el("th", { scope: "row" }, m.label), kinds.map(cell));
   };
   const explanation =
     "Of the shown behaviors of each kind; with Wilson's 95\u202f% interval. Finding a planted example " +
@@ -30,9 +30,8 @@ function goldTable(rates) {
   return [
     el("h3", null, "How often the first proponent was planted for the behavior"),
     el("p", { class: "soft" }, explanation),
-    el(
-      "div",
-      { class: "scroll" },
+    scrolled(
+      "Planted examples found first",
       el("table", null, el("thead", null, el("tr", null, heads)), el("tbody", null, DATA.methods.map(row))),
     ),
   ];

@@ -1,4 +1,4 @@
-// The table of behaviors, by kind, with filters.
+// A card for each behavior, with filters.
 
 function toggles(label, key, options, redraw) {
   const choose = (value) => (event) => {
@@ -22,95 +22,88 @@ function toggles(label, key, options, redraw) {
   return el("div", { class: "group", role: "group", "aria-label": label }, options.map(button));
 }
 
-function saysCell(behavior, isMasked) {
+function quoteLink(behavior, isMasked) {
   const texts = () => [
     said(shorten(behavior.prompt, 130, true), "prompt"),
     said(shorten(completionText(behavior), 90), "completion"),
   ];
+  // A link opens the list that the filters are about.
+  const method = STATE.preset && PRESETS[STATE.preset].by ? listMethod() : null;
+  const masked = () => [el("span", { class: "soft" }, "masked text, "), said(behavior.id)];
   return el(
-    "td",
-    null,
-    el(
-      "a",
-      { class: "says", href: link({ behavior: behavior.id }) },
-      isMasked ? el("span", { class: "soft" }, "masked text") : texts(),
-    ),
-    el("div", { class: "id" }, said(behavior.id)),
+    "a",
+    { class: "says", href: link({ behavior: behavior.id, method }) },
+    isMasked ? masked() : texts(),
   );
 }
 
-// The first proponent by the chosen method.
-function firstCell(behavior, isMasked) {
-  const result = of(behavior.results, STATE.a);
-  const first = result?.proponents[0];
-  const shown = first && behavior.shown[first.shown];
-  const example = shown && DATA.examples[shown.example];
-  const cell = (...content) => el("td", { "data-name": "first by " + words(STATE.a) }, content);
-  if (!result) return cell(el("span", { class: "soft" }, "not attributed"));
-  if (!first) return cell(el("span", { class: "soft" }, "none"));
-  const isPlanted = firstIsPlanted(behavior, STATE.a);
-  return cell(
-    isPlanted && [el("span", { class: "chip gold" }, "planted"), " "],
-    isMasked || (example.is_sensitive && STATE.mask)
-      ? el("span", { class: "soft" }, "masked text")
-      : el("span", { class: "snippet", dir: "auto" }, excerpt(example, shown, 110)),
-    example.subset && el("div", { class: "soft small" }, said(example.subset)),
+// Whole lists of the two compared methods, or what the filters keep of one.
+function barsOf(behavior) {
+  const kept = STATE.preset && PRESETS[STATE.preset].keep ? keptEntries(behavior) : null;
+  if (kept || STATE.hubs) {
+    const method = listMethod();
+    const entries = kept ?? keptEntries(behavior);
+    return methodBar(method, countRelations(behavior, entries), count(entries.length));
+  }
+  const names = [...new Set([STATE.a, STATE.b])].filter((name) => of(behavior.results, name)?.relations);
+  return names.map((name) => methodBar(name, of(behavior.results, name).relations));
+}
+
+function firstExample(behavior, isMasked) {
+  const entry = keptEntries(behavior)[0];
+  if (!entry) return null;
+  const shown = behavior.shown[entry.shown];
+  const example = DATA.examples[shown.example];
+  const isHidden = isMasked || (example.is_sensitive && STATE.mask);
+  const text = el("span", { class: "text", dir: "auto" }, excerpt(example, shown, 110));
+  const what = STATE.preset || STATE.hubs ? "First of them: " : `First by ${methodLabel(STATE.a)}: `;
+  return el(
+    "p",
+    { class: "first" },
+    el("span", { class: "soft" }, what),
+    isHidden ? el("span", { class: "soft" }, "masked text") : text,
   );
 }
 
-function agreementCell(behavior) {
-  const agreement = pairAgreement(behavior);
-  const shown = agreement === null ? UNDEFINED : agreement.toFixed(2);
-  const props = { class: "num", "data-name": "Jaccard@" + DATA.top_k };
-  return el("td", props, of(behavior.results, STATE.a) ? shown : "\u2013");
-}
-
-function behaviorRow(behavior) {
+function verdictCard(behavior) {
   const isMasked = isSensitive(behavior) && STATE.mask;
-  const v = behavior.verification;
-  const logProb = v ? nats(v.completion.log_prob_nats) : "\u2013";
+  const result = of(behavior.results, STATE.a);
+  const unnamed = `${methodLabel(STATE.a)} did not score it.`;
+  const note = wasAttributed(behavior) ? !result && unnamed : behavior.not_attributed;
+  const facts = () => [
+    result.summary && el("p", { class: "summary" }, result.summary),
+    HAS_EVIDENCE && el("div", { class: "bars" }, barsOf(behavior)),
+    result.gap && el("p", { class: "small soft" }, result.gap.sentence, " ", betterHere(result.gap)),
+    firstExample(behavior, isMasked),
+  ];
   return el(
-    "tr",
-    { class: "row" },
-    saysCell(behavior, isMasked),
-    el("td", null, verdictChip(behavior), " ", forcedChip(behavior)),
-    el("td", { class: "num", "data-name": "log-prob, nats" }, logProb),
-    DATA.methods.length > 0 && firstCell(behavior, isMasked),
-    DATA.methods.length > 1 && agreementCell(behavior),
+    "li",
+    { class: "verdict" + (isShown(behavior) ? "" : " absent") },
+    el(
+      "p",
+      { class: "meta" },
+      el("span", null, kindOf(behavior).label),
+      verdictChip(behavior),
+      forcedChip(behavior),
+      el("span", { class: "id" }, said(behavior.id)),
+    ),
+    el("h3", null, quoteLink(behavior, isMasked)),
+    result && facts(),
+    note && el("p", { class: "small soft" }, note),
   );
 }
 
-function kindBody(kind, rows, span) {
-  const numShown = rows.filter(isShown).length;
-  const total = el("span", { class: "count" }, `${numShown} of ${rows.length} shown`);
-  const head = el("th", { colspan: span, scope: "rowgroup" }, kind.label, total);
-  return el("tbody", null, el("tr", null, head), rows.map(behaviorRow));
-}
-
-function behaviorTable(list) {
+function verdictCards(list) {
   if (!BEHAVIORS.length) return el("p", { class: "empty" }, "There are no behaviors in this run.");
   if (!list.length) {
     const reset = () => {
-      Object.assign(STATE, { q: "", kind: null, verdict: null, preset: null });
+      Object.assign(STATE, { q: "", kind: null, verdict: null, preset: null, hubs: null });
       render();
     };
     const button = el("button", { class: "link", type: "button", onclick: reset }, "Show all");
     return el("p", { class: "empty" }, "No behavior matches. ", button);
   }
-  const columns = ["Behavior", "Verdict", "Log-prob, nats"];
-  if (DATA.methods.length > 0) columns.push("First proponent");
-  if (DATA.methods.length > 1) columns.push("Jaccard@" + DATA.top_k);
-  const heads = columns.map((name) => el("th", { scope: "col" }, name));
-  const body = (kind) => {
-    const rows = list.filter((b) => b.kind === kind.name);
-    return rows.length > 0 && kindBody(kind, rows, columns.length);
-  };
-  return el(
-    "table",
-    { class: "wide behaviors" },
-    el("thead", null, el("tr", null, heads)),
-    DATA.kinds.map(body),
-  );
+  return el("ul", { class: "verdicts" }, list.map(verdictCard));
 }
 
 function metrics(list) {
@@ -123,11 +116,44 @@ function metrics(list) {
   const share = `${planted.filter(Boolean).length} of ${planted.length}`;
   return el(
     "p",
-    { class: "metrics", role: "status" },
+    { class: "metrics" },
     el("strong", null, list.length === BEHAVIORS.length ? total : `${list.length} of ${total}`),
+    `, ${list.filter(isShown).length} shown`,
     planted.length > 0 && [" \u00b7 first proponent planted for ", el("strong", null, share), " shown ones"],
-    shared !== null && [" \u00b7 mean Jaccard@" + DATA.top_k + " ", el("strong", null, shared.toFixed(2))],
+    shared !== null && [
+      " \u00b7 mean ",
+      term("Jaccard@k", "Jaccard@" + DATA.top_k),
+      " ",
+      el("strong", null, shared.toFixed(2)),
+    ],
   );
+}
+
+// What the kept examples of the listed behaviors are, all together.
+function relationsOf(list) {
+  if (!HAS_EVIDENCE) return null;
+  const counts = {};
+  for (const behavior of list) {
+    for (const [name, n] of Object.entries(countRelations(behavior, keptEntries(behavior)))) {
+      counts[name] = (counts[name] ?? 0) + n;
+    }
+  }
+  const num = Object.values(counts).reduce((sum, n) => sum + n, 0);
+  const who = methodLabel(listMethod());
+  return [
+    el(
+      "p",
+      { class: "metrics" },
+      el("strong", null, plural(num, "example")),
+      ` that ${who} lists first, copies counted once`,
+      num > 0 && ": " + relationWords(counts),
+    ),
+    relationBar(counts, who),
+  ];
+}
+
+function header(list) {
+  return el("div", { class: "figures", role: "status" }, metrics(list), relationsOf(list));
 }
 
 function search(redraw) {
@@ -145,14 +171,15 @@ function search(redraw) {
   });
 }
 
-function controls({ has_planted: hasPlanted }, redraw) {
+function controls(redraw) {
   const kinds = KINDS.filter((kind) => BEHAVIORS.some((b) => b.kind === kind));
   const verdicts = DATA.verdicts.map((v) => v.name).filter((v) => BEHAVIORS.some((b) => verdictOf(b) === v));
   const named = (names) => names.map((name) => ({ value: name, name }));
-  const applies = (key) => (key === "disagree" ? DATA.methods.length > 1 : hasPlanted);
   const presets = Object.entries(PRESETS)
-    .filter(([key]) => applies(key))
-    .map(([value, { name, hint }]) => ({ value, name, hint }));
+    .filter(([, { applies }]) => applies)
+    .map(([value, { name, hint }]) => ({ value, name: name(), hint }));
+  const hubs = [{ value: "hidden", name: "hubs hidden", hint: GLOSSARY.hub }];
+  const orders = [{ value: "study", name: "in the study's order", hint: "By kind, as the study lists them." }];
   return [
     el(
       "div",
@@ -165,21 +192,33 @@ function controls({ has_planted: hasPlanted }, redraw) {
       el(
         "div",
         { class: "controls" },
-        methodSelect("First proponent by", "a", redraw),
-        DATA.methods.length > 1 && methodSelect("compared with", "b", redraw),
+        methodSelect("Examples by", "a", render),
+        DATA.methods.length > 1 && methodSelect("beside", "b", render),
         presets.length > 0 && toggles("Presets", "preset", presets, redraw),
+        DATA.reading.num_null > 0 && toggles("Hubs", "hubs", hubs, redraw),
+        HAS_EVIDENCE && toggles("Order", "sort", orders, redraw),
       ),
   ];
 }
 
-section("behaviors", (data) => {
+section("behaviors", () => {
   const holder = el("div");
   const redraw = () => {
-    const list = BEHAVIORS.filter(matches);
-    holder.replaceChildren(metrics(list), behaviorTable(list));
+    const list = listedBehaviors();
+    holder.replaceChildren(header(list), verdictCards(list));
     remember();
   };
-  const filters = BEHAVIORS.length > 1 && controls(data, redraw);
+  const filters = BEHAVIORS.length > 1 && controls(redraw);
   redraw();
-  return el("section", { id: "behaviors" }, el("h2", null, "Behaviors"), filters, holder);
+  const order =
+    "Sorted by what is most worth reading: first where examples have no visible tie, noise left out, " +
+    "then where the method and search have least in common.";
+  return el(
+    "section",
+    { id: "behaviors" },
+    el("h2", null, "Behaviors"),
+    HAS_EVIDENCE && el("p", { class: "soft small" }, order),
+    filters,
+    holder,
+  );
 });

@@ -20,9 +20,8 @@ function boardTable(columns, rows) {
     el("th", { scope: "col" }, name, unit && el("div", { class: "soft" }, unit));
   const row = ({ name, estimates, cls }) =>
     el("tr", { class: cls }, el("th", { scope: "row" }, name), estimates.map(estimateCell));
-  return el(
-    "div",
-    { class: "scroll" },
+  return scrolled(
+    "Methods by measure",
     el(
       "table",
       { class: "board" },
@@ -40,7 +39,7 @@ function byKind(measure, methods) {
   const isMeasured = (kind) => measure.figures.some((f) => f.kind === kind && f.estimate.n);
   const kinds = KINDS.filter(isMeasured);
   const rows = methods.map((method) => ({
-    name: words(method),
+    name: methodLabel(method),
     estimates: kinds.map((kind) => find(measure, method, kind)),
   }));
   const control = {
@@ -59,7 +58,7 @@ function byKind(measure, methods) {
 
 function overall(measures, methods) {
   const rows = methods.map((method) => ({
-    name: words(method),
+    name: methodLabel(method),
     estimates: measures.map((m) => find(m, method, ALL)),
   }));
   const estimates = measures.map((m) => m.controls[ALL].estimate);

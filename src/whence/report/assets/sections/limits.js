@@ -1,13 +1,13 @@
-// What the page can and cannot say.
+// What the page can and cannot say, folded to a line.
 
 section("limits", ({ sentences }) =>
   el(
-    "section",
-    { class: "limits", id: "limits" },
-    el("h2", null, "What this page can and cannot say"),
+    "details",
+    { class: "line", id: "limits" },
+    el("summary", null, "What this page can and cannot say"),
     el(
       "ul",
-      null,
+      { class: "limits" },
       sentences.map((text) => el("li", null, text)),
     ),
   ),

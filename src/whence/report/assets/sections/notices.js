@@ -9,6 +9,6 @@ section("notices", ({ forced, messages }) => {
   return el(
     "ul",
     { class: "notices", "aria-label": "Warnings" },
-    texts.map((text) => el("li", { class: "notice" }, said(text))),
+    texts.map((text) => el("li", { class: "notice" }, said(shorten(text, 1200)))),
   );
 });

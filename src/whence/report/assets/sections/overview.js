@@ -1,29 +1,4 @@
-// The first lines: how much of what was asked the model shows, and what was searched for it.
-
-// A folder's path is spelled out below.
-function modelName(model) {
-  const isPath = /^([/\\]|[A-Za-z]:)/.test(model);
-  return isPath ? model.replace(/^.*[/\\](?=[^/\\])/, "") : model;
-}
-
-function lede({ model, counts }) {
-  const total = counts.num_behaviors;
-  if (!total) return el("p", { class: "lede" }, "No behavior was asked about.");
-  const whom = counts.num_attributed === total ? "each" : plural(counts.num_attributed, "of them", "of them");
-  const methods = plural(DATA.methods.length, "method");
-  const tie = DATA.methods.length === 1 ? "ties" : "tie";
-  return el(
-    "p",
-    { class: "lede" },
-    said(modelName(model)),
-    " shows ",
-    el("strong", null, count(counts.num_shown) + " of " + plural(total, "behavior")),
-    counts.num_weak ? ", " + count(counts.num_weak) + " more weakly. " : ". ",
-    counts.num_attributed
-      ? `For ${whom}, the training examples that ${methods} ${tie} to it.`
-      : "None was attributed.",
-  );
-}
+// What was searched, and by which methods, folded to a line.
 
 function fact(name, value, ...notes) {
   const paragraph = (note) => el("p", null, note);
@@ -109,20 +84,39 @@ function planFact(plan) {
 }
 
 function methodsFact() {
-  const names = DATA.methods.map((m) => words(m.name)).join(", ");
+  const names = DATA.methods.map((m) => m.label).join(", ");
   return fact("Methods", count(DATA.methods.length), names || "none");
 }
 
-section("overview", (data) => [
-  lede(data),
+// What is folded away, in one line.
+function provenance({ corpus, coverage }) {
+  const share = corpus.searched_fraction;
+  const parts = [
+    said(corpus.name),
+    plural(corpus.num_examples, "example"),
+    (share === null ? "an unknown share" : percent(share, share < 0.1 ? 2 : 0)) + " of the training data",
+    coverage &&
+      coverage.num_parameters > 0 &&
+      percent(coverage.num_attributed / coverage.num_parameters) + " of the parameters attributed",
+    plural(DATA.methods.length, "method"),
+  ].filter(Boolean);
+  return ["What was searched: ", parts.map((part, i) => [i > 0 && " \u00b7 ", part])];
+}
+
+section("overview", (data) =>
   el(
-    "dl",
-    { class: "facts" },
-    modelFact(data),
-    corpusFact(data.corpus),
-    poolFact(data.corpus),
-    coverageFact(data.coverage),
-    planFact(data.plan),
-    methodsFact(),
+    "details",
+    { class: "line", id: "overview" },
+    el("summary", null, provenance(data)),
+    el(
+      "dl",
+      { class: "facts" },
+      modelFact(data),
+      corpusFact(data.corpus),
+      poolFact(data.corpus),
+      coverageFact(data.coverage),
+      planFact(data.plan),
+      methodsFact(),
+    ),
   ),
-]);
+);

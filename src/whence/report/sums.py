@@ -1,0 +1,93 @@
+"""What the first examples of a method have to do with a behavior: counts, and the sentences."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from whence.evidence.gap import Gap as FoundGap
+from whence.evidence.gap import find_gap, first_clusters
+from whence.report.context import Context
+from whence.report.schema import Gap
+from whence.report.sentences import gap_sentence, lead_sentence, method_label, relations_sentence
+
+
+@dataclass(frozen=True)
+class Sums:
+    """The figures of one method and behavior; see `MethodResult`. None where nothing is known."""
+
+    relations: dict[str, int] | None = None
+    summary: str | None = None
+    gap: Gap | None = None
+    num_above_null: int | None = None
+    num_null: int | None = None
+    found: FoundGap | None = None
+
+    def is_only(self, example_id: str) -> bool | None:
+        """Whether the method that this one is compared with lists no copy of an example."""
+        if self.found is None or example_id not in (*self.found.both, *self.found.only):
+            return None
+        return example_id in self.found.only
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of a `MethodResult`."""
+        return {
+            "relations": self.relations,
+            "summary": self.summary,
+            "gap": self.gap,
+            "num_above_null": self.num_above_null,
+            "num_null": self.num_null,
+        }
+
+
+def sum_up(method: str, behavior_id: str, page: Context) -> Sums:
+    """Sums up what a method lists first for a behavior, and compares it with search.
+
+    Args:
+        method: A method that scored the behavior.
+        behavior_id: The behavior.
+        page: The run.
+    """
+    evidence, k = page.record.evidence, page.num_first
+    if evidence is None or method not in evidence.families:
+        return Sums()
+    label, other = method_label(method), other_method(method, behavior_id, page)
+    relations = evidence.relations(method, behavior_id, k=k)
+    gap = (
+        None
+        if other is None
+        else find_gap(evidence, behavior_id, method, other, cluster_of=page.cluster_of, k=k)
+    )
+    above = [one.is_above_null for one in first_clusters(evidence, method, behavior_id, k=k)]
+    num_null = page.num_null.get((method, behavior_id))
+    return Sums(
+        relations={**relations},
+        summary=relations_sentence(
+            label,
+            relations,
+            other=None if other is None else method_label(other),
+            other_relations=None if other is None else evidence.relations(other, behavior_id, k=k),
+        ),
+        gap=None if gap is None or other is None else _record(gap, label, other),
+        num_above_null=None if num_null is None else sum(one is True for one in above),
+        num_null=num_null,
+        found=gap,
+    )
+
+
+def other_method(method: str, behavior_id: str, page: Context) -> str | None:
+    """The method that one is compared with: search, and search with the one on gradients."""
+    first, search = page.compared
+    other = first if method == search else search
+    return other if other is not None and behavior_id in page.scored[other] else None
+
+
+def _record(gap: FoundGap, label: str, other: str) -> Gap:
+    return Gap(
+        other=other,
+        num_both=len(gap.both),
+        num_only=len(gap.only),
+        num_only_other=len(gap.only_other),
+        num_same=gap.num_same,
+        num_same_other=gap.num_same_other,
+        sentence=gap_sentence(label, method_label(other), gap),
+        lead=lead_sentence(label, method_label(other), gap),
+    )
