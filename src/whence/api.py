@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from whence.gradients.index.verify import IndexReport
     from whence.methods import Method
     from whence.runs.finding import CorpusSearch
+    from whence.runs.exporting import Format
     from whence.runs.importing import Orientation
     from whence.runs.show import BehaviorHits
     from whence.settings import Kind
-    from whence.validation import BankProgress, Unit, Validation
+    from whence.validation import BankProgress, Surprises, Unit, Validation
 
 __all__ = [
     "AttributionSettings",
@@ -41,8 +42,10 @@ __all__ = [
     "ModelSettings",
     "attribute",
     "build_index",
+    "check_surprises",
     "compare",
     "discover",
+    "export",
     "export_testbed",
     "find",
     "hits",
@@ -446,6 +449,48 @@ def compare(directory: str | Path, *, seed: int = 0, progress: Progress = SILENT
     from whence.runs.comparing import compare_run
 
     return compare_run(Path(directory), seed=seed, progress=progress)
+
+
+def check_surprises(
+    directory: str | Path,
+    *,
+    checkpoint: str,
+    max_candidates: int = 60,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> "Surprises":
+    """Tries a run's examples without a visible tie; see `whence.runs.surprising`.
+
+    Example:
+        >>> check_surprises("runs/demo", checkpoint="step512").funnel  # doctest: +SKIP
+    """
+    from whence.runs import surprising
+
+    return surprising.check_surprises(
+        Path(directory),
+        checkpoint=checkpoint,
+        max_candidates=max_candidates,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def export(
+    directory: str | Path,
+    *,
+    method: str = "gradient_cosine",
+    form: "Format" = "pair",
+    k: int = 10,
+    with_copies: bool = False,
+) -> str:
+    """Writes what one method lists: PAIR's JSON lines, or ids; see `whence.runs.exporting`.
+
+    Example:
+        >>> export("runs/demo", form="ids", with_copies=True)  # doctest: +SKIP
+    """
+    from whence.runs import exporting
+
+    return exporting.export(Path(directory), method=method, form=form, k=k, with_copies=with_copies)
 
 
 def make_bank(

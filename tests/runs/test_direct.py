@@ -20,6 +20,7 @@ CALLS = {
     "index": "build_index",
     "methods": "list_methods",
     "report": "write_report",
+    "surprises": "check_surprises",
     "testbed": "export_testbed",
 }
 # It looks at the installation, not at data.
@@ -30,6 +31,8 @@ def test_scores_in_memory_are_those_of_a_run(tiny: Path) -> None:
     study = load_study(tiny / "study.toml").model_dump() | {
         "attribution": {"methods": METHODS},
         "index": {"projection_dim": 8},
+        # With more queries in a product, sums are rounded in another order.
+        "evidence": {"num_null": 0},
         "force": True,
     }
     record = load_run(
