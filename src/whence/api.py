@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from whence.gradients import Index
     from whence.gradients.index.verify import IndexReport
     from whence.methods import Method
-    from whence.runs.finding import CorpusSearch
     from whence.runs.exporting import Format
+    from whence.runs.finding import CorpusSearch
     from whence.runs.importing import Orientation
     from whence.runs.show import BehaviorHits
     from whence.settings import Kind

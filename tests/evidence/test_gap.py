@@ -18,7 +18,7 @@ def evidence_of(lists: dict[str, list[str]], relations: dict[str, Relation]) -> 
         for place, example in enumerate(ids, 1)
     ]
     ties = [
-        Tie("b", example, relation, "", False, 0, 0.0, None, None, None, None, None, None)
+        Tie("b", example, relation, "", False, 0, 0.0, *(None,) * 7)
         for example, relation in relations.items()
     ]
     return Evidence(tuple(ties), tuple(strengths), (), (), {}, 0)

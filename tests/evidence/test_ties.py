@@ -78,6 +78,9 @@ def expected(original: str, copy: str) -> set[str]:
     blocks = [(ids[slice(*sizes[w])], new_ids[slice(*new_sizes[w])]) for w in changed]
     edits = sum(distance(old, new) for old, new in blocks)
     kept = sum(not tokens & set(range(start, start + 5)) for start in range(60)) / 60
+    num_words = sum(start < 64 for start, _ in sizes)
+    # The query's last word may be cut, so that one word more differs.
+    same_words = 1 - len(changed) / num_words
     found = set()
     # Replaced words may begin or end alike, so that a run goes on; and where many are replaced, an
     # alignment across them saves an edit for about every sixth one.
@@ -86,9 +89,12 @@ def expected(original: str, copy: str) -> set[str]:
             found.add("exact")
         elif has_completion:
             found.add("continuation")
-        elif 1 - (edits - slack) / 64 >= 0.8:
+        elif max(1 - (edits - slack) / 64, same_words + (min(slack, 2) - 1) / num_words) >= 0.8:
             found.add("near")
-        elif 1 - (edits - slack) / 64 >= 0.5 or kept + min(slack, 3) / 60 >= 0.3:
+        elif (
+            max(1 - (edits - slack) / 64, same_words + (min(slack, 2) - 1) / num_words) >= 0.5
+            or kept + min(slack, 3) / 60 >= 0.3
+        ):
             found.add("weak-near")
         else:
             found.add("noise")

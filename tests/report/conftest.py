@@ -339,6 +339,7 @@ def tie_of(behavior_id: str, example_id: str, relation: Relation) -> Tie:
         containment=0.25,
         edit_similarity=0.93,
         jaccard=0.8,
+        word_similarity=0.9,
         window=(0, 9),
         topic_similarity=0.3,
         topic_threshold=0.6,

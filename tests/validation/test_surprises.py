@@ -41,7 +41,8 @@ def asked(examples):
 
 
 def tie(behavior: str, example: str, relation: str = "unexplained", run: int = 0) -> Tie:
-    return Tie(behavior, example, relation, "", False, run, 0.0, None, None, None, None, None, None)
+    unknown = (None,) * 7
+    return Tie(behavior, example, relation, "", False, run, 0.0, *unknown)
 
 
 def strength(behavior: str, example: str, *, tail: float = 0.01, method: str = "g") -> Strength:

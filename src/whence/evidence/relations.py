@@ -62,15 +62,15 @@ _KINDS = (
         "near",
         "near copy",
         "copy",
-        "edit similarity or 5-gram Jaccard of the best window is at least .8; queries of 50 tokens "
-        "and more",
+        "edit similarity (of tokens, or of words alone) or 5-gram Jaccard of the best window is at "
+        "least .8; queries of 50 tokens and more",
     ),
     RelationKind(
         "weak-near",
         "weak near copy",
         "copy",
-        "edit similarity of the best window is at least .5, or .3 of the query's 5-grams occur; "
-        "queries of 50 tokens and more",
+        "edit similarity (of tokens, or of words alone) of the best window is at least .5, or .3 "
+        "of the query's 5-grams occur; queries of 50 tokens and more",
     ),
     RelationKind(
         "templated",

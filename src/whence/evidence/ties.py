@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from whence.behaviors.wordlist import has_toxic_word
+from whence.corpus.words import search_words
 from whence.evidence.alignment import AlignedQuery, Overlap, best_window, edit_similarity
 from whence.evidence.formats import PROSE, text_format
 from whence.evidence.overlap import STOP_WORDS
@@ -50,6 +51,9 @@ class Tie:
         containment: The share of the query's distinct 5-grams that occur, in [0, 1].
         edit_similarity: Of query and best-aligned window, in [0, 1].
         jaccard: Of the 5-grams of query and window, in [0, 1].
+        word_similarity: The edit similarity of words alone, of the best window of words, in [0, 1]:
+            it does not see line breaks and comment markers. None for a query under 50 tokens, and
+            where no three tokens in a row are shared.
         window: Tokens of the example, start and end (exclusive). None, like the two measures before
             it, where fewer than three tokens in a row are shared.
         topic_similarity: TF-IDF cosine, in [0, 1]; None where either has no word.
@@ -66,6 +70,7 @@ class Tie:
     containment: float
     edit_similarity: float | None
     jaccard: float | None
+    word_similarity: float | None
     window: tuple[int, int] | None
     topic_similarity: float | None
     topic_threshold: float | None
@@ -102,6 +107,11 @@ class Subject:
     def folded(self) -> str:
         """The text in a form that is equal whatever its case."""
         return self.query.text.strip().casefold()
+
+    @cached_property
+    def plain_words(self) -> list[str]:
+        """The words of the text, as a search sees them."""
+        return search_words(self.query.text)
 
     @cached_property
     def words(self) -> list[str]:
@@ -177,11 +187,21 @@ class Relater:
     def _tie(self, subject: Subject, row: int, cosine: float) -> Tie:
         overlap = subject.aligned.overlap(self._corpus.input_ids(row))
         text = self._texts[row] or ""
-        is_templated = subject.is_long and _is_templated(subject, text, overlap)
+        is_compared = subject.is_long and overlap.window is not None
+        is_templated = is_compared and _is_templated(subject, text, overlap)
+        word_similarity = None
+        if is_compared:
+            word_similarity = _similarity(subject.plain_words, search_words(text))
         threshold = self._topics.threshold(subject.query.text, row)
         example_id, found = self._corpus.ids[row], self._format(row)
         relation, detail = self._relation(
-            subject, row, overlap, found, is_templated=is_templated, is_topical=cosine >= threshold
+            subject,
+            row,
+            overlap,
+            found,
+            word_similarity=word_similarity or 0.0,
+            is_templated=is_templated,
+            is_topical=cosine >= threshold,
         )
         return Tie(
             behavior_id=subject.behavior.id,
@@ -193,6 +213,7 @@ class Relater:
             containment=overlap.containment,
             edit_similarity=overlap.edit_similarity,
             jaccard=overlap.jaccard,
+            word_similarity=word_similarity,
             window=overlap.window,
             topic_similarity=_known(cosine),
             topic_threshold=_known(threshold),
@@ -206,12 +227,15 @@ class Relater:
         overlap: Overlap,
         example_format: str | None,
         *,
+        word_similarity: float,
         is_templated: bool,
         is_topical: bool,
     ) -> tuple[Relation, str]:
         if subject.behavior.example == self._corpus.ids[row]:
             return "self", ""
-        if copied := _copied(subject, overlap, self._texts[row] or ""):
+        if copied := _copied(
+            subject, overlap, self._texts[row] or "", word_similarity=word_similarity
+        ):
             return copied, ""
         if is_templated:
             return "templated", ""
@@ -284,7 +308,9 @@ class Relater:
         return {name: n > limit for name, n in counts.items() if name is not None}
 
 
-def _copied(subject: Subject, overlap: Overlap, text: str) -> Relation | None:
+def _copied(
+    subject: Subject, overlap: Overlap, text: str, *, word_similarity: float
+) -> Relation | None:
     """The relation of a copy; None where the example is none."""
     if overlap.longest_run >= LONG or overlap.has_query:
         return "exact"
@@ -294,8 +320,8 @@ def _copied(subject: Subject, overlap: Overlap, text: str) -> Relation | None:
         return "exact" if mentions(text.casefold(), subject.folded) else None
     if overlap.has_completion and len(subject.aligned.completion_ids) >= MIN_COMPLETION:
         return "continuation"
-    similarity, jaccard = overlap.edit_similarity or 0.0, overlap.jaccard or 0.0
-    if similarity >= NEAR or jaccard >= NEAR:
+    similarity = max(overlap.edit_similarity or 0.0, word_similarity)
+    if similarity >= NEAR or (overlap.jaccard or 0.0) >= NEAR:
         return "near"
     if overlap.containment >= CONTAINED or similarity >= WEAK:
         return "weak-near"
@@ -307,7 +333,7 @@ def _is_templated(subject: Subject, text: str, overlap: Overlap) -> bool:
 
     That must be where they differ: taking these out removes at least half of the difference.
     """
-    if overlap.window is None or overlap.has_query:
+    if overlap.has_query:
         return False
     if not any(is_slot(word) for word in subject.words):
         return False
@@ -318,7 +344,9 @@ def _is_templated(subject: Subject, text: str, overlap: Overlap) -> bool:
 
 
 def _similarity(query: list[str], example: list[str]) -> float:
-    """The edit similarity of two lists of words, of the example's best window."""
+    """The edit similarity of two lists of words, of the example's best window; 0 without words."""
+    if not query or not example:
+        return 0.0
     numbers = {word: number for number, word in enumerate(dict.fromkeys((*query, *example)))}
     ids = [numbers[word] for word in example]
     wanted = [numbers[word] for word in query]
