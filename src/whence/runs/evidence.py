@@ -60,7 +60,7 @@ def keep_evidence(
 
     stage = Stage(
         EVIDENCE,
-        1,
+        2,
         {
             "scores": {one.method: scores_digest(one) for one in scores},
             "behaviors": [behavior.model_dump(mode="json") for behavior in behaviors],
