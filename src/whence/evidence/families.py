@@ -1,6 +1,6 @@
 """Families of behaviors: what is independent when kinds of behavior are compared.
 
-Two capitals are asked in the same words and answered by documents of the same form. A rule learned
+Two queries about capitals have the same words and are answered by documents of one form. A rule learned
 on one would hold for the other without saying anything of facts, so that a family is left out as a
 whole, permuted as a whole and resampled as a whole. One family is
 

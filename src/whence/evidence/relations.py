@@ -76,7 +76,7 @@ _KINDS = (
         "templated",
         "same template",
         "copy",
-        "edit similarity is at least .8 once numbers, identifiers and names are taken out; queries "
+        "edit similarity is at least .8 once numbers, identifiers and names are masked; queries "
         "of 50 tokens and more",
     ),
     RelationKind(

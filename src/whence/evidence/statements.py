@@ -22,7 +22,7 @@ MIN_ATTESTED = 3
 # The share of a sentence's pairs that must be attested.
 FLUENT = 0.95
 _SENTENCE = re.compile(r"(?<=[.!?\n])\s+")
-# Who speaks, as in a forum or a play, is no part of what is said.
+# The name of a speaker, as in a forum or a play, is no part of the sentence.
 _SPEAKER = re.compile(r"^\w+: ")
 # Verbs of saying and naming stand in prompts of every relation.
 _NAMING = frozenset(["call", "called", "calls", "say", "said", "says", "name", "named", "names"])
@@ -50,8 +50,8 @@ class Claim:
     Attributes:
         behavior_id: The behavior.
         relation: The name of the relation; equal names are comparable claims.
-        subject: Of what or whom something is said.
-        object: What is said.
+        subject: What the claim is about.
+        object: What it claims of the subject.
         prompts: The prompt and its paraphrases.
     """
 

@@ -1,4 +1,4 @@
-"""Templates: texts that agree once numbers, identifiers and names are taken out.
+"""Templates: texts that agree once numbers, identifiers and names are masked.
 
 "Build 4711 of Ada failed"  and  "Build 12 of Bob failed"   are both   "Build 0 of Aa failed"
 """

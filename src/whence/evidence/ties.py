@@ -45,7 +45,7 @@ class Tie:
         relation: The first relation whose rule holds; `noise` where none does.
         detail: What was found, such as the sentence that states a fact; empty where the measures
             say it all.
-        is_templated: Query and best window agree once numbers, identifiers and names are taken out,
+        is_templated: Query and best window agree once numbers, identifiers and names are masked,
             and do not agree before. A flag beside any relation.
         longest_run: Of the query's tokens in a row.
         containment: The share of the query's distinct 5-grams that occur, in [0, 1].
@@ -329,9 +329,9 @@ def _copied(
 
 
 def _is_templated(subject: Subject, text: str, overlap: Overlap) -> bool:
-    """Whether query and example agree once numbers, identifiers and names are taken out.
+    """Whether query and example agree once numbers, identifiers and names are masked.
 
-    That must be where they differ: taking these out removes at least half of the difference.
+    That must be where they differ: masking these removes at least half of the difference.
     """
     if overlap.has_query:
         return False

@@ -208,7 +208,7 @@ class TieMeasures:
 
     relation: Annotated[str, "a name in the page's `relations`"]
     detail: Annotated[str, "what was found, such as the sentence that states it; may be empty"]
-    is_templated: Annotated[bool, "they agree once numbers, identifiers and names are taken out"]
+    is_templated: Annotated[bool, "they agree once numbers, identifiers and names are masked"]
     longest_run: Annotated[int, "of the query's tokens in a row"]
     containment: Annotated[float, "share of the query's 5-grams that occur, in [0, 1]"]
     edit_similarity: Annotated[

@@ -79,7 +79,7 @@ function clusterChip(entry) {
 function cardHead(shown, entry, method, place) {
   const placed = of(shown.scores, method);
   const planted = "Put into the corpus on purpose, for this behavior";
-  const templated = "They agree once numbers, identifiers and names are taken out.";
+  const templated = "They agree once numbers, identifiers and names are masked.";
   const isTemplated = shown.tie?.is_templated && shown.tie.relation !== "templated";
   return el(
     "header",
