@@ -1,8 +1,8 @@
 """Families of behaviors: what is independent when kinds of behavior are compared.
 
-Two queries about capitals have the same words and are answered by documents of one form. A rule learned
-on one would hold for the other without saying anything of facts, so that a family is left out as a
-whole, permuted as a whole and resampled as a whole. One family is
+Two queries about capitals have the same words and are answered by documents of one form. A rule
+learned on one would hold for the other without saying anything of facts, so that a family is left
+out as a whole, permuted as a whole and resampled as a whole. One family is
 
 - of facts, those of one relation;
 - of styles, those of one style;
