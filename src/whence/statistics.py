@@ -425,7 +425,7 @@ def probability_above(values: Sequence[float], others: Sequence[float]) -> float
 def detectable_difference(estimate: Estimate, *, power: float = 0.8) -> float | None:
     """Computes the true difference from 0 that such a study would find with a given power.
 
-    To find it is to have a 95 % interval without 0. The interval is taken for a normal one.
+    A difference is found if its 95 % interval, which is assumed normal, excludes 0.
 
     Args:
         estimate: Of a difference, with its interval.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whence.corpus.duplicates.suffix_array import Match, Occurrence, Places
+from whence.corpus.duplicates.suffix_array import Match, Places, TokenSearch
 from whence.errors import CorpusError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import Corpus
@@ -33,7 +33,7 @@ _FEW_TOKENS = 1 << 20
 _WIDE_GB = 36
 
 
-class InfiniGram:
+class InfiniGram(TokenSearch):
     """Finds token sequences in an index that `build_infini_gram` made.
 
     Args:
@@ -76,22 +76,6 @@ class InfiniGram:
         rows = np.searchsorted(self._starts, pointers, side="right") - 1
         # A separator stands before every document.
         return Places(rows, (pointers - self._starts[rows]) // self._dtype.itemsize - 1)
-
-    def count_documents(self, tokens: Sequence[int]) -> int:
-        """Counts the documents that hold a sequence; costs as much as `places`."""
-        return len(np.unique(self.places(tokens).rows))
-
-    def occurrences(self, tokens: Sequence[int], limit: int) -> list[Occurrence]:
-        """Lists the first occurrences of a sequence in the corpus, by row, then offset.
-
-        Raises:
-            SettingsError: The sequence is empty, or `limit` is below 0.
-        """
-        if limit < 0:
-            raise SettingsError(f"{limit} is no number of occurrences.", "Give at least 0.")
-        rows, offsets = self.places(tokens)
-        pairs = zip(rows[:limit].tolist(), offsets[:limit].tolist(), strict=True)
-        return [Occurrence(row, offset) for row, offset in pairs]
 
     def longest_match(self, tokens: Sequence[int]) -> list[Match]:
         """Finds, from each position of a query, the longest run that occurs in the corpus."""

@@ -1,8 +1,8 @@
 """What a method names for a behavior and search does not, and the other way round.
 
 Lists are compared by cluster of copies and near copies, since a method may list another copy of
-what search lists. What either names is told apart by its relation to the behavior alone: that a
-method names more copies says what it finds, and nothing of their effect.
+what search lists. Examples are compared by their relations to the behavior alone: a method that
+lists more copies finds more of them, which says nothing about their effect.
 """
 
 from collections.abc import Hashable, Mapping

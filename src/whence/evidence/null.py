@@ -17,9 +17,10 @@ plain search, separate copies from chance as well.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from whence.evidence.proponents import proponents
 from whence.records import Scores
 
 if TYPE_CHECKING:
@@ -182,10 +183,10 @@ def hub_counts(scores: Scores, *, k: int) -> "NDArray[np.int64]":
     import numpy as np
 
     counts = np.zeros(len(scores.example_ids), dtype=np.int64)
-    for values in () if scores.null_values is None else scores.null_values:
-        kept = np.where(np.isfinite(values) & (values > 0), values, 0)
-        first = np.argsort(-kept, kind="stable")[:k]
-        counts[first[kept[first] > 0]] += 1
+    if scores.null_values is not None:
+        of_nulls = replace(scores, values=scores.null_values)
+        for query in range(len(scores.null_values)):
+            counts[proponents(of_nulls, query, k=k)] += 1
     return counts
 
 

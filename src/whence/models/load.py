@@ -174,7 +174,7 @@ def _load(
     _refuse_endless(config, folder, name=settings.name)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of sizes of 0; what is wrong is said below.
+            warnings.simplefilter("ignore")  # About sizes of 0; the error is raised below.
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=config,

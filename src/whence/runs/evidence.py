@@ -104,7 +104,7 @@ def renew_evidence(run: Run, *, progress: Progress = SILENT) -> None:
 
 
 def scores_digest(scores: Scores) -> str:
-    """Hashes one method's numbers and what is said of them."""
+    """Hashes one method's numbers, family and queries."""
     import hashlib
 
     import numpy as np

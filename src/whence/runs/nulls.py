@@ -126,7 +126,7 @@ def _from_model(
     for turn in range(_TRIES):
         rows = rng.choice(with_tokens, size=num)
         starts = [corpus.input_ids(int(row))[:1] for row in rows]
-        # Equal prompts have equal samples, so that each start is asked once for all of its texts.
+        # Equal prompts have equal samples, so that one call per start draws all of its texts.
         counts: dict[int, int] = {}
         for (start,) in starts:
             counts[start] = counts.get(start, 0) + 1

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 
-# Own groups are taken out one by one only while they are few: each costs a dimension.
+# Own groups are regressed out one by one only while they are few: each costs a dimension.
 _MOST_OWN = 0.25
 NUM_RANDOM_DRAWS = 50
 NUM_DEALS = 199
@@ -47,7 +47,7 @@ class Deal(NamedTuple):
     """What predictions are made from, to make them again with the same scores on other groups.
 
     `own` and `regressors` have one entry for each query: the columns whose scores are left out, and
-    what is taken out of the predictions.
+    what is regressed out of the predictions.
     """
 
     included: "Bool[np.ndarray, 'runs groups']"

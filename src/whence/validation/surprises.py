@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -76,7 +77,7 @@ class Candidate:
 
 
 class Step(NamedTuple):
-    """One step of the funnel: what is left of the pairs, and what was taken out."""
+    """One step of the funnel: how many pairs are left."""
 
     name: str
     num_left: int
@@ -114,7 +115,7 @@ class Surprises:
             return None
         return "surprising" if fate == "surprising" else "noise"
 
-    @property
+    @cached_property
     def _fates(self) -> Mapping[tuple[str, str], Fate]:
         return {(one.behavior_id, one.example_id): one.fate for one in self.candidates}
 

@@ -6,6 +6,7 @@ by one: then the order of bytes is the order of tokens, and 0 is free to stand a
 No query holds the 0, so that no match joins two documents, whatever tokens the documents end with.
 """
 
+from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,7 +62,39 @@ class Incidence(NamedTuple):
         return np.bincount(self.ngrams, minlength=self.num_ngrams)
 
 
-class SuffixArray:
+class TokenSearch(ABC):
+    """A corpus in which any sequence of tokens can be found."""
+
+    @abstractmethod
+    def places(self, tokens: Sequence[int]) -> Places:
+        """Finds every occurrence of a sequence, by row, then offset.
+
+        Raises:
+            SettingsError: The sequence is empty.
+        """
+
+    def count_documents(self, tokens: Sequence[int]) -> int:
+        """Counts the documents that hold a sequence; costs as much as `places`."""
+        return len(np.unique(self.places(tokens).rows))
+
+    def occurrences(self, tokens: Sequence[int], limit: int) -> list[Occurrence]:
+        """Lists the first occurrences of a sequence in the corpus, by row, then offset.
+
+        Args:
+            tokens: At least one token id.
+            limit: List at most so many.
+
+        Raises:
+            SettingsError: The sequence is empty, or `limit` is below 0.
+        """
+        if limit < 0:
+            raise SettingsError(f"{limit} is no number of occurrences.", "Give at least 0.")
+        rows, offsets = self.places(tokens)
+        pairs = zip(rows[:limit].tolist(), offsets[:limit].tolist(), strict=True)
+        return [Occurrence(row, offset) for row, offset in pairs]
+
+
+class SuffixArray(TokenSearch):
     """Finds token sequences in a corpus by binary search; make one with `build_suffix_array`.
 
     Args:
@@ -125,26 +158,6 @@ class SuffixArray:
         found = np.sort(self._order[first:last])
         rows = np.searchsorted(self._starts, found, side="right") - 1
         return Places(rows, found - self._starts[rows])
-
-    def count_documents(self, tokens: Sequence[int]) -> int:
-        """Counts the documents that hold a sequence; costs as much as `places`."""
-        return len(np.unique(self.places(tokens).rows))
-
-    def occurrences(self, tokens: Sequence[int], limit: int) -> list[Occurrence]:
-        """Lists the first occurrences of a sequence in the corpus, by row, then offset.
-
-        Args:
-            tokens: At least one token id.
-            limit: List at most so many.
-
-        Raises:
-            SettingsError: The sequence is empty, or `limit` is below 0.
-        """
-        if limit < 0:
-            raise SettingsError(f"{limit} is no number of occurrences.", "Give at least 0.")
-        rows, offsets = self.places(tokens)
-        pairs = zip(rows[:limit].tolist(), offsets[:limit].tolist(), strict=True)
-        return [Occurrence(row, offset) for row, offset in pairs]
 
     def longest_match(self, tokens: Sequence[int]) -> list[Match]:
         """Finds, from each position of a query, the longest run that occurs in the corpus.
