@@ -11,7 +11,7 @@ Source:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from whence.behaviors.wordlist import has_toxic_word
 from whence.corpus.words import search_words
@@ -24,9 +24,6 @@ from whence.evidence.templates import is_incrementing, is_repeating, is_slot, no
 from whence.evidence.topics import Topics
 from whence.evidence.word_index import WordIndex
 from whence.records import Behavior, Corpus, Query
-
-if TYPE_CHECKING:
-    pass
 
 LONG = 50
 MIN_COMPLETION = 16
@@ -191,7 +188,7 @@ class Relater:
         is_templated = is_compared and _is_templated(subject, text, overlap)
         word_similarity = None
         if is_compared:
-            word_similarity = _similarity(subject.plain_words, search_words(text))
+            word_similarity = best_similarity(subject.plain_words, search_words(text))
         threshold = self._topics.threshold(subject.query.text, row)
         example_id, found = self._corpus.ids[row], self._format(row)
         relation, detail = self._relation(
@@ -233,9 +230,12 @@ class Relater:
     ) -> tuple[Relation, str]:
         if subject.behavior.example == self._corpus.ids[row]:
             return "self", ""
-        if copied := _copied(
-            subject, overlap, self._texts[row] or "", word_similarity=word_similarity
-        ):
+        text = self._texts[row] or ""
+        if not subject.is_long and mentions(text.casefold(), subject.folded):
+            # Within a text, the first token may be another one than at its start,
+            # and its case that of a sentence's start.
+            return "exact", ""
+        if copied := copy_relation(subject.aligned, overlap, word_similarity=word_similarity):
             return copied, ""
         if is_templated:
             return "templated", ""
@@ -308,17 +308,24 @@ class Relater:
         return {name: n > limit for name, n in counts.items() if name is not None}
 
 
-def _copied(
-    subject: Subject, overlap: Overlap, text: str, *, word_similarity: float
-) -> Relation | None:
-    """The relation of a copy; None where the example is none."""
+def copy_relation(
+    query: AlignedQuery, overlap: Overlap, *, word_similarity: float
+) -> Literal["exact", "continuation", "near", "weak-near"] | None:
+    """Decides by tokens whether an example copies a query, and how closely.
+
+    Args:
+        query: The query. One under 50 tokens has exact copies only.
+        overlap: What query and example have in common.
+        word_similarity: The edit similarity of words alone, see `Tie`; 0 where it is not known.
+
+    Returns:
+        The relation; None where the example is no copy.
+    """
     if overlap.longest_run >= LONG or overlap.has_query:
         return "exact"
-    if not subject.is_long:
-        # Within a text, the first token may be another one than at its start,
-        # and its case that of a sentence's start.
-        return "exact" if mentions(text.casefold(), subject.folded) else None
-    if overlap.has_completion and len(subject.aligned.completion_ids) >= MIN_COMPLETION:
+    if len(query.ids) < LONG:
+        return None
+    if overlap.has_completion and len(query.completion_ids) >= MIN_COMPLETION:
         return "continuation"
     similarity = max(overlap.edit_similarity or 0.0, word_similarity)
     if similarity >= NEAR or (overlap.jaccard or 0.0) >= NEAR:
@@ -337,13 +344,13 @@ def _is_templated(subject: Subject, text: str, overlap: Overlap) -> bool:
         return False
     if not any(is_slot(word) for word in subject.words):
         return False
-    same = _similarity(subject.words, normalize(text))
+    same = best_similarity(subject.words, normalize(text))
     if same < NEAR:
         return False
-    return 1 - same <= (1 - _similarity(split(subject.query.text), split(text))) / 2
+    return 1 - same <= (1 - best_similarity(split(subject.query.text), split(text))) / 2
 
 
-def _similarity(query: list[str], example: list[str]) -> float:
+def best_similarity(query: Sequence[str], example: Sequence[str]) -> float:
     """The edit similarity of two lists of words, of the example's best window; 0 without words."""
     if not query or not example:
         return 0.0

@@ -1,11 +1,14 @@
 """Windows: sequences of a fixed number of tokens whose second part a model may reproduce."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from whence.artifacts import fingerprint
 from whence.errors import SettingsError
 from whence.records import Corpus, Query, Term
 
@@ -44,6 +47,15 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of names, tokens and places."""
+        parts = (self.tokens, self.rows, self.offsets)
+        digest = hashlib.sha256("\n".join(self.ids).encode())
+        for part in parts:
+            digest.update(np.ascontiguousarray(part, dtype=np.int64).tobytes())
+        return fingerprint(digest.hexdigest(), self.num_prompt_tokens)
 
     @property
     def num_completion_tokens(self) -> int:
