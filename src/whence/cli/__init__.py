@@ -93,6 +93,10 @@ COMMANDS = {
         "Compare what different kinds of behavior are attributed to, with four controls.",
         "whence compare runs/demo",
     ),
+    "memorization": (
+        "Study which sequences a model memorized, since when, and through which examples.",
+        "whence memorization examples/testbed-memorization.toml",
+    ),
     "doctor": (
         "Check this machine and this installation.",
         "whence doctor",

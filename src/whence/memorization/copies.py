@@ -87,6 +87,21 @@ class Copies:
             chosen &= (self.steps >= 0) & (self.steps <= np.asarray(seen_by)[self.windows])
         return np.bincount(self.windows[chosen], minlength=self.num_windows)
 
+    def select(self, places: "Int[np.ndarray, ' some']") -> "Copies":
+        """Keeps the copies of some windows, which get new places in the given order."""
+        starts = np.searchsorted(self.windows, places)
+        ends = np.searchsorted(self.windows, np.asarray(places) + 1)
+        spans = [np.arange(start, end) for start, end in zip(starts, ends, strict=True)]
+        kept = np.concatenate([np.zeros(0, dtype=np.int64), *spans])
+        return Copies(
+            len(places),
+            np.repeat(np.arange(len(places)), ends - starts),
+            self.rows[kept],
+            self.classes[kept],
+            self.similarity[kept],
+            self.steps[kept],
+        )
+
 
 def find_copies(
     windows: Windows,

@@ -18,7 +18,7 @@ from whence.memorization.attribution import Named, PoolScores
 from whence.memorization.copies import CLASSES
 from whence.memorization.pool import NO_COPY, Pool
 from whence.memorization.targets import GROUPS, Group, Targets
-from whence.statistics import Estimate, mean_estimate, paired_estimate
+from whence.statistics import Estimate, estimate_of, mean_estimate, paired_spread
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -248,10 +248,13 @@ def _paired(
             minus,
             unit,
             name,
-            paired_estimate(
-                [float(values[one, place]) for one, _ in pairs],
-                [float(others[other, place]) for _, other in pairs],
-                families=[families[one] for one, _ in pairs],
+            estimate_of(
+                paired_spread(
+                    [float(values[one, place]) for one, _ in pairs],
+                    [float(others[other, place]) for _, other in pairs],
+                    families=[families[one] for one, _ in pairs],
+                ),
+                bounds=(-1.0, 1.0),
             ),
         )
         for place, name in enumerate(SHARE_CLASSES)

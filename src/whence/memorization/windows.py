@@ -1,15 +1,18 @@
 """Windows: sequences of a fixed number of tokens whose second part a model may reproduce."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whence.artifacts import fingerprint
+from whence.artifacts import fingerprint, write_json
 from whence.errors import SettingsError
+from whence.memorization.arrays import read_arrays, save_arrays
 from whence.records import Corpus, Query, Term
 
 if TYPE_CHECKING:
@@ -130,4 +133,33 @@ def first_windows(
         num_prompt_tokens,
         np.array(rows, dtype=np.int64),
         np.zeros(len(rows), dtype=np.int64),
+    )
+
+
+def save_windows(windows: Windows, path: Path) -> None:
+    """Writes windows as one file of arrays, and their names beside it."""
+    save_arrays(
+        path,
+        tokens=windows.tokens,
+        rows=windows.rows,
+        offsets=windows.offsets,
+        num_prompt_tokens=np.array(windows.num_prompt_tokens),
+    )
+    write_json(path.with_suffix(".json"), list(windows.ids))
+
+
+def read_windows(path: Path) -> Windows:
+    """Reads what `save_windows` wrote.
+
+    Raises:
+        ArtifactError: A file is missing or broken.
+    """
+    found = read_arrays(path)
+    ids = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return Windows(
+        tuple(ids),
+        found["tokens"],
+        int(found["num_prompt_tokens"]),
+        found["rows"],
+        found["offsets"],
     )

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from whence.errors import SettingsError
 from whence.progress import SILENT, Progress
@@ -17,6 +17,7 @@ from whence.settings import (
     BehaviorFile,
     CorpusSettings,
     ModelSettings,
+    Settings,
     StudySettings,
 )
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TESTBED = "testbed:"
+S = TypeVar("S", bound=Settings)
 
 
 def testbed_size(source: str) -> str | None:
@@ -39,25 +41,13 @@ def resolve(study: StudySettings, base: Path) -> StudySettings:
     """
 
     def absolute(name: str) -> str:
-        expanded = _expanded(name, base)
-        path = base / expanded
-        is_path = not expanded.startswith(TESTBED) and path.exists()
-        return str(path.resolve()) if is_path else expanded
-
-    def model(settings: ModelSettings) -> ModelSettings:
-        changes = {
-            key: absolute(value)
-            for key in ("name", "tokenizer", "initial")
-            if (value := getattr(settings, key))
-        }
-        return settings.model_copy(update=changes)
+        return absolute_name(name, base)
 
     def attribution(settings: AttributionSettings) -> AttributionSettings:
         moments, reference = settings.adam.second_moments, settings.reference_behaviors
         members = tuple(absolute(name) for name in settings.trak.ensemble)
         if moments not in ("auto", "estimate"):
-            # `{step}` may stand in the name, so that no such file exists.
-            moments = str((base / _expanded(moments, base)).resolve())
+            moments = absolute_pattern(moments, base)
         return settings.model_copy(
             update={
                 "adam": settings.adam.model_copy(update={"second_moments": moments}),
@@ -73,14 +63,42 @@ def resolve(study: StudySettings, base: Path) -> StudySettings:
             "evidence": study.evidence.model_copy(
                 update={"null_texts": absolute(null_texts) if null_texts else None}
             ),
-            "model": model(study.model),
-            "verify_model": model(study.verify_model) if study.verify_model else None,
+            "model": absolute_model(study.model, base),
+            "verify_model": absolute_model(study.verify_model, base)
+            if study.verify_model
+            else None,
             "corpus": study.corpus.model_copy(update={"source": absolute(study.corpus.source)}),
             "behaviors": study.behaviors.model_copy(
                 update={"file": absolute(study.behaviors.file)}
             ),
         }
     )
+
+
+def absolute_name(name: str, base: Path) -> str:
+    """Makes a relative path absolute; a name that is no path from there stays as it is.
+
+    Raises:
+        SettingsError: It names an environment variable that is not set.
+    """
+    expanded = _expanded(name, base)
+    is_path = not expanded.startswith(TESTBED) and _exists(base / expanded)
+    return str((base / expanded).resolve()) if is_path else expanded
+
+
+def absolute_pattern(name: str, base: Path) -> str:
+    """Makes a path with `{step}` absolute; no such file exists by that name."""
+    return str((base / _expanded(name, base)).resolve())
+
+
+def absolute_model(settings: ModelSettings, base: Path) -> ModelSettings:
+    """Makes the paths of a model absolute."""
+    changes = {
+        key: absolute_name(value, base)
+        for key in ("name", "tokenizer", "initial")
+        if (value := getattr(settings, key))
+    }
+    return settings.model_copy(update=changes)
 
 
 def _exists(path: Path) -> bool:
@@ -116,8 +134,8 @@ def _expanded(name: str, base: Path) -> str:
     return path
 
 
-def portable(study: StudySettings, directory: Path) -> StudySettings:
-    """Writes the study's absolute paths relative to a directory; `resolve` turns them back.
+def portable(study: S, directory: Path) -> S:
+    """Writes a study's absolute paths relative to a directory; `resolve` turns them back.
 
     A record that others may see then names no folders of this machine, nor whose they are.
     """
@@ -133,7 +151,7 @@ def portable(study: StudySettings, directory: Path) -> StudySettings:
 
     values = study.model_dump(mode="json")
     found = {key: value if key == "title" else shortened(value) for key, value in values.items()}
-    return StudySettings.model_validate(found)
+    return type(study).model_validate(found)
 
 
 def open_model(settings: ModelSettings, *, cache: Path | None = None) -> LoadedModel:

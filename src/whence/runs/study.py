@@ -4,13 +4,11 @@ Verify, read the corpus, compute gradients, score, show: one direction, and each
 run. An interrupted run keeps the stages that it finished, and the same command resumes from there.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from whence.artifacts import check_generated, write_generated
-from whence.errors import ArtifactError, BehaviorError, SettingsError
+from whence.errors import BehaviorError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import Behavior, Corpus, Verification
 from whence.runs import opening
@@ -21,10 +19,10 @@ from whence.runs.models import model_origin, study_model
 from whence.runs.planning import prepare
 from whence.runs.record import IMPORTED, Decisions, decisions_stage, load_run
 from whence.runs.stages import corpus_stage, verification_stage
+from whence.runs.study_file import STUDY, check_study_file, write_study_file
 from whence.runs.views import StudyModels, initial_model
 from whence.settings import StudySettings
 
-STUDY = "study.toml"
 PAGE = "index.html"
 
 
@@ -62,7 +60,7 @@ def run_study(
         WhenceError: Some input is wrong; nothing that looks finished is left behind.
     """
     study = opening.resolve(study, base or Path())
-    _check_study(directory / STUDY, source)
+    check_study_file(directory / STUDY, source, command="run")
     with writing(directory) as run:
         models = StudyModels(run, study)
         needed = prepare(study, models)
@@ -109,7 +107,7 @@ def run_study(
             run.finish()
         for name in run.dropped:
             progress.note(f"`{name}` is damaged and was left out of the run; make it again.")
-        _write_study(run, study, source)
+        write_study_file(run.directory / STUDY, study, source)
         return RunResult(directory, _write_page(run))
 
 
@@ -126,37 +124,6 @@ def _write_page(run: Run) -> Path:
     from whence.report import write_page
 
     return write_page(load_run(run), run.directory / PAGE)
-
-
-def _check_study(place: Path, source: Path | None) -> None:
-    """Refuses to run another study where one was edited, whose changes would be lost.
-
-    Raises:
-        ArtifactError: The study in the run's directory is not as a run wrote it.
-    """
-    if _is_source(place, source):
-        return
-    try:
-        check_generated(place)
-    except ArtifactError as error:
-        raise ArtifactError(
-            error.problem,
-            f"Run it with `whence run {place} --out {place.parent}`, or move it away.",
-        ) from None
-
-
-def _write_study(run: Run, study: StudySettings, source: Path | None) -> None:
-    """Writes the study with its paths resolved, unless that is where it was read from."""
-    import tomli_w
-
-    place = run.directory / STUDY
-    if not _is_source(place, source):
-        values = study.model_dump(mode="json", exclude_none=True)
-        write_generated(place, tomli_w.dumps(values))
-
-
-def _is_source(place: Path, source: Path | None) -> bool:
-    return source is not None and os.path.realpath(source) == os.path.realpath(place)
 
 
 def _verify(
