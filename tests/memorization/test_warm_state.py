@@ -11,7 +11,7 @@ from tests.methods.conftest import corpus_of, fit
 
 from whence.corpus import load_corpus
 from whence.errors import CorpusError, ModelError, SettingsError
-from whence.memorization.warm_state import rebuild_state
+from whence.memorization.warm_state import rebuild_state, warm_state_stage
 from whence.models import in_dtype, load_model
 from whence.records import Corpus, LoadedModel
 from whence.settings import CorpusSettings, ModelSettings
@@ -138,6 +138,30 @@ def test_before_so_many_steps_all_there_are_count_and_nothing_is_scaled(kept, co
     many = rebuild_state(kept[0], corpus, recipe=RECIPE, step=2, num_steps=60)
     for k, value in few.second_moments.items():
         assert torch.equal(value, many.second_moments[k])
+
+
+def test_a_kept_state_is_the_rebuilt_one_and_opens_no_model_again(kept, corpus, tmp_path) -> None:
+    def stage(open_model, **other):
+        settings = {"recipe": RECIPE, "step": KEPT, "num_steps": 2, **other}
+        return warm_state_stage("tiny", open_model, corpus, **settings)
+
+    made = stage(lambda: kept[0])
+    made.make_in(tmp_path / "state")
+    again = stage(pytest.fail)
+    assert again.is_current_in(tmp_path / "state")
+    found = again.read(tmp_path / "state")
+    expected = rebuild_state(kept[0], corpus, recipe=RECIPE, step=KEPT, num_steps=2)
+    assert found.step == KEPT
+    for part in ("weights", "first_moments", "second_moments"):
+        for name, value in getattr(expected, part).items():
+            assert torch.equal(getattr(found, part)[name], value)
+    others = [
+        stage(pytest.fail, num_steps=3),
+        stage(pytest.fail, step=KEPT - 1),
+        stage(pytest.fail, order=range(len(corpus))),
+        stage(pytest.fail, recipe=RECIPE.model_copy(update={"beta2": 0.9})),
+    ]
+    assert len({one.key for one in (made, *others)}) == 5
 
 
 def test_a_corpus_that_ends_before_the_checkpoint_is_refused(kept, corpus) -> None:

@@ -8,21 +8,22 @@ these steps from this state; they are not what removing copies from the whole tr
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from whence.artifacts import fingerprint, progress_directory, write_json
 from whence.artifacts.stage import Stage
+from whence.memorization.scan import scan
 from whence.memorization.twin_design import Design, TwinSettings, make_design
-from whence.models.forward import token_log_probs
 from whence.progress import SILENT, Progress
 from whence.training import Recipe, TrainingState, learning_rate, train
 
 if TYPE_CHECKING:
-    import numpy as np
     from jaxtyping import Float, Int
     from transformers import PreTrainedModel
 
@@ -37,13 +38,18 @@ _ARRAYS = ("counts", "start_nats", "log_probs_nats", "matches")
 class Start(NamedTuple):
     """Where twins go on from.
 
-    `model` is any checkpoint of the model, in float32; it is left as it is. `state` is the
-    training state, kept or rebuilt (`warm_state`), `recipe` what its training followed, and
-    `total_steps` the length of that training, which its learning rates depend on.
+    Attributes:
+        key: A hash of all that determines the state, such as the key of the stage that keeps it.
+        open: Loads any checkpoint of the model, in float32, and the training state, kept or
+            rebuilt (`warm_state`); called only where a run is made.
+        step: The state's step.
+        recipe: How the model was trained.
+        total_steps: Steps of its whole training, which learning rates depend on.
     """
 
-    model: "LoadedModel"
-    state: TrainingState
+    key: str
+    open: Callable[[], tuple["LoadedModel", TrainingState]]
+    step: int
     recipe: Recipe
     total_steps: int
 
@@ -127,8 +133,8 @@ def twins_stage(
         write_json(place / TWINS_FILE, _to_json(replace(found, left_out=left_out)))
 
     inputs = {
-        "model": start.model.fingerprint,
-        "state": _state_fingerprint(start.state),
+        "start": start.key,
+        "step": start.step,
         "recipe": start.recipe.model_dump(mode="json"),
         "total_steps": start.total_steps,
         "settings": settings.model_dump(mode="json"),
@@ -156,12 +162,21 @@ def _train_all(
     progress: Progress,
 ) -> Twins:
     """Trains and measures the runs that have no file in `work` yet, and joins all of them."""
-    import numpy as np
-
-    network = copy.deepcopy(start.model.model).requires_grad_(True)
-    measured = replace(start.model, model=network)
-    _restore(network, start.state)
-    before, first = _measure(measured, targets), designs[0]
+    model, state = start.open()
+    assert state.step == start.step, "the state is that of the step"
+    network = copy.deepcopy(model.model).requires_grad_(True)
+    measured, first = replace(model, model=network), designs[0]
+    _restore(network, state)
+    before = _measure(measured, targets, step=start.step)
+    num_steps = len(first.slots) // start.recipe.batch_size
+    go_on = partial(
+        train,
+        network,
+        recipe=start.recipe,
+        resume=state,
+        since=start.step,
+        schedule=partial(learning_rate, start.recipe, total_steps=start.total_steps),
+    )
     log_probs = np.full((len(designs), len(first.families), len(first.arms)), np.nan)
     matches = log_probs.copy()
     total = len(designs) * len(first.arms)
@@ -170,8 +185,9 @@ def _train_all(
             for run in range(len(design.arms)):
                 kept = work / f"order{order}-run{run}.json"
                 if not kept.is_file():
-                    _continue(network, start, [corpus.input_ids(row) for row in design.rows(run)])
-                    write_json(kept, _measure(measured, targets)._asdict())
+                    go_on([corpus.input_ids(row) for row in design.rows(run)])
+                    outcome = _measure(measured, targets, step=start.step + num_steps)
+                    write_json(kept, outcome._asdict())
                 outcome = _Outcome(**json.loads(kept.read_text(encoding="utf-8")))
                 for family in range(len(design.families)):
                     where = (order, family, design.arm(family, run))
@@ -184,8 +200,8 @@ def _train_all(
         arms=first.arms,
         counts=np.array(first.counts, dtype=np.int64),
         left_out=(),
-        step=start.state.step,
-        num_steps=len(first.slots) // start.recipe.batch_size,
+        step=start.step,
+        num_steps=num_steps,
         start_nats=np.array(before.log_probs_nats),
         log_probs_nats=log_probs,
         matches=matches,
@@ -200,28 +216,11 @@ def _restore(network: "PreTrainedModel", state: TrainingState) -> None:
             parameter.copy_(state.weights[name])
 
 
-def _continue(network: "PreTrainedModel", start: Start, examples: list[list[int]]) -> None:
-    """Trains a network on some examples from the state on, at the rates of their steps."""
-    train(
-        network,
-        examples,
-        recipe=start.recipe,
-        resume=start.state,
-        since=start.state.step,
-        schedule=partial(learning_rate, start.recipe, total_steps=start.total_steps),
-    )
-
-
-def _measure(model: "LoadedModel", targets: "Windows") -> _Outcome:
-    found = token_log_probs(
-        model,
-        targets.tokens.tolist(),
-        [targets.num_prompt_tokens] * len(targets),
-        names=targets.ids,
-    )
+def _measure(model: "LoadedModel", targets: "Windows", *, step: int) -> _Outcome:
+    found = scan(model, targets, step=step)
     return _Outcome(
-        [float(one.log_probs_nats.double().mean()) for one in found],
-        [float((one.ranks == 1).double().mean()) for one in found],
+        found.log_probs_nats.mean(axis=1, dtype=np.float64).tolist(),
+        (found.num_right / targets.num_completion_tokens).tolist(),
     )
 
 
@@ -231,20 +230,7 @@ def _to_json(twins: Twins) -> dict[str, object]:
 
 
 def _read(place: Path) -> Twins:
-    import numpy as np
-
     stored = json.loads((place / TWINS_FILE).read_text(encoding="utf-8"))
     tuples = {name: tuple(value) for name, value in stored.items() if isinstance(value, list)}
     arrays = {name: np.array(stored[name]) for name in _ARRAYS}
     return Twins(**stored | tuples | arrays)
-
-
-def _state_fingerprint(state: TrainingState) -> str:
-    import hashlib
-
-    digest = hashlib.sha256(str(state.step).encode())
-    for part in (state.weights, state.first_moments, state.second_moments):
-        for name, value in sorted(part.items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -15,15 +15,19 @@ the learning rate, whatever its gradient.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from whence.artifacts import fingerprint
+from whence.artifacts.stage import Stage
 from whence.errors import CorpusError, ModelError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel
-from whence.training import Recipe, TrainingState, train
+from whence.training import Recipe, TrainingState, load_state, save_state, train
 
 # With β₂ = .95 older gradients weigh 5 % of the second moments.
 NUM_STEPS = 60
+STATE_FILE = "state.safetensors"
 
 
 def rebuild_state(
@@ -86,6 +90,43 @@ def rebuild_state(
         progress=progress,
     )
     return _unbiased(kept[0], recipe, num_collected=step - first)
+
+
+def warm_state_stage(
+    model_fingerprint: str,
+    open_model: Callable[[], LoadedModel],
+    corpus: Corpus,
+    *,
+    recipe: Recipe,
+    step: int,
+    order: Sequence[int] | None = None,
+    num_steps: int = NUM_STEPS,
+    name: str = "warm-state",
+    progress: Progress = SILENT,
+) -> Stage[TrainingState]:
+    """The rebuilt state as a stage; the model is opened only to make it. See `rebuild_state`."""
+
+    def make(place: Path) -> None:
+        state = rebuild_state(
+            open_model(),
+            corpus,
+            recipe=recipe,
+            step=step,
+            order=order,
+            num_steps=num_steps,
+            progress=progress,
+        )
+        save_state(state, place / STATE_FILE)
+
+    inputs = {
+        "model": model_fingerprint,
+        "corpus": corpus.fingerprint,
+        "recipe": recipe.model_dump(mode="json"),
+        "step": step,
+        "order": None if order is None else fingerprint(list(order)),
+        "num_steps": num_steps,
+    }
+    return Stage(name, 1, inputs, make=make, read=lambda place: load_state(place / STATE_FILE))
 
 
 def _zero(step: int) -> float:
