@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.methods.conftest import corpus_of, fit
+from tests.memorization.planted import LENGTH, NUM_FAMILIES, World, copies_of
+from tests.methods.conftest import fit
 
 from whence.errors import CorpusError, SettingsError
 from whence.memorization import twins as room
-from whence.memorization.copies import CLASSES, Copies
+from whence.memorization.copies import CLASSES
 from whence.memorization.twin_design import (
     REMOVED,
     TwinSettings,
@@ -22,11 +23,9 @@ from whence.memorization.twin_design import (
 )
 from whence.memorization.twin_effects import CONTRASTS, family_effects, twin_effects
 from whence.memorization.twins import Start, Twins, twins_stage
-from whence.memorization.windows import Windows
 from whence.statistics import mean_estimate
 from whence.training import Recipe, TrainingState, learning_rate, train
 
-NUM_FAMILIES, NUM_EXACT, NUM_NEAR, LENGTH = 7, 5, 4, 16
 RECIPE = Recipe(batch_size=4, peak_learning_rate=4e-3, warmup_steps=5)
 TOTAL = 120
 SETTINGS = TwinSettings(num_steps=40, max_exact=4, max_near=3, num_orders=2, seed=3)
@@ -38,55 +37,6 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-class World:
-    """Families of 5 exact and 4 near copies of a passage among unrelated ones, all shuffled."""
-
-    def __init__(self) -> None:
-        rng = np.random.default_rng(0)
-        sequences, owners = [], []
-        for family in range(NUM_FAMILIES):
-            passage = rng.integers(2, 80, LENGTH)
-            for kind in ["exact"] * NUM_EXACT + ["near"] * NUM_NEAR:
-                made = passage.copy()
-                if kind == "near":
-                    made[rng.integers(0, LENGTH, 2)] = rng.integers(2, 80, 2)
-                sequences.append(made.tolist())
-                owners.append((family, kind))
-        for length in rng.integers(10, 22, 320):
-            sequences.append(rng.integers(2, 80, length).tolist())
-            owners.append((-1, "rest"))
-        shuffled = rng.permutation(len(sequences)).tolist()
-        self.owners = [owners[i] for i in shuffled]
-        self.corpus = corpus_of([sequences[i] for i in shuffled], [f"d{i}" for i in shuffled])
-        own = [self.owners.index((family, "exact")) for family in range(NUM_FAMILIES)]
-        self.windows = Windows(
-            tuple(f"w{family}" for family in range(NUM_FAMILIES)),
-            np.array([self.corpus.input_ids(row) for row in own]),
-            8,
-            np.array(own),
-            np.zeros(NUM_FAMILIES, dtype=np.int64),
-        )
-        pairs = [
-            (family, row, "self" if row == own[family] else kind)
-            for row, (family, kind) in enumerate(self.owners)
-            if family >= 0
-        ]
-        self.copies = copies_of(NUM_FAMILIES, pairs)
-        self.targets = {f"family {family}": family for family in range(NUM_FAMILIES)}
-
-
-def copies_of(num_windows: int, pairs: list[tuple[int, int, str]]) -> Copies:
-    pairs = sorted(pairs)
-    return Copies(
-        num_windows,
-        np.array([w for w, _, _ in pairs]),
-        np.array([r for _, r, _ in pairs]),
-        np.array([CLASSES.index(c) for _, _, c in pairs]),
-        np.ones(len(pairs)),
-        np.array([r for _, r, _ in pairs]),
-    )
 
 
 @pytest.fixture(scope="module")
