@@ -17,9 +17,9 @@ from whence.memorization.copies import CLASSES
 from whence.memorization.twin_design import (
     REMOVED,
     TwinSettings,
-    choose_targets,
     copies_of_targets,
     make_design,
+    twin_targets,
 )
 from whence.memorization.twin_effects import CONTRASTS, family_effects, twin_effects
 from whence.memorization.twins import Start, Twins, twins_stage
@@ -181,7 +181,7 @@ def test_targets_have_the_most_copies_of_both_classes() -> None:
     ]
     families = [f"f{i}" for i in rng.integers(0, 5, 30)]
     found = copies_of(30, pairs)
-    chosen = choose_targets(found, families, SETTINGS)
+    chosen = twin_targets(found, families, SETTINGS)
     for family in set(families):
         members = [w for w in range(30) if families[w] == family]
 

@@ -227,7 +227,7 @@ def choose_examples(
     return found
 
 
-class Difference(NamedTuple):
+class ClassDifference(NamedTuple):
     """A paired difference of two classes, in nats; positive where the first moves more."""
 
     first: str
@@ -257,7 +257,7 @@ def class_differences(
     *,
     pairs: Sequence[tuple[str, str]] = PAIRS,
     change: Change = "log_prob_change_nats",
-) -> tuple[Difference, ...]:
+) -> tuple[ClassDifference, ...]:
     """Compares classes within windows: only those count that have examples of both.
 
     Returns:
@@ -266,7 +266,9 @@ def class_differences(
     values = getattr(found, change)
     column = {name: values[:, number] for number, name in enumerate(found.classes)}
     return tuple(
-        Difference(first, second, _over_families(column[first] - column[second], found.families))
+        ClassDifference(
+            first, second, _over_families(column[first] - column[second], found.families)
+        )
         for first, second in pairs
         if first in column and second in column
     )

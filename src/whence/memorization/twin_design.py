@@ -147,7 +147,7 @@ def copies_of_targets(
     }
 
 
-def choose_targets(
+def twin_targets(
     copies: "Copies", families: Sequence[str], settings: TwinSettings
 ) -> dict[str, int]:
     """Chooses for each family the window with the most copies of both classes.

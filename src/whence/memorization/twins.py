@@ -103,7 +103,7 @@ def twins_stage(
         corpus: The examples.
         windows: All windows.
         copies: Their copies.
-        targets: From each family to the place of its target window (`choose_targets`).
+        targets: From each family to the place of its target window (`twin_targets`).
         settings: How many steps, copies and orders.
         pool: Rows among which unrelated passages are drawn; by default all that copy no window.
         name: Of the stage.
