@@ -25,6 +25,7 @@ from whence.statistics import (
     paired_estimate,
     probability_above,
     proportion,
+    ratio_estimate,
     residuals,
     spearman,
     stratified_estimate,
@@ -403,3 +404,25 @@ def test_a_detectable_difference_is_found_as_often_as_the_power_says():
     assert seen is not None
     found = rng.normal(seen, error, size=20_000) - half > 0
     assert found.mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_the_interval_of_a_ratio_holds_the_ratios_that_a_t_test_does_not_refuse():
+    rng = np.random.default_rng(0)
+    b = rng.normal(2, 0.8, 12)
+    a = 0.7 * b + rng.normal(0, 0.5, 12)
+    found = ratio_estimate([*a.tolist(), float("nan")], [*b.tolist(), 1.0])
+    assert found.n == 12
+    assert found.value == pytest.approx(a.mean() / b.mean())
+    ratios = np.linspace(0, 2, 4001)
+    kept = [r for r in ratios if ttest_1samp(a - r * b, 0).pvalue >= 0.05]
+    assert found.interval is not None
+    assert found.interval[:2] == pytest.approx((min(kept), max(kept)), abs=6e-4)
+
+
+def test_a_ratio_to_what_may_be_zero_has_no_interval():
+    found = ratio_estimate([1.0, 2.0, 3.0], [-1.0, 0.5, 1.0])
+    assert found.value == pytest.approx(12)
+    assert found.interval is None
+    assert ratio_estimate([1.0, 2.0], [1.0, 2.0]).interval is None
+    assert ratio_estimate([1.0, 2.0], [1.0, -1.0]) == Estimate(None, None, 2)
+    assert ratio_estimate([], []) == Estimate(None, None, 0)

@@ -290,6 +290,53 @@ def estimate_of(spread: Spread, *, bounds: tuple[float, float] = UNBOUNDED) -> E
     return Estimate(spread.value, Interval(low, high, spread.n), spread.n)
 
 
+def ratio_estimate(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
+    """Computes the ratio of two means over the same units, with Fieller's interval.
+
+    The interval holds every ratio r for which the mean of numerator − r denominator does not
+    differ from zero by a t test. It is not symmetric, and it is right where the denominator varies.
+
+    Args:
+        numerators: One per independent unit, in any unit; pairs with a NaN are left out.
+        denominators: Of the same units.
+
+    Returns:
+        Mean of the numerators over mean of the denominators; undefined without a pair or where the
+        latter is zero. Without an interval where there are fewer than `MIN_UNITS` pairs, or where
+        the mean denominator does not differ from zero: then no bound holds.
+
+    Source:
+        Fieller, "Some Problems in Interval Estimation", JRSS B 1954.
+
+    Example:
+        >>> ratio_estimate([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]).value
+        0.5
+    """
+    import numpy as np
+
+    pairs = [
+        pair
+        for pair in zip(numerators, denominators, strict=True)
+        if not any(map(math.isnan, pair))
+    ]
+    a, b = (mean([pair[side] for pair in pairs]) for side in (0, 1))
+    if a is None or not b:
+        return Estimate(None, None, len(pairs))
+    if len(pairs) < MIN_UNITS:
+        return Estimate(a / b, None, len(pairs))
+    from scipy.stats import t as student
+
+    errors = np.cov(np.asarray(pairs, dtype=np.float64), rowvar=False) / len(pairs)
+    errors *= float(student.ppf(0.5 + CONFIDENCE / 2, len(pairs) - 1)) ** 2
+    # The roots in r of (a - r b)^2 = t^2 var(a - r b).
+    square, half, rest = b * b - errors[1, 1], a * b - errors[0, 1], a * a - errors[0, 0]
+    if square <= 0:
+        return Estimate(a / b, None, len(pairs))
+    root = math.sqrt(max(0.0, half * half - square * rest))
+    low, high = float((half - root) / square), float((half + root) / square)
+    return Estimate(a / b, Interval(low, high, len(pairs)), len(pairs))
+
+
 def p_value(spread: Spread) -> float | None:
     """Computes how probable a mean at least as far from zero is where the true one is zero.
 

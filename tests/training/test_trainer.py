@@ -179,6 +179,62 @@ def test_order_is_what_is_seen():
     assert bits(first) == bits(second)
 
 
+def test_a_run_of_later_steps_alone_is_the_end_of_the_whole_one():
+    examples = make_examples()
+    whole, begun, rest = make_model(), make_model(), make_model(seed=9)
+    log = train(whole, examples, recipe=RECIPE)
+    kept: list[TrainingState] = []
+    train(
+        begun,
+        examples,
+        recipe=RECIPE,
+        checkpoint_steps=(2,),
+        on_checkpoint=lambda state: kept.append(copy.deepcopy(state)),
+        stop_after=2,
+    )
+    # The first two batches are not even given: the order begins at step 3.
+    later = range(2 * RECIPE.batch_size, len(examples))
+    found = train(rest, examples, recipe=RECIPE, order=later, since=2, resume=kept[0])
+    assert found == log[2:]
+    assert bits(rest) == bits(whole)
+
+
+def test_a_schedule_replaces_the_recipes_and_only_that():
+    examples = make_examples()
+    total = num_steps(RECIPE, len(examples))
+    models = [make_model(), make_model(), make_model()]
+    same = train(
+        models[0],
+        examples,
+        recipe=RECIPE,
+        schedule=lambda step: learning_rate(RECIPE, step, total_steps=total),
+    )
+    assert same == train(models[1], examples, recipe=RECIPE)
+    assert bits(models[0]) == bits(models[1])
+    log = train(models[2], examples, recipe=RECIPE, schedule=lambda step: 1e-5 * step)
+    assert [entry.learning_rate for entry in log] == [1e-5 * s for s in range(1, total + 1)]
+
+
+def test_a_learning_rate_of_zero_moves_no_weight_and_both_moments():
+    examples = make_examples()
+    model = make_model()
+    states: list[TrainingState] = []
+    train(
+        model,
+        examples,
+        recipe=RECIPE,
+        since=7,
+        schedule=lambda step: 0.0,
+        checkpoint_steps=(7, 9),
+        on_checkpoint=lambda state: states.append(copy.deepcopy(state)),
+    )
+    assert bits(model) == bits(make_model())
+    assert [state.step for state in states] == [7, 9]
+    assert not any(v.any() for v in states[0].second_moments.values())
+    for moments in (states[1].first_moments, states[1].second_moments):
+        assert any(v.any() for v in moments.values())
+
+
 def test_checkpoints_come_at_their_steps_with_both_moments():
     seen: list[TrainingState] = []
     model = make_model()

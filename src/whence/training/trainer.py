@@ -13,6 +13,7 @@ denominator, so that nothing else moves when it is left out; its text is never l
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from whence.errors import CorpusError, ModelError
@@ -50,6 +51,7 @@ class TrainingState:
 
 
 OnCheckpoint = Callable[[TrainingState], None]
+Schedule = Callable[[int], float]
 
 
 def train(
@@ -62,6 +64,8 @@ def train(
     checkpoint_steps: Sequence[int] = (),
     on_checkpoint: OnCheckpoint | None = None,
     resume: TrainingState | None = None,
+    since: int = 0,
+    schedule: Schedule | None = None,
     stop_after: int | None = None,
     progress: Progress = SILENT,
 ) -> tuple[StepLog, ...]:
@@ -78,6 +82,11 @@ def train(
         checkpoint_steps: After which steps `on_checkpoint` is called; 0 is before the first.
         on_checkpoint: Receives the state; its tensors are the live ones, copy what you keep.
         resume: A state of the same run, to resume from.
+        since: Steps of the run that came before `order`, whose first batch is that of the next one.
+            Without `resume` Adam starts anew there: its moments are zero, and bias correction
+            counts from there.
+        schedule: The learning rate of a step, counted from 1, at least 0; by default the recipe's,
+            over a run that ends with `order`.
         stop_after: Ends the run after this step, without changing its schedule.
         progress: Reports progress.
 
@@ -90,22 +99,24 @@ def train(
     """
     order = range(len(examples)) if order is None else order
     _check(examples, weights, order)
-    total = num_steps(recipe, len(order))
+    total = since + num_steps(recipe, len(order))
     last = total if stop_after is None else min(stop_after, total)
+    assert resume is None or resume.step >= since, "the order begins after the state"
+    rates = schedule or partial(learning_rate, recipe, total_steps=total)
     parameters = dict(model.named_parameters())
     optimizer = _optimizer(parameters, recipe)
-    first = _restore(model, optimizer, parameters, resume) if resume else 0
+    first = _restore(model, optimizer, parameters, resume) if resume else since
     model.eval()
     wanted = set(checkpoint_steps)
-    if on_checkpoint and not resume and 0 in wanted:
-        on_checkpoint(_state(model, optimizer, parameters, 0))
+    if on_checkpoint and not resume and since in wanted:
+        on_checkpoint(_state(model, optimizer, parameters, since))
     log: list[StepLog] = []
     with progress.task("training", total=last - first, unit="steps") as task:
         for step in range(first + 1, last + 1):
-            batch = order[(step - 1) * recipe.batch_size : step * recipe.batch_size]
-            rate = learning_rate(recipe, step, total_steps=total)
+            start = (step - 1 - since) * recipe.batch_size
+            batch = order[start : start + recipe.batch_size]
             rows = [(examples[i], 1.0 if weights is None else float(weights[i])) for i in batch]
-            log.append(_step(model, optimizer, rows, recipe=recipe, rate=rate, step=step))
+            log.append(_step(model, optimizer, rows, recipe=recipe, rate=rates(step), step=step))
             if on_checkpoint and step in wanted:
                 on_checkpoint(_state(model, optimizer, parameters, step))
             task.advance()

@@ -30,6 +30,10 @@ from whence.validation.surprises import (
     read_surprises,
     surprises_stage,
 )
+
+# The room's module has the function's own name.
+from whence.validation.tail_patch import Patch, Request, StepSettings
+from whence.validation.tail_patch import tail_patch as tail_patches
 from whence.validation.text import format_validation
 
 __all__ = [
@@ -44,7 +48,10 @@ __all__ = [
     "Control",
     "Cost",
     "Figure",
+    "Patch",
     "ProponentStep",
+    "Request",
+    "StepSettings",
     "Subject",
     "Surprises",
     "TailPatches",
@@ -59,5 +66,6 @@ __all__ = [
     "step_on_proponents",
     "surprises_stage",
     "tail_patch_stage",
+    "tail_patches",
     "validate",
 ]
