@@ -16,6 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from whence.models.load import model_fingerprint
+from whence.records import LoadedModel
+
 ROW_TOKENS, WINDOW, PROMPT = 2049, 64, 32
 VOCABULARY = 500
 END_OF_TEXT = 0
@@ -163,3 +166,35 @@ def write_tokenizer(folder: Path) -> Any:
     )
     tokenizer.save_pretrained(folder)
     return tokenizer
+
+
+def make_model(sequences: np.ndarray, *, steps: int = 120, seed: int = 0) -> Any:
+    """Fits a tiny GPT-NeoX to sequences of the stand-in's tokens."""
+    import torch
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    torch.manual_seed(seed)
+    model = GPTNeoXForCausalLM(
+        GPTNeoXConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=96,
+            max_position_embeddings=128,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
+    ids = torch.tensor(np.asarray(sequences).astype(np.int64))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(ids, labels=ids).loss.backward()
+        optimizer.step()
+    return model.eval()
+
+
+def loaded(model: Any, tokenizer: Any, name: str = "standin") -> LoadedModel:
+    """A model in memory as `load_model` gives it."""
+    return LoadedModel(model, tokenizer, name, model_fingerprint(model), 128)
