@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from whence.runs.exporting import Format
     from whence.runs.finding import CorpusSearch
     from whence.runs.importing import Orientation
+    from whence.runs.locating import Location
     from whence.runs.show import BehaviorHits
     from whence.settings import Kind
     from whence.validation import BankProgress, Surprises, Unit, Validation
@@ -55,6 +56,7 @@ __all__ = [
     "load_corpus",
     "load_evidence",
     "load_model",
+    "locate",
     "make_bank",
     "open_index",
     "open_search",
@@ -398,6 +400,37 @@ def find(
         WhenceError: The directory is not a finished run, or the text is empty.
     """
     return open_search(directory).find(text, limit=limit, before_step=before_step)
+
+
+def locate(
+    row: int,
+    *,
+    sequences: str | None = None,
+    split: str | None = None,
+    corpus: str | None = None,
+    tokenizer: str | None = None,
+    is_deduplicated: bool | None = None,
+    first_pass_rows: int | None = None,
+) -> "Location":
+    """Finds a row of Pythia's training data by the index of a published sequence.
+
+    See `whence.runs.locating.locate`.
+
+    Example:
+        >>> locate(1_500_000).position.step
+        1465
+    """
+    from whence.runs.locating import locate as find_row
+
+    return find_row(
+        row,
+        sequences=sequences,
+        split=split,
+        corpus=corpus,
+        tokenizer=tokenizer,
+        is_deduplicated=is_deduplicated,
+        first_pass_rows=first_pass_rows,
+    )
 
 
 def import_scores(

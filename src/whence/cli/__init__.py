@@ -57,6 +57,10 @@ COMMANDS = {
         "Find a text in the corpus of a run: how often, in which documents, subsets and steps.",
         'whence find "The capital of France is" runs/demo',
     ),
+    "locate": (
+        "Find a row of Pythia's training data: its step, its checkpoints, its document.",
+        "whence locate 1500000 --sequences EleutherAI/pythia-memorized-evals --split duped.70m",
+    ),
     "methods": (
         "List the methods, what they need, and what their scores mean.",
         "whence methods",

@@ -133,7 +133,7 @@ def find_copies(
     texts = corpus.texts()
     words: dict[int, list[str]] = {}
     distinct, which = np.unique(windows.tokens, axis=0, return_inverse=True)
-    candidates = _Candidates(array, len(corpus), end_of_text)
+    candidates = Candidates(array, len(corpus), end_of_text)
     parts: list[dict[str, np.ndarray]] = []
     key = fingerprint(windows.fingerprint, corpus.content_fingerprint)
     with progress.task("Copies of the windows", total=len(distinct), unit="windows") as task:
@@ -175,7 +175,7 @@ def _word_similarity(
     return best_similarity(words, others)
 
 
-class _Candidates:
+class Candidates:
     """Examples that share some 5-grams with a window."""
 
     def __init__(self, array: SuffixArray, num_rows: int, end_of_text: int | None) -> None:
