@@ -1,6 +1,5 @@
 """`whence memorization`: a study of memorized sequences, from its TOML file to its answers."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ def memorization(
     study: Annotated[Path, Parameter(help="The study's TOML file.")],
     *,
     out: Path | None = None,
+    tables: bool = False,
     json: Json = False,
 ) -> None:
     """Study which sequences a model memorized, since when, and through which examples.
@@ -23,8 +23,12 @@ def memorization(
     ----------
     out
         The run's directory; by default runs/ and the study's file name.
+    tables
+        Print all tables instead of the answers.
     """
-    from whence.memorization.tables import describe
+    from whence.memorization.answers import answers
+    from whence.memorization.record import memorization_json
+    from whence.memorization.tables import describe, summarize
     from whence.runs.memorizing import load_memorization_study, run_memorization
 
     settings = load_memorization_study(study)
@@ -33,7 +37,11 @@ def memorization(
         settings, directory, base=study.parent, source=study, progress=progress()
     )
     answer(
-        {"run": str(directory), **asdict(found)},
-        f"{describe(found)}\n\nRun   {directory}",
+        {
+            "run": str(directory),
+            "answers": [one._asdict() for one in answers(found)],
+            **memorization_json(found),
+        },
+        f"{describe(found) if tables else summarize(found)}\n\nRun   {directory}",
         json_line=json,
     )

@@ -11,11 +11,15 @@ from whence.memorization.before_onset import copies_before
 from whence.memorization.copies import CLASSES, Copies, CopyClass
 from whence.memorization.dose import extraction_by_dose
 from whence.memorization.early_late import EarlyLate, compare_early_late
+from whence.memorization.exposure_map import exposure_map, pre_exposure
 from whence.memorization.families import FAMILY_RULES, FamilyRule, families
+from whence.memorization.near_definitions import DefinitionRow
 from whence.memorization.onset import DEFINITIONS, Onset, agreement, flow, onset
+from whence.memorization.prior import PriorCheck
 from whence.memorization.record import (
     Agreement,
     Attributed,
+    Causes,
     CheckpointCount,
     CopiesAtOnset,
     FamilyCount,
@@ -23,6 +27,7 @@ from whence.memorization.record import (
     Memorization,
     OnsetCount,
     Part,
+    TaxonomyAt,
 )
 from whence.memorization.scan import Scan
 from whence.memorization.shares import (
@@ -36,7 +41,9 @@ from whence.memorization.shares import (
     own_ranks,
 )
 from whence.memorization.targets import GROUPS, Targets
+from whence.memorization.taxonomy import Forms, taxonomy
 from whence.memorization.windows import Windows
+from whence.statistics import Estimate
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -59,8 +66,14 @@ class Material:
         studied: Places of the windows that are ever extractible, or targets.
         fine: Scans of the studied windows, at these and at denser steps.
         copies: Of the studied windows.
+        forms: Which memorized windows count or repeat themselves.
+        num_occurrences: How often the continuation of each memorized window occurs.
+        own_steps: The step at which each window's own example was seen; -1 where unknown.
+        prior: Whether continuations of memorized windows are common text; None where not measured.
+        near_definitions: What published definitions make of the targets.
         targets: What was attributed; None where nothing is memorized.
         ranking: Scores of the targets; None where nothing is memorized.
+        causes: What interventions did.
     """
 
     windows: Windows
@@ -70,8 +83,14 @@ class Material:
     studied: "Int[np.ndarray, ' studied']"
     fine: Sequence[Scan]
     copies: Copies
+    forms: Forms
+    num_occurrences: "Int[np.ndarray, ' memorized']"
+    own_steps: "Int[np.ndarray, ' windows']"
+    prior: PriorCheck | None
+    near_definitions: tuple[DefinitionRow, ...]
     targets: Targets | None
     ranking: Ranking | None
+    causes: Causes
 
 
 def analyze(
@@ -128,7 +147,16 @@ def analyze(
         ),
         before_self=Part(int(before.is_before_self[memorized].sum()), len(memorized)),
         without_copy=Part(int((np.asarray(has_copy)[memorized] == 0).sum()), len(memorized)),
-        before_exposure=_before_exposure(fine, before.first_step, memorized),
+        before_exposure=pre_exposure(
+            np.stack([one.is_extractible[memorized] for one in fine]),
+            before.first_step[memorized],
+            [one.step for one in fine],
+            families=family_of["window-13"].tolist(),
+        ).share,
+        exposure_effects=_exposure_effects(material),
+        taxonomy=_taxonomy(material, family_of["window-13"]),
+        near_definitions=material.near_definitions,
+        common=None if material.prior is None else material.prior.share_of_common(),
         dose=extraction_by_dose(
             material.num_documents,
             scans[-1].is_extractible,
@@ -136,6 +164,7 @@ def analyze(
             starts=DOSE_STARTS,
         ),
         attributed=_attributed(material, stable, top_k=top_k, seed=seed),
+        causes=material.causes,
     )
 
 
@@ -263,16 +292,24 @@ def _copies_at_onset(
     return tuple(rows)
 
 
-def _before_exposure(scans: Sequence[Scan], first_step: np.ndarray, memorized: np.ndarray) -> Part:
-    """Counts windows that are reproduced by the last checkpoint before their first exact copy."""
-    steps = np.array([one.step for one in scans])
-    hits = testable = 0
-    for place in memorized.tolist():
-        earlier = np.flatnonzero(steps < first_step[place])
-        if len(earlier):
-            testable += 1
-            hits += bool(scans[int(earlier[-1])].is_extractible[place])
-    return Part(hits, testable)
+def _exposure_effects(material: Material) -> tuple[tuple[int, Estimate], ...]:
+    """How much likelier continuations are, by steps since their example was seen."""
+    if len(material.scans) < 2 or not (material.own_steps > 0).any():
+        return ()
+    found = exposure_map(
+        np.stack([one.mean_log_prob_nats for one in material.scans]),
+        material.own_steps,
+        [one.step for one in material.scans],
+        families=families(material.windows, "window-13").tolist(),
+    )
+    return tuple(found.by_lag.items())
+
+
+def _taxonomy(material: Material, names: np.ndarray) -> tuple[TaxonomyAt, ...]:
+    if not len(names):
+        return ()
+    found = taxonomy(material.num_occurrences, material.forms)
+    return tuple(TaxonomyAt(at, found.shares(at, names)) for at in found.kinds)
 
 
 def _matching(material: Material, targets: Targets) -> tuple[Matching, ...]:

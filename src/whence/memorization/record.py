@@ -8,12 +8,16 @@ from pydantic import TypeAdapter
 
 from whence.artifacts import write_text
 from whence.errors import ArtifactError
+from whence.memorization.class_steps import ClassDifference
 from whence.memorization.copies import CopyClass
 from whence.memorization.dose import DoseBin
 from whence.memorization.early_late import EarlyLate
 from whence.memorization.families import FamilyRule
+from whence.memorization.near_definitions import DefinitionRow
 from whence.memorization.onset import Definition, Flow
 from whence.memorization.shares import Difference, OwnRank, Share
+from whence.memorization.taxonomy import KindShare
+from whence.memorization.twin_effects import TwinEffects
 from whence.statistics import Estimate
 
 FILE = "memorization.json"
@@ -73,6 +77,43 @@ class Part(NamedTuple):
 
     num: int
     of: int
+
+
+class TaxonomyAt(NamedTuple):
+    """The kinds of memorized windows; a recitation has at least `threshold` copies."""
+
+    threshold: int
+    kinds: tuple[KindShare, ...]
+
+
+class StepEffects(NamedTuple):
+    """What one step on an example of each class does at one checkpoint, in nats."""
+
+    step: int
+    classes: tuple[tuple[str, Estimate], ...]
+    log_odds: tuple[tuple[str, Estimate], ...]
+    differences: tuple[ClassDifference, ...]
+
+
+@dataclass(frozen=True)
+class Causes:
+    """What interventions did.
+
+    Attributes:
+        steps: One step on an example of each class, at some checkpoints.
+        twins: Training without exact copies, near copies or both; None where it was not run.
+        twin_families: Families in it; `twin_left_out` had too few copies of one class.
+        twin_left_out: Their number.
+        twin_step: The step that it went on from.
+        twin_num_steps: Its steps.
+    """
+
+    steps: tuple[StepEffects, ...]
+    twins: TwinEffects | None = None
+    twin_families: int = 0
+    twin_left_out: int = 0
+    twin_step: int = 0
+    twin_num_steps: int = 0
 
 
 class Matching(NamedTuple):
@@ -143,10 +184,17 @@ class Memorization:
         copies_at_onset: Copies before the onset.
         before_self: Memorized windows whose own example comes after their onset.
         without_copy: Memorized windows that had no exact or near copy behind them at their onset.
-        before_exposure: Windows that the last checkpoint before their first exact copy reproduces
-            already, of those for which there is such a checkpoint.
+        before_exposure: The share that the last checkpoint before the first exact copy reproduces
+            already, over families, of those for which there is such a checkpoint.
+        exposure_effects: By steps after a window's own example was seen, how much more likely its
+            continuation is than that of windows not seen yet, in nats per token.
+        taxonomy: Recitation, reconstruction and recollection, at several thresholds.
+        near_definitions: Three published definitions of a near-duplicate, on the targets.
+        common: The share of memorized windows whose continuation is common text; None where it
+            could not be measured.
         dose: Extractible windows by the number of documents that hold their continuation.
         attributed: What the methods rank first; None where nothing was attributed.
+        causes: What interventions did.
     """
 
     model: str
@@ -166,9 +214,14 @@ class Memorization:
     copies_at_onset: tuple[CopiesAtOnset, ...]
     before_self: Part
     without_copy: Part
-    before_exposure: Part
+    before_exposure: Estimate
+    exposure_effects: tuple[tuple[int, Estimate], ...]
+    taxonomy: tuple[TaxonomyAt, ...]
+    near_definitions: tuple[DefinitionRow, ...]
+    common: Estimate | None
     dose: tuple[DoseBin, ...]
     attributed: Attributed | None
+    causes: Causes
 
 
 _RECORD: TypeAdapter[Memorization] = TypeAdapter(Memorization)
@@ -177,6 +230,11 @@ _RECORD: TypeAdapter[Memorization] = TypeAdapter(Memorization)
 def save_memorization(found: Memorization, directory: Path) -> None:
     """Writes the record as JSON."""
     write_text(directory / FILE, _RECORD.dump_json(found, indent=1).decode())
+
+
+def memorization_json(found: Memorization) -> dict[str, object]:
+    """Turns the record into what JSON can hold."""
+    return _RECORD.dump_python(found, mode="json")
 
 
 def read_memorization(directory: Path) -> Memorization:

@@ -1,31 +1,54 @@
 """The tables of a memorization study as text."""
 
+import textwrap
 from collections.abc import Sequence
 
+from whence.memorization.answers import answers, interval
 from whence.memorization.copies import CLASSES
 from whence.memorization.families import RULES as FAMILY_RULES
 from whence.memorization.onset import RULES as ONSET_RULES
-from whence.memorization.record import Attributed, Memorization
+from whence.memorization.record import Attributed, Causes, Memorization
 from whence.memorization.shares import SHARE_CLASSES
-from whence.statistics import Estimate
 
 _NONE = "\u2014"
+
+
+def summarize(found: Memorization) -> str:
+    """Writes the answers of a study as text, after its checkpoints."""
+    parts = [_head(found), _checkpoints(found)]
+    for one in answers(found):
+        lines = [one.question, f"  {one.verdict.capitalize()}."]
+        for text in (one.text, f"What would change this: {one.change}" if one.change else ""):
+            if text:
+                lines += textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="  ")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _head(found: Memorization) -> str:
+    return (
+        f"{found.model} on {found.corpus}: {found.num_memorized:,} of {found.num_windows:,} "
+        f"windows ({found.num_prompt_tokens} + {found.num_completion_tokens} tokens) are "
+        f"reproduced; {found.num_ever:,} are at some checkpoint."
+    )
 
 
 def describe(found: Memorization) -> str:
     """Writes everything that a study found as text, tables below each other."""
     parts = [
-        f"{found.model} on {found.corpus}: {found.num_memorized:,} of {found.num_windows:,} "
-        f"windows ({found.num_prompt_tokens} + {found.num_completion_tokens} tokens) are "
-        f"reproduced; {found.num_ever:,} are at some checkpoint.",
+        _head(found),
         _checkpoints(found),
         _onsets(found),
         _families(found),
         _copies(found),
         _dose(found),
+        _kinds(found),
+        _near(found),
+        _exposure(found),
     ]
     if found.attributed is not None:
         parts += _attributed(found.attributed)
+    parts += _causes(found.causes)
     return "\n\n".join(part for part in parts if part)
 
 
@@ -40,16 +63,6 @@ def columns(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
         ).rstrip()
         for row in cells
     )
-
-
-def number(value: Estimate | None, digits: int = 2) -> str:
-    """Writes an estimate with its interval; a dash where it is undefined."""
-    if value is None or value.value is None:
-        return _NONE
-    text = f"{value.value:.{digits}f}"
-    if value.interval is not None:
-        text += f" [{value.interval.low:.{digits}f}, {value.interval.high:.{digits}f}]"
-    return text
 
 
 def _checkpoints(found: Memorization) -> str:
@@ -103,9 +116,12 @@ def _copies(found: Memorization) -> str:
     for part, text in (
         (found.before_self, "are reproduced before their own example was seen"),
         (found.without_copy, "had no exact or near copy behind them at their onset"),
-        (found.before_exposure, "are reproduced by the last checkpoint before any exact copy"),
     ):
         lines.append(f"{part.num:,} of {part.of:,} {text}.")
+    lines.append(
+        f"{interval(found.before_exposure)} are reproduced by the last checkpoint before any exact "
+        f"copy ({found.before_exposure.n} families can be tested)."
+    )
     return "\n".join(lines)
 
 
@@ -115,14 +131,90 @@ def _dose(found: Memorization) -> str:
             f"{one.low}" if one.high == one.low else f"{one.low}-{one.high}",
             one.sequences.n,
             one.num_extractible,
-            number(one.sequences, 3),
+            interval(one.sequences, 3),
             one.continuations.n,
-            number(one.continuations, 3),
+            interval(one.continuations, 3),
         ]
         for one in found.dose
     ]
     header = ["documents", "windows", "extractible", "rate", "continuations", "rate of these"]
     return columns(rows, header)
+
+
+def _kinds(found: Memorization) -> str:
+    rows = [
+        [
+            f"{one.kind}, {at.threshold} copies or more" if one.kind == "recitation" else one.kind,
+            one.num_windows,
+            interval(one.share),
+            one.num_families,
+            interval(one.family_share),
+        ]
+        for at in found.taxonomy
+        for one in at.kinds
+    ]
+    header = ["kind", "windows", "share", "families", "share of families"]
+    return columns(rows, header) if rows else ""
+
+
+def _near(found: Memorization) -> str:
+    rows = [
+        [
+            one.definition,
+            one.num_windows,
+            one.num_with,
+            one.num_pairs,
+            _NONE if one.median is None else f"{one.median:g}",
+            ", ".join(f"{name} {num}" for name, num in one.classes.items()),
+        ]
+        for one in found.near_definitions
+    ]
+    header = ["near duplicates by", "windows", "with any", "pairs", "median", "which are"]
+    return columns(rows, header) if rows else ""
+
+
+def _exposure(found: Memorization) -> str:
+    rows = [[lag, interval(one, 3), one.n] for lag, one in found.exposure_effects]
+    header = ["checkpoints since exposure", "nats per token", "n"]
+    return columns(rows, header) if rows else ""
+
+
+def _causes(found: Causes) -> list[str]:
+    parts = []
+    if found.steps:
+        names = list(dict.fromkeys(name for one in found.steps for name, _ in one.classes))
+        rows = [
+            [name, *(interval(dict(one.classes).get(name)) for one in found.steps)]
+            for name in names
+        ]
+        header = ["one step on", *(f"at step {one.step}" for one in found.steps)]
+        parts.append(
+            "Change of the log-probability of the whole continuation, in nats\n"
+            + columns(rows, header)
+        )
+        rows = [
+            [f"{d.first} minus {d.second}", one.step, interval(d.estimate), d.estimate.n]
+            for one in found.steps
+            for d in one.differences
+        ]
+        parts.append(columns(rows, ["paired difference", "step", "nats", "families"]))
+    if found.twins is not None:
+        rows = [
+            [
+                one.name,
+                interval(one.estimate),
+                ", ".join(f"{value:.2f}" for value in one.per_order),
+                _NONE if one.agreement is None else f"{one.agreement:.2f}",
+            ]
+            for one in found.twins.effects
+        ]
+        rows.append(["near copy in exact ones", interval(found.twins.near_in_exact), "", ""])
+        header = ["training without copies", "nats per token", "by order", "orders agree"]
+        parts.append(
+            f"From step {found.twin_step}, {found.twin_num_steps} steps, {found.twin_families} "
+            f"families ({found.twin_left_out} have too few copies)\n" + columns(rows, header)
+        )
+    return parts
 
 
 def _attributed(found: Attributed) -> list[str]:
@@ -140,7 +232,7 @@ def _attributed(found: Attributed) -> list[str]:
                     for s in chosen
                     if (s.method.label, s.group) == (method, group)
                 }
-                rows.append([method, group, *(number(own.get(name)) for name in SHARE_CLASSES)])
+                rows.append([method, group, *(interval(own.get(name)) for name in SHARE_CLASSES)])
         title = {
             "examples": f"Shares of the first {found.top_k} examples",
             "clusters": f"Shares of the first {found.top_k} clusters",
@@ -149,7 +241,7 @@ def _attributed(found: Attributed) -> list[str]:
         parts.append(title + "\n" + columns(rows, ["method", "group", *SHARE_CLASSES]))
     rule, against = found.differences[0]
     rows = [
-        [d.method.label, d.minus, number(d.difference)]
+        [d.method.label, d.minus, interval(d.difference)]
         for d in against
         if d.unit == "examples" and d.share_class == "exact"
     ]
@@ -163,11 +255,11 @@ def _attributed(found: Attributed) -> list[str]:
         rows = [
             [
                 one.outcome,
-                number(one.early),
-                number(one.late),
+                interval(one.early),
+                interval(one.late),
                 _NONE if one.difference is None else f"{one.difference:+.2f}",
-                f"{number(one.matched)} ({one.matched.n})",
-                number(one.slope),
+                f"{interval(one.matched)} ({one.matched.n})",
+                interval(one.slope),
                 _NONE if one.placebo_p is None else f"{one.placebo_p:.3f}",
                 _NONE if one.carried_by is None else one.carried_by,
                 "yes" if one.is_told else "cannot be told",

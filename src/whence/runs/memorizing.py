@@ -8,11 +8,12 @@ resumes from what it finished.
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from pydantic import TypeAdapter
 
-from whence.artifacts import write_json
+from whence.artifacts import write_json, write_text
 from whence.artifacts.files import files_state
 from whence.artifacts.stage import Stage
 from whence.corpus.duplicates import duplicates_stage, suffix_array_stage
@@ -23,15 +24,24 @@ from whence.memorization.arrays import read_arrays, save_arrays
 from whence.memorization.attribution import gradient_stage, pool_scores, search_stage
 from whence.memorization.copies import Copies, copies_stage
 from whence.memorization.families import families
+from whence.memorization.near_definitions import DefinitionRow, near_definitions
 from whence.memorization.onset import onset
+from whence.memorization.placing import place_windows
 from whence.memorization.pool import NO_COPY, choose_pool, classes_in
-from whence.memorization.record import Memorization, read_memorization, save_memorization
+from whence.memorization.prior import PriorCheck, check_prior
+from whence.memorization.record import (
+    Memorization,
+    memorization_json,
+    read_memorization,
+    save_memorization,
+)
 from whence.memorization.scan import Scan, scan_stage
+from whence.memorization.sequences import read_sequences
 from whence.memorization.settings import SCAN, MemorizationStudy
 from whence.memorization.shares import Ranking, first_rows
 from whence.memorization.targets import Targets, choose_targets
+from whence.memorization.taxonomy import Forms, count_copies, find_forms
 from whence.memorization.windows import (
-    UNKNOWN_ROW,
     Windows,
     first_windows,
     read_windows,
@@ -42,6 +52,7 @@ from whence.records import Behavior, Corpus, Query
 from whence.runs import opening
 from whence.runs.checkpoints import Checkpoints
 from whence.runs.directory import Run, open_run, writing
+from whence.runs.memorization_causes import causes, single_steps, twins
 from whence.runs.models import StudyModel
 from whence.runs.stages import corpus_stage, read_queries
 from whence.runs.study_file import STUDY, check_study_file, write_study_file
@@ -115,13 +126,40 @@ def run_memorization(
                 progress=progress,
             )
         )
-        ranking = None
+        memorized = np.flatnonzero(fine[-1].is_extractible)
+        known = windows.select(studied).select(memorized)
+        trained = twins(
+            run,
+            study,
+            checkpoints,
+            corpus,
+            known,
+            copies.select(memorized),
+            [str(name) for name in families(known, "window-13")],
+            progress=progress,
+        )
+        ranking, steps, near = None, (), ()
         if targets is not None:
             of_targets = copies.select(np.searchsorted(studied, targets.places))
+            chosen = windows.select(targets.places)
             ranking = _rank(
-                run, study, checkpoints, windows, corpus, array, targets, of_targets, progress
+                run, study, checkpoints, chosen, corpus, array, targets, of_targets, progress
             )
+            steps = single_steps(
+                run,
+                study,
+                checkpoints,
+                corpus,
+                chosen,
+                targets,
+                of_targets,
+                ranking,
+                progress=progress,
+            )
+            near = run.get(_near_stage(chosen, corpus, array, of_targets, own, run, progress))
+        read = run.get(_readings_stage(known, corpus, array, own, progress))
         subsets = corpus.table.column("subset").to_pylist()
+        own_steps = corpus.table.column("step").to_pylist()
         material = Material(
             windows=windows,
             scans=scans,
@@ -130,8 +168,16 @@ def run_memorization(
             studied=studied,
             fine=fine,
             copies=copies,
+            forms=read.forms,
+            num_occurrences=read.num_occurrences,
+            own_steps=np.array(
+                [-1 if row < 0 or (s := own_steps[row]) is None else s for row in windows.rows]
+            ),
+            prior=read.prior,
+            near_definitions=near,
             targets=targets,
             ranking=ranking,
+            causes=causes(steps, trained),
         )
         found = analyze(
             material,
@@ -227,32 +273,16 @@ def _windows(study: MemorizationStudy, corpus: Corpus, checkpoints: Checkpoints)
             end_of_text=end if isinstance(end, int) and study.corpus.append_eos else None,
         )
     else:
-        from whence.memorization.sequences import read_sequences
-
         read = read_sequences(
             asked.source,
             split=asked.split,
             num_prompt_tokens=asked.num_prompt_tokens,
             num_completion_tokens=asked.num_completion_tokens,
         )
-        found = _placed(read.windows, corpus)
+        found = place_windows(read.windows, corpus).windows
     if asked.max_windows is not None and len(found) > asked.max_windows:
         found = found.select(np.arange(asked.max_windows) * len(found) // asked.max_windows)
     return found
-
-
-def _placed(windows: Windows, corpus: Corpus) -> Windows:
-    """Gives published sequences, known by their position in training, the rows of the corpus."""
-    positions = corpus.table.column("position").to_pylist()
-    row_of = {position: row for row, position in enumerate(positions) if position is not None}
-    rows = [row_of.get(row, UNKNOWN_ROW) for row in windows.rows.tolist()]
-    return Windows(
-        windows.ids,
-        windows.tokens,
-        windows.num_prompt_tokens,
-        np.array(rows, dtype=np.int64),
-        windows.offsets,
-    )
 
 
 def _scan(
@@ -374,7 +404,7 @@ def _rank(
     progress: Progress,
 ) -> Ranking:
     """Scores a pool of examples for the targets at every attributed checkpoint."""
-    queries = run.get(_queries_stage(windows.select(targets.places), checkpoints.own))
+    queries = run.get(_queries_stage(windows, checkpoints.own))
     asked = study.pool
     pool = choose_pool(
         copies, corpus, num_random=asked.num_random, num_weak=asked.num_weak, seed=asked.seed
@@ -409,6 +439,102 @@ def _rank(
     )
     related = _related(ranking, corpus, queries, k=study.targets.top_k, progress=progress)
     return Ranking(scores, classes, related, pool, ranking.clusters, targets)
+
+
+class _Readings(NamedTuple):
+    """What is read off the memorized windows: forms, occurrences, and the prior where it can be."""
+
+    forms: Forms
+    num_occurrences: np.ndarray
+    prior: PriorCheck | None
+
+
+def _readings_stage(
+    windows: Windows, corpus: Corpus, array: _Array, model: StudyModel, progress: Progress
+) -> Stage[_Readings]:
+    names = families(windows, "window-13") if len(windows) else np.zeros(0, dtype=np.int64)
+    has_prior = len(np.unique(names)) > 1
+
+    def make(place: Path) -> None:
+        forms = find_forms(windows, model.loaded.tokenizer)
+        own = unrelated = np.zeros(0)
+        num_prompts = 0
+        if has_prior:
+            _, first, which = np.unique(
+                windows.tokens, axis=0, return_index=True, return_inverse=True
+            )
+            found = check_prior(
+                model.loaded, windows.select(first), names[first], progress=progress
+            )
+            own, unrelated = (v[which.reshape(-1)] for v in (found.own_nats, found.unrelated_nats))
+            num_prompts = found.num_prompts
+        save_arrays(
+            place / "readings.npz",
+            is_incrementing=forms.is_incrementing,
+            is_repeating=forms.is_repeating,
+            num_occurrences=count_copies(windows, array.open()),
+            own_nats=own,
+            unrelated_nats=unrelated,
+            num_prompts=np.array(num_prompts),
+        )
+
+    def read(place: Path) -> _Readings:
+        found = read_arrays(place / "readings.npz")
+        prior = PriorCheck(
+            windows.ids, found["own_nats"], found["unrelated_nats"], int(found["num_prompts"])
+        )
+        return _Readings(
+            Forms(found["is_incrementing"], found["is_repeating"]),
+            found["num_occurrences"],
+            prior if has_prior else None,
+        )
+
+    return Stage(
+        "readings",
+        1,
+        {
+            "windows": windows.fingerprint,
+            "corpus": array.corpus_key,
+            "model": model.fingerprint,
+        },
+        make=make,
+        read=read,
+    )
+
+
+def _near_stage(
+    windows: Windows,
+    corpus: Corpus,
+    array: _Array,
+    copies: Copies,
+    model: StudyModel,
+    run: Run,
+    progress: Progress,
+) -> Stage[tuple[DefinitionRow, ...]]:
+    """What three published definitions of a near-duplicate make of the targets."""
+    rows: TypeAdapter[tuple[DefinitionRow, ...]] = TypeAdapter(tuple[DefinitionRow, ...])
+
+    def make(place: Path) -> None:
+        found = near_definitions(
+            windows,
+            array.open(),
+            model.loaded.tokenizer,
+            duplicates=run.get(duplicates_stage(corpus, array.corpus_key, progress=progress)),
+            progress=progress,
+        )
+        write_text(place / "near.json", rows.dump_json(found.table(copies), indent=1).decode())
+
+    return Stage(
+        "near-definitions",
+        1,
+        {
+            "windows": windows.fingerprint,
+            "corpus": array.corpus_key,
+            "tokenizer": model.card.tokenizer,
+        },
+        make=make,
+        read=lambda place: rows.validate_json((place / "near.json").read_bytes()),
+    )
 
 
 def _learning_rates(
@@ -468,13 +594,10 @@ def _first_of(rows: np.ndarray, clusters: np.ndarray, k: int) -> list[int]:
 
 def _record_stage(found: Memorization) -> Stage[Memorization]:
     """Keeps what was found; the content is its own key."""
-    from pydantic import TypeAdapter
-
-    values = TypeAdapter(Memorization).dump_python(found, mode="json")
     return Stage(
         MEMORIZATION,
         1,
-        {"found": values},
+        {"found": memorization_json(found)},
         make=lambda place: save_memorization(found, place),
         read=read_memorization,
     )

@@ -1,0 +1,255 @@
+"""The answers of a memorization study in words, each only as strong as what was measured.
+
+An answer that the data cannot give is "cannot be told", with the reason.
+"""
+
+from typing import Literal, NamedTuple
+
+from whence.memorization.early_late import EarlyLate
+from whence.memorization.families import RULES as FAMILY_RULES
+from whence.memorization.record import Attributed, Causes, Memorization, StepEffects
+from whence.memorization.twin_effects import TwinEffects
+from whence.statistics import MIN_FAMILIES, Estimate
+
+Verdict = Literal["told", "cannot be told", "not measured"]
+_DASH = "\u2014"
+
+
+class Answer(NamedTuple):
+    """One question with its answer.
+
+    Attributes:
+        question: The question.
+        verdict: Whether the data tell.
+        text: The answer, with numbers, intervals and units.
+        change: What would change it.
+    """
+
+    question: str
+    verdict: Verdict
+    text: str
+    change: str
+
+
+def answers(found: Memorization) -> tuple[Answer, ...]:
+    """Answers the questions of a memorization study."""
+    return (_kinds(found), _early_late(found), _dose(found), _needed(found))
+
+
+def interval(value: Estimate | None, digits: int = 2, *, sign: bool = False) -> str:
+    """Writes an estimate with its interval; a dash where it is undefined."""
+    if value is None or value.value is None:
+        return _DASH
+    form = f"{'+' if sign else ''}.{digits}f"
+    text = format(value.value, form)
+    if value.interval is not None:
+        text += f" [{format(value.interval.low, form)}, {format(value.interval.high, form)}]"
+    return text
+
+
+def is_above_zero(value: Estimate | None) -> bool:
+    """Whether a 95 % interval lies above zero; false without an interval."""
+    return value is not None and value.interval is not None and value.interval.low > 0
+
+
+def _kinds(found: Memorization) -> Answer:
+    question = (
+        "Are memorized sequences influenced by exact copies, near copies or something more "
+        "surprising?"
+    )
+    parts: list[str] = []
+    verdict: Verdict = "not measured"
+    twins, steps = found.causes.twins, found.causes.steps
+    if twins is not None:
+        verdict, text = _from_twins(found.causes, twins)
+        parts.append(text)
+    if steps:
+        parts.append(_from_steps(steps[0], is_first=len(steps) > 1))
+        verdict = "told" if verdict == "not measured" else verdict
+    if found.attributed is not None:
+        parts.append(_from_shares(found.attributed))
+    if not parts:
+        parts = ["No sequence is memorized, or nothing was attributed."]
+    change = (
+        "Another start, dose or order of the continued training; more families (these are "
+        f"{found.families[0].num_families if found.families else 0} by "
+        f"{FAMILY_RULES['window-13']}); training without copies from the first step."
+    )
+    return Answer(question, verdict, " ".join(parts), change)
+
+
+def _from_twins(causes: Causes, twins: TwinEffects) -> tuple[Verdict, str]:
+    effect = {one.name: one.estimate for one in twins.effects}
+    both, exact, near = (effect[f"removing {name}"] for name in ("both", "exact", "near"))
+    text = (
+        f"Training on from step {causes.twin_step} for {causes.twin_num_steps} steps without a "
+        f"family's exact copies costs {interval(exact)} nats per token of its continuation, "
+        f"without its near copies {interval(near)}, without both {interval(both)} "
+        f"({causes.twin_families} families)."
+    )
+    if causes.twin_families < MIN_FAMILIES:
+        return "cannot be told", text + " These are too few families for an interval."
+    if not is_above_zero(both):
+        return "cannot be told", text + " Removing both is not told from zero."
+    interaction = effect["interaction"]
+    if interaction.interval is not None and interaction.interval.high < 0:
+        text += (
+            f" Copies stand in for each other (interaction {interval(interaction)}): either class "
+            "alone keeps most of what both give."
+        )
+    minus = effect["exact minus near"]
+    if is_above_zero(minus):
+        text += f" Exact copies do more than near ones, by {interval(minus)}."
+    elif minus.interval is not None and minus.interval.high < 0:
+        text += f" Near copies do more than exact ones, by {interval(minus)}."
+    else:
+        text += f" Which of the two does more cannot be told ({interval(minus, sign=True)})."
+    text += f" One near copy is worth {interval(twins.near_in_exact)} exact ones here."
+    if "removing others" in effect:
+        others = effect["removing others"]
+        text += f" Removing as many unrelated examples costs {interval(others, sign=True)}."
+    return "told", text
+
+
+def _from_steps(one: StepEffects, *, is_first: bool) -> str:
+    means = dict(one.classes)
+    listed = ", ".join(
+        f"{name} {interval(means[name], sign=True)}"
+        for name in ("self", "exact", "continuation", "near", "weak-near", "topical", "rest")
+        if name in means and means[name].value is not None
+    )
+    where = f" at step {one.step}" if is_first else ""
+    return (
+        f"One optimizer step{where} on one example changes the log-probability of the whole "
+        f"continuation by, in nats: {listed}."
+    )
+
+
+def _from_shares(found: Attributed) -> str:
+    rule, against = found.differences[0]
+    exact = [d for d in against if d.unit == "examples" and d.share_class == "exact"]
+    gradient = [d for d in exact if d.method.method in ("cosine", "tracin", "tracin_cosine")]
+    controls = [d for d in gradient if d.minus in ("same family", "as many copies")]
+    controls = [d for d in controls if d.method.step != 0]
+    above = [d for d in controls if is_above_zero(d.difference)]
+    below = [
+        d for d in controls if d.difference.interval is not None and d.difference.interval.high < 0
+    ]
+    untrained = found.share("cosine untrained", "memorized", "examples", "exact")
+    last = [s for s in found.shares if s.method.method == "cosine"][-1].method.label
+    share = found.share(last, "memorized", "examples", "exact")
+    text = f"Of the first {found.top_k} examples by {last}, {interval(share)} are exact copies"
+    if untrained is not None:
+        text += f"; of an untrained model's, {interval(untrained)}"
+    text += (
+        f". Of {len(controls)} comparisons with windows that are not memorized, {len(above)} have "
+        f"more exact copies among the memorized windows' first examples and {len(below)} fewer "
+        f"(95 % intervals over families by {FAMILY_RULES[rule]})"
+    )
+    if not above:
+        text += ": such shares say what is similar, and nothing of what was memorized"
+    return text + "."
+
+
+def _early_late(found: Memorization) -> Answer:
+    question = "Do sequences memorized early differ from those memorized late?"
+    change = (
+        "More families with both early and late members; planted placement, where every cause is "
+        "known; denser checkpoints."
+    )
+    attributed = found.attributed
+    if attributed is None or attributed.early_until is None:
+        return Answer(question, "not measured", "Nothing was attributed.", change)
+    told, lines, carried = [], [], []
+    for rule, outcomes in attributed.early_late:
+        own = [one for one in outcomes if one.is_told]
+        told += own
+        num = outcomes[0].num_families if outcomes else 0
+        matched = max((one.matched.n for one in outcomes), default=0)
+        lines.append(
+            f"{len(own)} of {len(outcomes)} outcomes with {num} families by {FAMILY_RULES[rule]} "
+            f"({matched} with both)"
+        )
+        carried += [one for one in outcomes if one.carried_by in (1, 2) and one.difference]
+    text = (
+        f"Early is an onset by step {attributed.early_until}. Shuffled onsets, a slope at equal "
+        "numbers of copies, matched families and every family left out tell a difference in "
+        + "; ".join(lines)
+        + "."
+    )
+    text += _copies_sentence(attributed)
+    if carried:
+        text += (
+            f" {len(carried)} of the raw differences are carried by one or two families: without "
+            "these the sign turns."
+        )
+    tau = next((a.tau for a in found.agreements if (a.one, a.other) == ("stable", "tokens")), None)
+    if tau is not None:
+        text += (
+            f" The order of onsets depends on the definition: Kendall's tau of the stable onset "
+            f"and of 80 % of the tokens is {tau:.2f}."
+        )
+    everywhere = bool(told) and all(
+        any(one.is_told for one in outcomes) for _, outcomes in attributed.early_late
+    )
+    return Answer(question, "told" if everywhere else "cannot be told", text, change)
+
+
+def _copies_sentence(found: Attributed) -> str:
+    _, outcomes = found.early_late[0]
+    one: EarlyLate | None = next((o for o in outcomes if o.outcome.startswith("exact")), None)
+    if one is None or one.early.value is None or one.late.value is None:
+        return ""
+    early, late = (2**value - 1 for value in (one.early.value, one.late.value))
+    return (
+        f" Exact copies before the onset: {early:.1f} of early and {late:.1f} of late windows "
+        "(geometric means)."
+    )
+
+
+def _dose(found: Memorization) -> Answer:
+    question = "How many copies does it take?"
+    bins = [one for one in found.dose if one.sequences.n]
+    change = (
+        "Copies are not planted: passages with many copies differ in other ways too. Only a "
+        "planted dose tells a cause."
+    )
+    if not bins:
+        return Answer(question, "not measured", "No window was scanned.", change)
+    listed = ", ".join(
+        f"{one.low if one.low == one.high else f'{one.low} to {one.high}'}: "
+        f"{interval(one.continuations, 3)}"
+        for one in bins
+    )
+    text = (
+        "Share of distinct continuations that are reproduced, by the number of documents that hold "
+        f"them: {listed}."
+    )
+    single = found.dose[0]
+    if single.low == single.high == 1 and single.num_extractible:
+        text += (
+            f" {single.num_extractible} windows are reproduced although no other document holds "
+            "their continuation."
+        )
+    return Answer(question, "told", text, change)
+
+
+def _needed(found: Memorization) -> Answer:
+    question = "Is the sequence's own example needed, or any copy of it?"
+    if not found.before_self.of:
+        return Answer(question, "not measured", "No sequence is memorized.", "")
+    own, none = found.before_self, found.without_copy
+    text = (
+        f"{own.num} of {own.of} are reproduced by a checkpoint that had not seen their own "
+        "example, so that it cannot be the cause; "
+        f"{none.num} had no exact or near copy behind them at their onset. The last checkpoint "
+        f"before the first exact copy reproduces {interval(found.before_exposure)} of them "
+        f"({found.before_exposure.n} families can be tested)."
+    )
+    if found.common is not None and found.common.value is not None:
+        text += (
+            f" After prompts of other families the continuation is about as likely for "
+            f"{interval(found.common)} of the windows: common text."
+        )
+    change = "Denser checkpoints: most windows have their first copy before the first of them."
+    return Answer(question, "told", text, change)
