@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from whence.evidence import Comparison, Evidence
     from whence.gradients import Index
     from whence.gradients.index.verify import IndexReport
+    from whence.memorization.record import Memorization
+    from whence.memorization.settings import MemorizationStudy
     from whence.methods import Method
     from whence.runs.exporting import Format
     from whence.runs.finding import CorpusSearch
@@ -55,6 +57,7 @@ __all__ = [
     "load_behaviors",
     "load_corpus",
     "load_evidence",
+    "load_memorization",
     "load_model",
     "locate",
     "make_bank",
@@ -64,6 +67,7 @@ __all__ = [
     "run",
     "run_study",
     "show",
+    "study_memorization",
     "validate",
     "verify",
     "verify_index",
@@ -506,6 +510,36 @@ def check_surprises(
         seed=seed,
         progress=progress,
     )
+
+
+def study_memorization(
+    study: "MemorizationStudy",
+    directory: str | Path,
+    *,
+    base: str | Path | None = None,
+    progress: Progress = SILENT,
+) -> "Memorization":
+    """Runs a memorization study; see `whence.runs.memorizing.run_memorization`.
+
+    Example:
+        >>> study_memorization(study, "runs/memorized").num_memorized  # doctest: +SKIP
+    """
+    from whence.runs import memorizing
+
+    return memorizing.run_memorization(
+        study, Path(directory), base=None if base is None else Path(base), progress=progress
+    )
+
+
+def load_memorization(directory: str | Path) -> "Memorization":
+    """Reads what a finished memorization study found; see `whence.memorization.record`.
+
+    Example:
+        >>> load_memorization("runs/memorized").num_memorized  # doctest: +SKIP
+    """
+    from whence.runs import memorizing
+
+    return memorizing.load_memorization(Path(directory))
 
 
 def export(

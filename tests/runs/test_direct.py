@@ -18,6 +18,7 @@ CALLS = {
     "demo": "run_study",
     "import": "import_scores",
     "index": "build_index",
+    "memorization": "study_memorization",
     "methods": "list_methods",
     "report": "write_report",
     "surprises": "check_surprises",
