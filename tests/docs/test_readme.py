@@ -113,7 +113,22 @@ def test_the_study_shown_is_valid(tmp_path: Path) -> None:
     assert study.attribution.methods
 
 
-@pytest.mark.parametrize("study", sorted((ROOT / "examples").glob("pythia-*.toml")), ids=str)
+_PYTHIA = sorted((ROOT / "examples").glob("pythia-*.toml"))
+_MEMORIZATION = [study for study in _PYTHIA if study.stem.endswith("memorization")]
+
+
+@pytest.mark.parametrize("study", _MEMORIZATION, ids=str)
+def test_every_memorization_study_is_valid(study: Path) -> None:
+    from whence.memorization.settings import MemorizationStudy
+    from whence.settings import parse, read_toml
+
+    settings = parse(MemorizationStudy, read_toml(study), where=str(study))
+    assert settings.sequences.split == f"deduped.{study.stem.split('-')[1]}"
+    assert settings.corpus.num_rows
+    assert settings.corpus.first_row % 1024 == settings.corpus.num_rows % 1024 == 0
+
+
+@pytest.mark.parametrize("study", sorted(set(_PYTHIA) - set(_MEMORIZATION)), ids=str)
 def test_every_example_study_is_valid(study: Path) -> None:
     from whence.runs.opening import open_behaviors, resolve
     from whence.settings import load_study

@@ -21,10 +21,11 @@ from whence.errors import CorpusError
 from whence.memorization.copies import find_copies
 from whence.memorization.families import families
 from whence.memorization.near_definitions import near_definitions
-from whence.memorization.placing import Placed, place_windows
+from whence.memorization.placing import Placed, join_windows, place_windows
 from whence.memorization.reverification import reverify
 from whence.memorization.sequences import read_sequences
 from whence.memorization.taxonomy import count_copies, find_forms, taxonomy
+from whence.memorization.windows import Windows
 from whence.records import Corpus
 from whence.settings import CorpusSettings
 
@@ -77,6 +78,25 @@ def test_sequences_of_other_data_are_refused(
     other = write_standin(tmp_path, seed=1)
     with pytest.raises(CorpusError, match="does not hold the tokens"):
         place_windows(read_sequences(str(other.sequences)).windows, corpus)
+
+
+def test_controls_join_the_memorized_ones_without_those_that_are_among_them(
+    standin: StandIn, tmp_path: Path
+) -> None:
+    memorized = read_sequences(str(standin.sequences)).windows
+    sampled = read_sequences(str(standin.random_sample)).windows
+    both = join_windows(memorized, sampled)
+    assert both.rows.tolist() == [*standin.memorized, *standin.controls]
+    assert both.tokens.tolist() == standin.rows[both.rows, :WINDOW].tolist()
+    assert join_windows(memorized, memorized).ids == memorized.ids
+    other = write_standin(tmp_path, seed=1)
+    wrong = read_sequences(str(other.sequences)).windows
+    renamed = Windows(memorized.ids, wrong.tokens, 32, memorized.rows, memorized.offsets)
+    with pytest.raises(CorpusError, match="two different sequences of the index"):
+        join_windows(memorized, renamed)
+    short = read_sequences(str(standin.sequences), num_completion_tokens=16).windows
+    with pytest.raises(CorpusError, match="64 tokens and controls of 48"):
+        join_windows(memorized, short)
 
 
 def test_planted_copies_are_counted_and_classified(

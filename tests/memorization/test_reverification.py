@@ -142,8 +142,10 @@ def test_the_number_of_samples_is_the_least_that_reaches_the_probability() -> No
             assert reached >= p - 1e-9
             if n > 1:
                 assert extraction_probability(np.array([log_prob]), n - 1)[0] < p
-    # A probability of .1 is reached by one sample of probability .1.
-    assert samples_needed(np.log([0.1]), 0.1).tolist() == [1.0]
+    # A probability is reached by one sample of that probability, and by n of its root.
+    for p in np.linspace(0.01, 0.99, 99).tolist():
+        assert samples_needed(np.log([p]), p).tolist() == [1.0]
+        assert samples_needed(np.log([1 - (1 - p) ** (1 / 7)]), p).tolist() == [7.0]
 
 
 def test_extremes_are_what_they_should_be() -> None:

@@ -59,7 +59,7 @@ COMMANDS = {
     ),
     "locate": (
         "Find a row of Pythia's training data: its step, its checkpoints, its document.",
-        "whence locate 1500000 --sequences EleutherAI/pythia-memorized-evals --split duped.70m",
+        "whence locate 1500000 --corpus EleutherAI/pile-standard-pythia-preshuffled",
     ),
     "methods": (
         "List the methods, what they need, and what their scores mean.",

@@ -68,3 +68,46 @@ def place_windows(windows: Windows, corpus: Corpus) -> Placed:
         Windows(windows.ids, windows.tokens, windows.num_prompt_tokens, rows, windows.offsets),
         is_inside,
     )
+
+
+def join_windows(memorized: Windows, controls: Windows) -> Windows:
+    """Puts the windows of two lists together, such as memorized sequences and random ones.
+
+    Args:
+        memorized: Come first.
+        controls: Those that are not among the former follow, in their order.
+
+    Returns:
+        Windows with different names; a sequence that both lists hold stands once.
+
+    Raises:
+        CorpusError: The lists have another length of windows, or different tokens for one name.
+    """
+    if (memorized.tokens.shape[1], memorized.num_prompt_tokens) != (
+        controls.tokens.shape[1],
+        controls.num_prompt_tokens,
+    ):
+        raise CorpusError(
+            f"Sequences of {memorized.tokens.shape[1]} tokens and controls of "
+            f"{controls.tokens.shape[1]} tokens cannot be compared.",
+            "Cut both to the same prompt and continuation.",
+        )
+    known = {name: place for place, name in enumerate(memorized.ids)}
+    fresh = []
+    for place, name in enumerate(controls.ids):
+        if name not in known:
+            fresh.append(place)
+        elif (controls.tokens[place] != memorized.tokens[known[name]]).any():
+            raise CorpusError(
+                f"The lists have two different sequences of the index {name}.",
+                "Name controls of the same data: `pile-deduped-pythia-random-sampled` belongs to "
+                "`deduped` sequences, `pile-duped-…` to `duped` ones.",
+            )
+    others = controls.select(fresh)
+    return Windows(
+        (*memorized.ids, *others.ids),
+        np.concatenate([memorized.tokens, others.tokens]),
+        memorized.num_prompt_tokens,
+        np.concatenate([memorized.rows, others.rows]),
+        np.concatenate([memorized.offsets, others.offsets]),
+    )
