@@ -117,18 +117,22 @@ class Parts(NamedTuple):
     near: tuple[int, ...]
 
 
+class TargetCopies(NamedTuple):
+    """The copies of every family's target; `shared` ones copy those of several and are in none."""
+
+    by_family: dict[str, Parts]
+    shared: tuple[int, ...]
+
+
 def copies_of_targets(
     copies: "Copies", targets: Mapping[str, int], settings: TwinSettings
-) -> dict[str, Parts]:
+) -> TargetCopies:
     """Lists the copies of every family's target.
 
     Args:
         copies: Of all windows.
         targets: From each family to the place of its target window.
         settings: Which classes count.
-
-    Returns:
-        By family; an example that copies the targets of two families is in neither.
     """
     found = {
         family: Parts(
@@ -141,10 +145,13 @@ def copies_of_targets(
     for parts in found.values():
         for row in {*parts.exact, *parts.near}:
             owners[row] = owners.get(row, 0) + 1
-    return {
-        family: Parts(*(tuple(row for row in rows if owners[row] == 1) for rows in parts))
-        for family, parts in found.items()
-    }
+    return TargetCopies(
+        {
+            family: Parts(*(tuple(row for row in rows if owners[row] == 1) for rows in parts))
+            for family, parts in found.items()
+        },
+        tuple(sorted(row for row, num in owners.items() if num > 1)),
+    )
 
 
 def twin_targets(
@@ -212,7 +219,7 @@ def make_design(
             _some(parts.exact, settings.max_exact, rng, own=copies.of(targets[family], ("self",))),
             _some(parts.near, settings.max_near, rng),
         )
-        for family, parts in copies_of_targets(copies, targets, settings).items()
+        for family, parts in copies_of_targets(copies, targets, settings).by_family.items()
         if min(map(len, parts)) >= settings.min_copies
     }
     if not taking_part:
