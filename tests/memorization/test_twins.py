@@ -193,6 +193,18 @@ def test_targets_have_the_most_copies_of_both_classes() -> None:
         assert chosen[family] == next(w for w in members if worth(w) == worth(chosen[family]))
 
 
+def test_two_families_have_arms_equally_far_apart_in_one_order_only(world: World) -> None:
+    gaps = {
+        (design(world, order).arm(0, 0) - design(world, order).arm(1, 0)) % 5 for order in range(8)
+    }
+    assert len(gaps) > 2
+
+
+def test_a_class_is_not_both_exact_and_near() -> None:
+    with pytest.raises(ValueError, match="`continuation` is among both"):
+        TwinSettings(near_classes=("near", "continuation"))
+
+
 def test_what_does_not_fit_is_refused(world: World) -> None:
     with pytest.raises(SettingsError, match="98 passages that may be removed, but 24 steps of 4"):
         design(world, settings=SETTINGS.model_copy(update={"num_steps": 24}))
