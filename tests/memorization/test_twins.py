@@ -158,18 +158,18 @@ def test_orders_differ_and_repeat_with_their_seed(world: World) -> None:
 def test_a_passage_that_copies_two_targets_is_in_neither() -> None:
     pairs = [(0, 0, "self"), (0, 1, "exact"), (0, 2, "near"), (1, 2, "exact"), (1, 5, "self")]
     found = copies_of_targets(copies_of(2, pairs), {"a": 0, "b": 1}, SETTINGS)
-    assert found["a"] == ((0, 1), ())
-    assert found["b"] == ((5,), ())
+    assert found.by_family == {"a": ((0, 1), ()), "b": ((5,), ())}
+    assert found.shared == (2,)
 
 
 def test_copies_of_the_continuation_alone_go_where_the_settings_say() -> None:
     pairs = [(0, 0, "self"), (0, 1, "continuation"), (0, 2, "near"), (0, 3, "weak-near")]
     found = copies_of(1, pairs)
-    assert copies_of_targets(found, {"a": 0}, SETTINGS)["a"] == ((0, 1), (2,))
+    assert copies_of_targets(found, {"a": 0}, SETTINGS).by_family["a"] == ((0, 1), (2,))
     other = TwinSettings(
         exact_classes=("self", "exact"), near_classes=("continuation", "near", "weak-near")
     )
-    assert copies_of_targets(found, {"a": 0}, other)["a"] == ((0,), (1, 2, 3))
+    assert copies_of_targets(found, {"a": 0}, other).by_family["a"] == ((0,), (1, 2, 3))
 
 
 def test_targets_have_the_most_copies_of_both_classes() -> None:
@@ -193,6 +193,18 @@ def test_targets_have_the_most_copies_of_both_classes() -> None:
         assert chosen[family] == next(w for w in members if worth(w) == worth(chosen[family]))
 
 
+def test_two_families_have_arms_equally_far_apart_in_one_order_only(world: World) -> None:
+    gaps = {
+        (design(world, order).arm(0, 0) - design(world, order).arm(1, 0)) % 5 for order in range(8)
+    }
+    assert len(gaps) > 2
+
+
+def test_a_class_is_not_both_exact_and_near() -> None:
+    with pytest.raises(ValueError, match="`continuation` is among both"):
+        TwinSettings(near_classes=("near", "continuation"))
+
+
 def test_what_does_not_fit_is_refused(world: World) -> None:
     with pytest.raises(SettingsError, match="98 passages that may be removed, but 24 steps of 4"):
         design(world, settings=SETTINGS.model_copy(update={"num_steps": 24}))
@@ -210,6 +222,37 @@ def twins(world: World, start: Start, tmp_path_factory) -> Twins:
     stage.make_in(place)
     assert stage.is_current_in(place)
     return stage.read(place)
+
+
+def test_families_and_examples_that_take_no_part_are_named(world, start, tmp_path) -> None:
+    kept = [
+        (window, row, CLASSES[number])
+        for window, row, number in zip(
+            world.copies.windows.tolist(),
+            world.copies.rows.tolist(),
+            world.copies.classes.tolist(),
+            strict=True,
+        )
+        if window < 2 or CLASSES[number] != "near"
+    ]
+    shared = world.copies.of(0, ("near",)).tolist()[0]
+    stage = twins_stage(
+        start,
+        world.corpus,
+        world.windows,
+        copies_of(NUM_FAMILIES, [*kept, (1, shared, "near")]),
+        {"alone": 4, "one": 0, "two": 1},
+        settings=SETTINGS.model_copy(update={"num_steps": 8, "num_orders": 1}),
+    )
+    stage.make_in(tmp_path / "twins")
+    found = stage.read(tmp_path / "twins")
+    assert found.families == ("one", "two")
+    assert found.window_ids == ("w0", "w1")
+    assert found.left_out == ("alone",)
+    assert found.num_shared == 1
+    assert found.counts.tolist() == [[4, 3]] * 2
+    assert (found.step, found.num_steps) == (20, 8)
+    assert not np.isnan(found.log_probs_nats).any()
 
 
 def stage_of(world: World, start: Start, **kwargs):
@@ -330,6 +373,7 @@ def made_twins(num_families: int, seed: int = 0) -> Twins:
         arms=tuple(REMOVED),
         counts=rng.integers(3, 9, (num_families, 2)),
         left_out=(),
+        num_shared=0,
         step=1,
         num_steps=2,
         start_nats=rng.normal(size=num_families),

@@ -2,26 +2,28 @@
 
 A one-at-a-time removal of exact and of near copies reports that neither matters where each stands
 in for the other. So both are removed together as well, in every family: a 2 × 2 of exact and near
-copies. Families take turns: in run r family f has arm (f + r) modulo the number of arms, a Latin
-square, so that a few runs measure all arms of all families and no arm has a run to itself.
+copies. Families take turns: in run r the family of turn f has arm (f + r) modulo the number of
+arms, a Latin square, so that a few runs measure all arms of all families and no arm has a run to
+itself. Turns are drawn anew in each order, since within one the same two families always have arms
+that are equally far apart, and may teach each other.
 
 What is removed is replaced at its place in the order by an unrelated passage of nearest length, so
 that every run has as many passages and steps. As a control, one arm removes unrelated passages, as
 many as the family has copies, which should change nothing.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import Field
+import numpy as np
+from pydantic import Field, model_validator
 
 from whence.errors import CorpusError, SettingsError
 from whence.memorization.copies import CopyClass
 from whence.settings import MOST, Settings
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from whence.memorization.copies import Copies
     from whence.records import Corpus
 
@@ -70,6 +72,12 @@ class TwinSettings(Settings):
     )
     seed: int = Field(default=0, ge=0, le=MOST)
 
+    @model_validator(mode="after")
+    def _are_apart(self) -> "TwinSettings":
+        if both := set(self.exact_classes) & set(self.near_classes):
+            raise ValueError(f"`{min(both)}` is among both the exact and the near classes")
+        return self
+
     @property
     def arms(self) -> tuple[str, ...]:
         """What is done to a family: one arm in each run of an order."""
@@ -88,18 +96,19 @@ class Slot(NamedTuple):
 class Design(NamedTuple):
     """The passages of one order, in their places.
 
-    `families` names the families, in the order of their turns; `counts[f]` holds their numbers of
-    exact and of near copies. A slot of family -1 is the same in every run.
+    `families` names the families, `turns[f]` is the turn of each, and `counts[f]` holds its numbers
+    of exact and of near copies. A slot of family -1 is the same in every run.
     """
 
     families: tuple[str, ...]
+    turns: tuple[int, ...]
     counts: tuple[tuple[int, int], ...]
     arms: tuple[str, ...]
     slots: tuple[Slot, ...]
 
     def arm(self, family: int, run: int) -> int:
         """The arm of a family in a run."""
-        return (family + run) % len(self.arms)
+        return (self.turns[family] + run) % len(self.arms)
 
     def rows(self, run: int) -> tuple[int, ...]:
         """Lists the corpus rows that a run trains on, in order."""
@@ -117,18 +126,22 @@ class Parts(NamedTuple):
     near: tuple[int, ...]
 
 
+class TargetCopies(NamedTuple):
+    """The copies of every family's target; `shared` ones copy those of several and are in none."""
+
+    by_family: dict[str, Parts]
+    shared: tuple[int, ...]
+
+
 def copies_of_targets(
     copies: "Copies", targets: Mapping[str, int], settings: TwinSettings
-) -> dict[str, Parts]:
+) -> TargetCopies:
     """Lists the copies of every family's target.
 
     Args:
         copies: Of all windows.
         targets: From each family to the place of its target window.
         settings: Which classes count.
-
-    Returns:
-        By family; an example that copies the targets of two families is in neither.
     """
     found = {
         family: Parts(
@@ -141,10 +154,13 @@ def copies_of_targets(
     for parts in found.values():
         for row in {*parts.exact, *parts.near}:
             owners[row] = owners.get(row, 0) + 1
-    return {
-        family: Parts(*(tuple(row for row in rows if owners[row] == 1) for rows in parts))
-        for family, parts in found.items()
-    }
+    return TargetCopies(
+        {
+            family: Parts(*(tuple(row for row in rows if owners[row] == 1) for rows in parts))
+            for family, parts in found.items()
+        },
+        tuple(sorted(row for row, num in owners.items() if num > 1)),
+    )
 
 
 def twin_targets(
@@ -204,15 +220,13 @@ def make_design(
         CorpusError: There are too few unrelated passages, or no family has enough copies.
         SettingsError: The copies do not fit into the steps.
     """
-    import numpy as np
-
     rng = np.random.default_rng([settings.seed, order])
     taking_part = {
         family: Parts(
             _some(parts.exact, settings.max_exact, rng, own=copies.of(targets[family], ("self",))),
             _some(parts.near, settings.max_near, rng),
         )
-        for family, parts in copies_of_targets(copies, targets, settings).items()
+        for family, parts in copies_of_targets(copies, targets, settings).by_family.items()
         if min(map(len, parts)) >= settings.min_copies
     }
     if not taking_part:
@@ -242,6 +256,7 @@ def make_design(
     slots += [Slot(row, row, -1, "") for row in others.draw(num_passages - len(slots))]
     return Design(
         tuple(taking_part),
+        tuple(rng.permutation(len(taking_part)).tolist()),
         tuple((len(parts.exact), len(parts.near)) for parts in taking_part.values()),
         settings.arms,
         tuple(slots[place] for place in rng.permutation(len(slots)).tolist()),
@@ -258,8 +273,6 @@ class _Unrelated:
         pool: Sequence[int] | None,
         rng: "np.random.Generator",
     ) -> None:
-        import numpy as np
-
         rows = np.arange(len(corpus)) if pool is None else np.unique(np.asarray(pool, np.int64))
         rows = rows[(corpus.lengths[rows] > 1) & ~np.isin(rows, copies.rows)]
         # Shuffled once, so that the first of those of equal length is one of them at random.
@@ -270,22 +283,16 @@ class _Unrelated:
 
     def like(self, row: int) -> int:
         """Draws the passage whose length is nearest to a row's."""
-        import numpy as np
-
         return self._take(int(np.argmin(np.abs(self._lengths - self._all_lengths[row]))))
 
     def draw(self, num: int) -> list[int]:
         """Draws so many passages of any length."""
-        import numpy as np
-
         free = np.flatnonzero(np.isfinite(self._lengths))[:num]
         if len(free) < num:
             self._refuse()
         return [self._take(int(place)) for place in free]
 
     def _take(self, place: int) -> int:
-        import math
-
         if not self._num or math.isinf(self._lengths[place]):
             self._refuse()
         self._lengths[place] = math.inf

@@ -1,5 +1,6 @@
 """Effects of exact and of near copies, estimated from twins, with intervals over families."""
 
+import math
 from collections.abc import Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -131,7 +132,5 @@ def _claimed(estimate: Estimate) -> Estimate:
 
 
 def _agreement(values: "Float[np.ndarray, 'orders families']") -> float | None:
-    import math
-
     found = [spearman(a, b) for a, b in combinations(values.tolist(), 2)]
     return None if any(map(math.isnan, found)) else mean(found)

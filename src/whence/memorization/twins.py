@@ -19,7 +19,12 @@ import numpy as np
 from whence.artifacts import fingerprint, progress_directory, write_json
 from whence.artifacts.stage import Stage
 from whence.memorization.scan import scan
-from whence.memorization.twin_design import Design, TwinSettings, make_design
+from whence.memorization.twin_design import (
+    Design,
+    TwinSettings,
+    copies_of_targets,
+    make_design,
+)
 from whence.progress import SILENT, Progress
 from whence.training import Recipe, TrainingState, learning_rate, train
 
@@ -64,6 +69,7 @@ class Twins:
         arms: What was removed, as in `twin_design.REMOVED`.
         counts: Numbers of exact and near copies of each family in the full arm.
         left_out: Families with too few copies.
+        num_shared: Examples that copy the targets of several families, and were trained on in none.
         step: The step that all runs went on from.
         num_steps: Steps of each run.
         start_nats: Log-probability per continuation token before any of them, in nats.
@@ -77,6 +83,7 @@ class Twins:
     arms: tuple[str, ...]
     counts: "Int[np.ndarray, 'families 2']"
     left_out: tuple[str, ...]
+    num_shared: int
     step: int
     num_steps: int
     start_nats: "Float[np.ndarray, ' families']"
@@ -130,7 +137,9 @@ def twins_stage(
     def make(place: Path) -> None:
         found = _train_all(start, corpus, chosen, designs, progress_directory(place), progress)
         left_out = tuple(family for family in targets if family not in found.families)
-        write_json(place / TWINS_FILE, _to_json(replace(found, left_out=left_out)))
+        shared = copies_of_targets(copies, targets, settings).shared
+        found = replace(found, left_out=left_out, num_shared=len(shared))
+        write_json(place / TWINS_FILE, _to_json(found))
 
     inputs = {
         "start": start.key,
@@ -200,6 +209,7 @@ def _train_all(
         arms=first.arms,
         counts=np.array(first.counts, dtype=np.int64),
         left_out=(),
+        num_shared=0,
         step=start.step,
         num_steps=num_steps,
         start_nats=np.array(before.log_probs_nats),
