@@ -50,8 +50,8 @@ from whence.testbed.tables import tokenizer
 
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "runs" / "recall"
-# Shilov et al., "The Mosaic Memory of Large Language Models", arXiv 2405.15523: GPT-Neo 1.3B, a
-# pretrained model, fine-tuned on sequences of 100 tokens of which R are replaced.
+# Shilov et al., "The Mosaic Memory of Large Language Models", arXiv 2405.15523: by membership
+# inference on a pretrained GPT-Neo 1.3B, fine-tuned on sequences of 100 tokens, R of them replaced.
 MOSAIC = {1: 0.90, 5: 0.78, 10: 0.65, 25: 0.40, 50: 0.19, 75: 0.08}
 # docs/validation.md, A3: mini in four worlds, two passages at each distance.
 MINI = {5: (0.49, 0.92), 10: (0.38, 0.49), 30: (0.14, 0.22), 50: (0.05, 0.08)}
