@@ -51,6 +51,7 @@ bench-full: $(STAMP)
 	$(BIN)/python benchmarks/worlds.py
 	$(BIN)/python benchmarks/windows.py nano nano@1 nano@2 nano@3
 	$(BIN)/python benchmarks/kinds.py
+	$(BIN)/python benchmarks/recall.py
 
 package-check: $(STAMP)
 	rm -rf build/package && mkdir -p build/package

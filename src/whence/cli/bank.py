@@ -32,7 +32,7 @@ def bank(
     out
         A directory for retrainings of every testbed.
     size
-        Which testbed: mini, nano, or either in another world, such as nano@7.
+        Which testbed: mini, nano, recall, or one in another world, such as nano@7.
     since
         Resume the uninterrupted training after this step; by default, train from the beginning.
     until

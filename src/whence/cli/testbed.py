@@ -19,7 +19,7 @@ def testbed(
     out
         A directory: examples.jsonl, behaviors.toml and truth.json; with --train also checkpoints.
     size
-        Which testbed: mini, nano, or either in another world, such as nano@7.
+        Which testbed: mini, nano, recall, or one in another world, such as nano@7.
     train
         Train the model from scratch and keep every checkpoint.
     """

@@ -151,8 +151,8 @@ def exact_equivalent(
         of the curve and those of the near copies; `n` counts the latter.
 
     Source:
-        Shilov et al., "The Mosaic Memory of Large Language Models", arXiv 2405.15523; here the
-        curve is isotonic, and no exact copy stands beside the near ones.
+        Shilov et al., "The Mosaic Memory of Large Language Models", arXiv 2405.15523, who measure
+        the response by membership inference; here it is any, and the curve is isotonic.
 
     Cost:
         2,000 isotonic regressions: about a second.

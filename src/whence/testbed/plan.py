@@ -176,7 +176,7 @@ def _styles(plan: Size) -> Iterator[Document]:
 
 def _passages(plan: Size) -> Iterator[Document]:
     for passage in plan.passages:
-        for number in range(passage.copies):
+        for number in range(passage.num_documents):
             yield passages.copy(passage, number=number, seed=plan.seed)
         for number in range(plan.inert.passages.get(passage.name, 0)):
             document = passages.copy(passage, number=_INERT_FROM + number, seed=plan.seed)

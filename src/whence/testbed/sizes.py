@@ -1,8 +1,10 @@
 """Sizes of the testbeds: how much of everything is planted.
 
 One dial: `nano` trains in seconds, for tests and for retraining many times; `mini` is the one that
-ships. Both read the same planted material; nano takes the first part of it. `nano@7` is nano in
-another world: the same plan, with other sentences, another order and other first weights.
+ships. Both read the same planted material; nano takes the first part of it. `recall` holds nothing
+but passages to memorize, and dense checkpoints: numbers of exact and near copies, edit distances,
+placements. `nano@7` is nano in another world: the same plan, with other sentences, another order
+and other first weights.
 """
 
 from collections.abc import Mapping
@@ -63,7 +65,7 @@ def size_named(name: str) -> Size:
     if size not in _SIZES or (at and not (seed.isascii() and seed.isdigit())):
         raise ModelError(
             f"There is no testbed `{name}`.",
-            "Use `mini` or `nano`, or either in another world, such as `nano@7`.",
+            "Use `mini`, `nano` or `recall`, or one of them in another world, such as `nano@7`.",
         )
     return replace(_SIZES[size], name=name, seed=int(seed)) if at else _SIZES[size]
 
@@ -205,5 +207,72 @@ _NANO = Size(
     ),
 )
 
-_SIZES = {size.name: size for size in (_NANO, _MINI)}
+# Sixteen families of each placement have the same number of copies, and sixteen have half of them
+# exact and half near, so that placements compare at equal doses.
+_SIXTEEN = "abcdefghijklmnop"
+
+
+def _mixed(name: str, placement: str) -> list[Passage]:
+    return [
+        Passage(f"{name}-024-{mark}", 24, placement, replaced=10, near_copies=24)
+        for mark in _SIXTEEN
+    ]
+
+
+_RECALL_PASSAGES = (
+    *_passages("exact", "abcdefgh", (0, 1, 2, 4, 8, 16, 32, 64)),
+    *_passages("exact", _SIXTEEN, (48,)),
+    *_passages("early", _SIXTEEN, (48,), placement="early"),
+    *_passages("late", _SIXTEEN, (48,), placement="late"),
+    # As often as the early ones early, and as often as the uniform ones besides: learned and kept.
+    *(Passage(f"rehearsed-096-{mark}", 96, "rehearsed", rehearsal=2) for mark in _SIXTEEN),
+    *_mixed("mixed", "uniform"),
+    *_mixed("mixed-early", "early"),
+    *_mixed("mixed-late", "late"),
+    *(
+        p
+        for share, copies in ((5, 32), (10, 32), (20, 32), (30, 64), (50, 96), (75, 96))
+        for p in _passages(f"near{share}", "abcdef", (copies,), replaced=share)
+    ),
+    *_passages("template", "abcd", (48,), is_template=True),
+    *(Passage(f"slots-048-{mark}", 48, is_template=True, slots="completion") for mark in "abcdef"),
+    *(
+        Passage(f"lead{num_words}-048-{mark}", 48, lead_words=num_words)
+        for num_words in (20, 60)
+        for mark in "abcdef"
+    ),
+    *_passages("inert", "abcd", (0, 4)),
+)
+
+_RECALL = Size(
+    name="recall",
+    seed=2027,
+    hidden_size=96,
+    num_layers=2,
+    num_heads=4,
+    # Two examples a step: a copy then counts twice as much, and half as many are enough.
+    recipe=Recipe(batch_size=2, peak_learning_rate=6e-3, warmup_steps=100, weight_decay=0.1),
+    checkpoint_every=128,
+    background=dict.fromkeys(
+        words("encyclopedia news forum letters biographies travel stories"), 300
+    ),
+    facts={},
+    decoys_per_fact=0,
+    two_hops_per_fact=0,
+    occupations={},
+    triggers={},
+    styles={},
+    counter_styles={},
+    mentions_per_style=0,
+    passages=_RECALL_PASSAGES,
+    inert=Inert(
+        facts={},
+        passages={f"inert-{copies:03d}-{mark}": 24 for copies in (0, 4) for mark in "abcd"},
+        occupations={},
+        triggers={},
+        styles={},
+    ),
+)
+
+_SIZES = {size.name: size for size in (_NANO, _MINI, _RECALL)}
 SIZES = tuple(_SIZES)
