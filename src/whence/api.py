@@ -400,6 +400,37 @@ def find(
     return open_search(directory).find(text, limit=limit, before_step=before_step)
 
 
+def serve(
+    directory: str | Path,
+    *,
+    index: str | Path | None = None,
+    embedding: bool = False,
+    host: str = "127.0.0.1",
+    port: int = 8321,
+    token: str | None = None,
+    progress: Progress = SILENT,
+) -> None:
+    """Serves a page that answers ad hoc queries to a run, or an index, until it is interrupted.
+
+    See `whence.runs.warm.open_for_queries` and `whence.live.serve`.
+
+    Raises:
+        WhenceError: The directory is neither, the address cannot be bound, or the packages of the
+            extra `serve` are missing.
+    """
+    from whence.live import serve as serve_opened
+    from whence.runs.warm import open_for_queries
+
+    opened = open_for_queries(
+        Path(directory),
+        index=None if index is None else Path(index),
+        with_embedding=embedding,
+        progress=progress,
+    )
+    opened.answerer.warm(progress=progress)
+    serve_opened(opened, host=host, port=port, token=token, on_ready=progress.note)
+
+
 def import_scores(
     directory: str | Path,
     source: str | Path,

@@ -49,6 +49,10 @@ COMMANDS = {
         "Rank the examples of an index by their score for a prompt's completion.",
         'whence query runs/index --prompt "The capital of France is" --completion " Paris"',
     ),
+    "serve": (
+        "Serve a page that answers ad hoc queries to a run: model and index stay in memory.",
+        "whence serve runs/demo",
+    ),
     "show": (
         "Print what a run found.",
         "whence show runs/demo --behavior fact/capital-france",

@@ -35,8 +35,8 @@ def query(
     """Rank the examples of an index by their score for a prompt's completion.
 
     The completion is used exactly as written; mind its leading space. The loss of the completion
-    alone is attributed. The answer begins with whether the model shows it, without a comparison with
-    untrained weights.
+    alone is attributed. The answer begins with whether the model shows it, without a comparison
+    with untrained weights.
 
     Parameters
     ----------
