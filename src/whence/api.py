@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from whence.runs.exporting import Format
     from whence.runs.finding import CorpusSearch
     from whence.runs.importing import Orientation
+    from whence.runs.listing import RunSummary
     from whence.runs.show import BehaviorHits
     from whence.settings import Kind
     from whence.validation import BankProgress, Surprises, Unit, Validation
@@ -51,6 +52,7 @@ __all__ = [
     "hits",
     "import_scores",
     "list_methods",
+    "list_runs",
     "load_behaviors",
     "load_corpus",
     "load_evidence",
@@ -61,6 +63,7 @@ __all__ = [
     "query",
     "run",
     "run_study",
+    "serve",
     "show",
     "validate",
     "verify",
@@ -398,6 +401,17 @@ def find(
         WhenceError: The directory is not a finished run, or the text is empty.
     """
     return open_search(directory).find(text, limit=limit, before_step=before_step)
+
+
+def list_runs(directory: str | Path = "runs") -> "tuple[RunSummary, ...]":
+    """Lists the runs in a folder, by path; see `whence.runs.listing.list_runs`.
+
+    Raises:
+        SettingsError: There is no such folder.
+    """
+    from whence.runs.listing import list_runs as list_directory
+
+    return list_directory(Path(directory))
 
 
 def serve(

@@ -49,6 +49,14 @@ COMMANDS = {
         "Rank the examples of an index by their score for a prompt's completion.",
         'whence query runs/index --prompt "The capital of France is" --completion " Paris"',
     ),
+    "open": (
+        "Open a run's page in a browser.",
+        "whence open runs/demo",
+    ),
+    "runs": (
+        "List the runs in a folder: title, model, date, state.",
+        "whence runs",
+    ),
     "serve": (
         "Serve a page that answers ad hoc queries to a run: model and index stay in memory.",
         "whence serve runs/demo",
@@ -106,6 +114,7 @@ COMMANDS = {
 
 def make_app() -> "App":
     """Lists every command; a command is imported only when it is run."""
+    import builtins
     import keyword
 
     import cyclopts
@@ -122,8 +131,10 @@ def make_app() -> "App":
         default_parameter=cyclopts.Parameter(converter=convert),
     )
     for name, (summary, example) in COMMANDS.items():
-        # A keyword cannot be the name of a module or a function, nor can a hyphen be in one.
-        place = name.replace("-", "_") + ("_" if keyword.iskeyword(name) else "")
+        # No hyphen can be in the name of a module or a function; a keyword or a built-in function
+        # is not to be one.
+        is_taken = keyword.iskeyword(name) or hasattr(builtins, name)
+        place = name.replace("-", "_") + ("_" if is_taken else "")
         app.command(
             f"whence.cli.{place}:{place}", name=name, help=f"{summary}\n\nExample: {example}"
         )
