@@ -74,6 +74,7 @@ def make_app(
     routes = [
         Route("/", _asset("live.html", "text/html; charset=utf-8")),
         *(Route(f"/assets/{name}", _asset(name, kind)) for name, kind in _ASSETS.items()),
+        Route("/favicon.ico", _no_icon),
         Route("/api/state", calls.state),
         Route("/api/queries", calls.query, methods=["POST"]),
         Route("/api/completions", calls.complete, methods=["POST"]),
@@ -200,6 +201,11 @@ async def _body(request: Request) -> bytes:
                 f"The request has more than {MAX_BODY_BYTES:,} bytes.", "Send a shorter text."
             )
     return bytes(found)
+
+
+async def _no_icon(request: Request) -> Response:
+    """Browsers ask for one whatever the page says."""
+    return Response(status_code=204)
 
 
 def _asset(name: str, kind: str) -> Handler:
