@@ -24,8 +24,8 @@ CALLS = {
     "surprises": "check_surprises",
     "testbed": "export_testbed",
 }
-# They look at the installation, or show what a call has written.
-NO_CALL = {"doctor", "open"}
+# They look at the installation, write a file to edit, or show what a call has written.
+NO_CALL = {"doctor", "init", "open"}
 
 
 def test_scores_in_memory_are_those_of_a_run(tiny: Path) -> None:

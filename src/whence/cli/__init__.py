@@ -25,6 +25,10 @@ COMMANDS = {
         "Run a complete study on the built-in testbed, offline.",
         "whence demo",
     ),
+    "init": (
+        "Write a first study, with one behavior of each kind, explained.",
+        "whence init --model testbed:mini --corpus testbed:mini",
+    ),
     "run": (
         "Run a study: behaviors, gradients, scores and a page, from one TOML file.",
         "whence run examples/pythia-14m-pile-10k.toml",
@@ -138,6 +142,9 @@ def make_app() -> "App":
         app.command(
             f"whence.cli.{place}:{place}", name=name, help=f"{summary}\n\nExample: {example}"
         )
+    app.register_install_completion_command(
+        help="Install completion of commands and flags for this shell."
+    )
     return app
 
 
