@@ -21,6 +21,8 @@ from whence.settings import (
 )
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from whence.corpus.search import Finding
     from whence.evidence import Comparison, Evidence
     from whence.gradients import Index
@@ -47,6 +49,7 @@ __all__ = [
     "compare",
     "discover",
     "export",
+    "export_table",
     "export_testbed",
     "find",
     "hits",
@@ -528,7 +531,7 @@ def export(
     k: int = 10,
     with_copies: bool = False,
 ) -> str:
-    """Writes what one method lists: PAIR's JSON lines, or ids; see `whence.runs.exporting`.
+    """Writes what one method lists: PAIR's JSON lines, CSV, or ids; see `whence.runs.exporting`.
 
     Example:
         >>> export("runs/demo", form="ids", with_copies=True)  # doctest: +SKIP
@@ -536,6 +539,17 @@ def export(
     from whence.runs import exporting
 
     return exporting.export(Path(directory), method=method, form=form, k=k, with_copies=with_copies)
+
+
+def export_table(directory: str | Path, *, method: str = "all", k: int = 10) -> "pa.Table":
+    """Lays out what methods list as a tidy Arrow table; see `whence.runs.exporting.export_table`.
+
+    Example:
+        >>> export_table("runs/demo").to_pandas()  # doctest: +SKIP
+    """
+    from whence.runs import exporting
+
+    return exporting.export_table(Path(directory), method=method, k=k)
 
 
 def make_bank(

@@ -94,7 +94,7 @@ COMMANDS = {
         "whence bank runs/bank --size nano --jobs 2",
     ),
     "export": (
-        "Print what a run lists, for other tools: PAIR's JSON lines, or ids to remove.",
+        "Print what a run lists, for other tools: PAIR's JSON lines, a table, or ids to remove.",
         "whence export runs/demo --format ids --with-copies",
     ),
     "surprises": (
