@@ -199,8 +199,8 @@ def _rows(
     for side, found in zip(("proponents", "opponents"), both, strict=True):
         for place, hit in enumerate(found, start=1):
             strength = (
-                (record.evidence and record.evidence.strength(scores.method, name, hit.id)) or None
-            )
+                record.evidence and record.evidence.strength(scores.method, name, hit.id)
+            ) or None
             (row,) = record.corpus.rows([hit.id])
             copies = record.duplicates
             yield {
