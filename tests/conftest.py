@@ -25,6 +25,10 @@ os.environ["HF_HOME"] = _HF_HOME
 for _name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN"):
     os.environ.pop(_name, None)
 
+# What commands keep between calls, such as a testbed that was trained.
+os.environ["WHENCE_CACHE"] = tempfile.mkdtemp(prefix="whence-test-cache-")
+atexit.register(shutil.rmtree, os.environ["WHENCE_CACHE"], ignore_errors=True)
+
 _connect = socket.socket.connect
 
 

@@ -21,6 +21,8 @@ from whence.settings import (
 )
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from whence.corpus.search import Finding
     from whence.evidence import Comparison, Evidence
     from whence.gradients import Index
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from whence.runs.exporting import Format
     from whence.runs.finding import CorpusSearch
     from whence.runs.importing import Orientation
+    from whence.runs.listing import RunSummary
     from whence.runs.locating import Location
     from whence.runs.show import BehaviorHits
     from whence.settings import Kind
@@ -49,11 +52,13 @@ __all__ = [
     "compare",
     "discover",
     "export",
+    "export_table",
     "export_testbed",
     "find",
     "hits",
     "import_scores",
     "list_methods",
+    "list_runs",
     "load_behaviors",
     "load_corpus",
     "load_evidence",
@@ -66,6 +71,7 @@ __all__ = [
     "query",
     "run",
     "run_study",
+    "serve",
     "show",
     "study_memorization",
     "validate",
@@ -437,6 +443,48 @@ def locate(
     )
 
 
+def list_runs(directory: str | Path = "runs") -> "tuple[RunSummary, ...]":
+    """Lists the runs in a folder, by path; see `whence.runs.listing.list_runs`.
+
+    Raises:
+        SettingsError: There is no such folder.
+    """
+    from whence.runs.listing import list_runs as list_directory
+
+    return list_directory(Path(directory))
+
+
+def serve(
+    directory: str | Path,
+    *,
+    index: str | Path | None = None,
+    embedding: bool = False,
+    host: str = "127.0.0.1",
+    port: int = 8321,
+    token: str | None = None,
+    progress: Progress = SILENT,
+) -> None:
+    """Serves a page that answers ad hoc queries to a run, or an index, until it is interrupted.
+
+    See `whence.runs.warm.open_for_queries` and `whence.live.serve`.
+
+    Raises:
+        WhenceError: The directory is neither, the address cannot be bound, or the packages of the
+            extra `serve` are missing.
+    """
+    from whence.live import serve as serve_opened
+    from whence.runs.warm import open_for_queries
+
+    opened = open_for_queries(
+        Path(directory),
+        index=None if index is None else Path(index),
+        with_embedding=embedding,
+        progress=progress,
+    )
+    opened.answerer.warm(progress=progress)
+    serve_opened(opened, host=host, port=port, token=token, on_ready=progress.note)
+
+
 def import_scores(
     directory: str | Path,
     source: str | Path,
@@ -550,7 +598,7 @@ def export(
     k: int = 10,
     with_copies: bool = False,
 ) -> str:
-    """Writes what one method lists: PAIR's JSON lines, or ids; see `whence.runs.exporting`.
+    """Writes what one method lists: PAIR's JSON lines, CSV, or ids; see `whence.runs.exporting`.
 
     Example:
         >>> export("runs/demo", form="ids", with_copies=True)  # doctest: +SKIP
@@ -558,6 +606,17 @@ def export(
     from whence.runs import exporting
 
     return exporting.export(Path(directory), method=method, form=form, k=k, with_copies=with_copies)
+
+
+def export_table(directory: str | Path, *, method: str = "all", k: int = 10) -> "pa.Table":
+    """Lays out what methods list as a tidy Arrow table; see `whence.runs.exporting.export_table`.
+
+    Example:
+        >>> export_table("runs/demo").to_pandas()  # doctest: +SKIP
+    """
+    from whence.runs import exporting
+
+    return exporting.export_table(Path(directory), method=method, k=k)
 
 
 def make_bank(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, get_args
 
 from pydantic import Field, model_validator
 
+from whence import notebook
 from whence.settings import Kind, ModelSettings, Settings
 from whence.statistics import Interval
 
@@ -157,6 +158,14 @@ class Verification:
     initial_log_prob_nats: float | None
     extraction: float | None
     rate: Rate | None
+
+    def _repr_html_(self) -> str:
+        """Shows the verdict in a notebook: the sentence, and the completion token by token."""
+        parts = self.completion
+        rows = zip(parts.tokens, parts.log_probs_nats, parts.ranks, strict=True)
+        return notebook.paragraph(
+            f"{self.behavior_id}: {self.verdict}. {self.reason}"
+        ) + notebook.table(("token", "log-probability, nats", "rank"), rows)
 
 
 @dataclass(frozen=True)
@@ -433,6 +442,18 @@ class Hits(NamedTuple):
     proponents: tuple[Hit, ...]
     opponents: tuple[Hit, ...]
     recall: float | None = None
+
+    def _repr_html_(self) -> str:
+        """Shows both lists in a notebook."""
+        header = ("rank", "score", "id", "subset", "position", "text")
+        return "".join(
+            notebook.table(
+                header,
+                [(h.rank, h.score, h.id, h.subset, h.position, h.text) for h in hits],
+                caption=name,
+            )
+            for name, hits in (("Proponents", self.proponents), ("Opponents", self.opponents))
+        )
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,12 @@ INITIAL = _readings(own=[-7.0] * 4, others=[-7.1, -6.9])
             "1.00 nats likelier than after the likeliest",
         ),
         # Two thirds of three prompts are two.
-        ({"own": [-1.0, -1.0, -3.1]}, None, "weak", "on 2 of 3 prompts, but has a mean margin of"),
+        (
+            {"own": [-1.0, -1.0, -3.1]},
+            None,
+            "weak",
+            "), although it leads the likeliest alternative on 2 of 3",
+        ),
         ({"own": [-1.0, -3.5, -3.5, -1.0]}, None, "weak", "on only 2 of 4 prompts"),
         (
             {"own": [-3.5, -1.0, -1.0, -1.0]},
@@ -96,7 +101,7 @@ def test_by_margin(change: dict, initial: Readings | None, verdict: str, said: s
     conclusion = _by_margin(_readings(**(GOOD | change)), initial)
     assert conclusion.verdict == verdict, conclusion.reason
     assert said in conclusion.reason
-    assert (", but " in conclusion.reason) <= (verdict != "shown")
+    assert (", although it " in conclusion.reason) <= (verdict != "shown")
     assert conclusion.reason.startswith("The completion ")
     assert conclusion.reason.endswith(".")
 

@@ -21,11 +21,12 @@ CALLS = {
     "memorization": "study_memorization",
     "methods": "list_methods",
     "report": "write_report",
+    "runs": "list_runs",
     "surprises": "check_surprises",
     "testbed": "export_testbed",
 }
-# It looks at the installation, not at data.
-NO_CALL = {"doctor"}
+# They look at the installation, write a file to edit, or show what a call has written.
+NO_CALL = {"doctor", "init", "open"}
 
 
 def test_scores_in_memory_are_those_of_a_run(tiny: Path) -> None:

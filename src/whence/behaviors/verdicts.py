@@ -309,7 +309,8 @@ def _conclude(checks: Sequence[Check], *, weak: bool, note: str = "") -> Conclus
     good = [check.words for check in checks if check.holds]
     bad = [check.words for check in checks if not check.holds]
     verdict: Verdict = "shown" if not bad else "weak" if weak else "not shown"
-    sentence = ", but ".join(part for part in (_listed(good), _listed(bad)) if part)
+    # What failed comes first: it is why a behavior is not shown.
+    sentence = ", although it ".join(part for part in (_listed(bad), _listed(good)) if part)
     return Conclusion(verdict, f"The completion {sentence}{note}.")
 
 

@@ -25,6 +25,10 @@ COMMANDS = {
         "Run a complete study on the built-in testbed, offline.",
         "whence demo",
     ),
+    "init": (
+        "Write a first study, with one behavior of each kind, explained.",
+        "whence init --model testbed:mini --corpus testbed:mini",
+    ),
     "run": (
         "Run a study: behaviors, gradients, scores and a page, from one TOML file.",
         "whence run examples/pythia-14m-pile-10k.toml",
@@ -48,6 +52,18 @@ COMMANDS = {
     "query": (
         "Rank the examples of an index by their score for a prompt's completion.",
         'whence query runs/index --prompt "The capital of France is" --completion " Paris"',
+    ),
+    "open": (
+        "Open a run's page in a browser.",
+        "whence open runs/demo",
+    ),
+    "runs": (
+        "List the runs in a folder: title, model, date, state.",
+        "whence runs",
+    ),
+    "serve": (
+        "Serve a page that answers ad hoc queries to a run: model and index stay in memory.",
+        "whence serve runs/demo",
     ),
     "show": (
         "Print what a run found.",
@@ -82,7 +98,7 @@ COMMANDS = {
         "whence bank runs/bank --size nano --jobs 2",
     ),
     "export": (
-        "Print what a run lists, for other tools: PAIR's JSON lines, or ids to remove.",
+        "Print what a run lists, for other tools: PAIR's JSON lines, a table, or ids to remove.",
         "whence export runs/demo --format ids --with-copies",
     ),
     "surprises": (
@@ -110,6 +126,7 @@ COMMANDS = {
 
 def make_app() -> "App":
     """Lists every command; a command is imported only when it is run."""
+    import builtins
     import keyword
 
     import cyclopts
@@ -126,11 +143,16 @@ def make_app() -> "App":
         default_parameter=cyclopts.Parameter(converter=convert),
     )
     for name, (summary, example) in COMMANDS.items():
-        # A keyword cannot be the name of a module or a function, nor can a hyphen be in one.
-        place = name.replace("-", "_") + ("_" if keyword.iskeyword(name) else "")
+        # No hyphen can be in the name of a module or a function; a keyword or a built-in function
+        # is not to be one.
+        is_taken = keyword.iskeyword(name) or hasattr(builtins, name)
+        place = name.replace("-", "_") + ("_" if is_taken else "")
         app.command(
             f"whence.cli.{place}:{place}", name=name, help=f"{summary}\n\nExample: {example}"
         )
+    app.register_install_completion_command(
+        help="Install completion of commands and flags for this shell."
+    )
     return app
 
 

@@ -22,11 +22,11 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer in one
 def answer(value: dict[str, object], text: str, *, json_line: bool) -> None:
     """Prints a command's answer on stdout: for a person, or as one line of JSON."""
     if not json_line:
-        print(visible(text))
+        print(visible(text), flush=True)
         return
     # In JSON, what would move a cursor stands as the escape that JSON has for it.
     line = json.dumps(value, allow_nan=False, ensure_ascii=False)
-    print("".join(c if is_safe(c) else json.dumps(c)[1:-1] for c in line))
+    print("".join(c if is_safe(c) else json.dumps(c)[1:-1] for c in line), flush=True)
 
 
 def flags(settings: type[S], **values: Any) -> S:

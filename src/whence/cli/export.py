@@ -15,7 +15,7 @@ def export(
     run: Path,
     *,
     method: str = "gradient_cosine",
-    format: Literal["pair", "ids"] = "pair",  # noqa: A002 - the flag is called so everywhere
+    format: Literal["pair", "ids", "csv", "parquet"] = "pair",  # noqa: A002 - the flag is called so everywhere
     behavior: str | None = None,
     top_k: int = 10,
     relation: tuple[Relation, ...] = (),
@@ -30,10 +30,11 @@ def export(
     run
         The run's directory.
     method
-        Whose ranking to print.
+        Whose ranking to print; for csv and parquet, all are every method's.
     format
-        pair: JSON lines as PAIR's pretraining-tda reads them, with relations; ids: the proponents'
-        ids, a list of examples to remove.
+        pair: JSON lines as PAIR's pretraining-tda reads them, with relations; csv and parquet: a
+        table with a row for each method, behavior and example; ids: the proponents' ids, a list of
+        examples to remove.
     behavior
         Only this behavior.
     top_k
@@ -45,8 +46,19 @@ def export(
     out
         Write to this new file instead.
     """
+    from whence.errors import SettingsError
     from whence.runs.exporting import export as export_run
+    from whence.runs.exporting import export_table
 
+    if format == "parquet":
+        if out is None:
+            raise SettingsError("Parquet is no text to print.", "Name a new file with `--out`.")
+        table = export_table(
+            run, method=method, behavior_id=behavior, k=top_k, relations=relation, out=out
+        )
+        values = {"run": str(run), "format": format, "rows": table.num_rows, "out": str(out)}
+        answer(values, f"{out}: {table.num_rows} rows", json_line=json)
+        return
     text = export_run(
         run,
         method=method,

@@ -28,7 +28,12 @@ def hits_json(found: Hits) -> dict[str, list[dict[str, object]]]:
 
 
 def hits_text(
-    found: Hits, *, by: str, columns: tuple[str, ...], more: Columns | None = None
+    found: Hits,
+    *,
+    by: str,
+    columns: tuple[str, ...],
+    more: Columns | None = None,
+    has_signs: bool = True,
 ) -> str:
     """Lays hits out for a terminal, each list under its heading.
 
@@ -37,6 +42,7 @@ def hits_text(
         by: What made the list, such as ` by bm25`; part of the headings.
         columns: Names out of `COLUMNS` and `more`.
         more: Columns that only this list has.
+        has_signs: Whether a score can be negative; otherwise there are no opponents to list.
     """
     known = {**COLUMNS, **(more or {})}
     lists = (
@@ -44,7 +50,7 @@ def hits_text(
         ("Opponents", "negative", found.opponents),
     )
     parts: list[str] = []
-    for name, sign, rows in lists:
+    for name, sign, rows in lists if has_signs else lists[:1]:
         cells = [tuple(known[column](hit) for column in columns) for hit in rows]
         parts.append(f"{name}{by}\n{table(cells, columns) if cells else nothing(sign)}")
     return "\n\n".join(parts)

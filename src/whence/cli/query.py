@@ -1,11 +1,20 @@
 """`whence query`: the examples of an index with the highest scores for one completion."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from whence.cli.console import Json, answer, flags, progress
 from whence.cli.hits import hits_json, hits_text
 from whence.errors import SettingsError
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+    from whence.gradients import Index
+    from whence.records import Hits, LoadedModel
+    from whence.runs.adhoc import AdHocResult
+
+Beside = Literal["bm25", "embedding"]
 
 
 def query(
@@ -15,6 +24,7 @@ def query(
     completion: str,
     alternative: str | None = None,
     method: Literal["gradient_cosine", "gradient_dot"] = "gradient_cosine",
+    beside: tuple[Beside, ...] | None = None,
     model: str | None = None,
     revision: str | None = None,
     tokenizer: str | None = None,
@@ -25,7 +35,8 @@ def query(
     """Rank the examples of an index by their score for a prompt's completion.
 
     The completion is used exactly as written; mind its leading space. The loss of the completion
-    alone is attributed; nothing is verified first.
+    alone is attributed. The answer begins with whether the model shows it, without a comparison
+    with untrained weights.
 
     Parameters
     ----------
@@ -33,6 +44,9 @@ def query(
         A directory that whence index or bergson build made.
     alternative
         Score the completion against this one: the query is the difference of their losses.
+    beside
+        Searches to list beside the gradients: by default bm25, where the index has texts.
+        embedding runs the model over all examples once, and keeps the result in INDEX.states.
     model
         By default the model that the index was made with.
     revision
@@ -47,6 +61,7 @@ def query(
     from whence.evidence import check_count
     from whence.gradients import open_index
     from whence.records import Behavior
+    from whence.runs.adhoc import Answerer
     from whence.runs.indexing import index_model, query_index
     from whence.runs.opening import open_model
     from whence.settings import ModelSettings
@@ -72,31 +87,81 @@ def query(
         if model
         else index_model(opened)
     )
-    found = query_index(
-        opened,
-        loaded,
+    states = _states(opened, loaded) if "embedding" in (beside or ()) else None
+    answerer = Answerer(loaded, opened.corpus, index=opened, states=states)
+    searches = beside if beside is not None else ("bm25",) if answerer.has_texts else ()
+    found = None
+    if approximate:
+        found = query_index(
+            opened,
+            loaded,
+            behavior,
+            method=method,
+            contrast=alternative is not None,
+            approximate=True,
+            k=top_k,
+            progress=progress(),
+        )
+    result = answerer.answer(
         behavior,
-        method=method,
-        contrast=alternative is not None,
-        approximate=approximate,
+        methods=(*(() if approximate else (method,)), *searches),
         k=top_k,
+        contrast=alternative is not None,
+        with_evidence=False,
         progress=progress(),
     )
+    lists = {one.method: one.hits for one in result.rankings}
+    own = lists.pop(method) if found is None else found
+    _print(index, method, own, lists, result, json_line=json)
+
+
+def _print(
+    index: Path,
+    method: str,
+    own: "Hits",
+    beside: "dict[str, Hits]",
+    result: "AdHocResult",
+    *,
+    json_line: bool,
+) -> None:
+    from whence.behaviors import verification_to_json
+
+    verification = result.verification
     search = "exact"
-    if found.recall is not None:
+    if own.recall is not None:
         search = (
-            f"approximate; recall@10 {found.recall:.3f}, with some of the index's own rows as "
-            "queries"
+            f"approximate; recall@10 {own.recall:.3f}, with some of the index's own rows as queries"
         )
     columns = ("rank", "score", "id", "subset", "position", "text")
+    paragraphs = [
+        f"{verification.verdict.capitalize()}: {verification.reason}",
+        *result.notes,
+        hits_text(own, by=f" by {method}", columns=columns),
+        *(
+            hits_text(found, by=f" by {name}", columns=columns, has_signs=name != "bm25")
+            for name, found in beside.items()
+        ),
+        f"Search: {search}.",
+    ]
     answer(
         {
             "index": str(index),
             "method": method,
             "orientation": "higher is more helpful",
-            **hits_json(found),
-            "recall_at_10": found.recall,
+            "verification": verification_to_json(verification),
+            "notes": list(result.notes),
+            **hits_json(own),
+            "beside": {name: hits_json(found) for name, found in beside.items()},
+            "recall_at_10": own.recall,
         },
-        f"{hits_text(found, by='', columns=columns)}\n\nSearch: {search}.",
-        json_line=json,
+        "\n\n".join(paragraphs),
+        json_line=json_line,
     )
+
+
+def _states(index: "Index", model: "LoadedModel") -> "ndarray":
+    """The hidden states of the examples, kept beside the index."""
+    from whence.runs.states import keep_states
+
+    place = index.path.with_name(f"{index.path.name}.states")
+    return keep_states(place, model, index.corpus, progress=progress())

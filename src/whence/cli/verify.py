@@ -1,10 +1,11 @@
 """`whence verify`: whether a model shows some behaviors."""
 
+import textwrap
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from whence.cli.console import Json, answer, printable, progress, table
+from whence.cli.console import Json, answer, progress, table
 from whence.cli.corpus_flags import DEFAULT, ReadAs
 
 
@@ -43,12 +44,15 @@ def verify(
         corpus=read_as.settings_if(corpus),
         progress=progress(),
     )
-    rows = [
-        (v["verdict"], v["kind"], v["behavior_id"], printable(v["reason"], width=110))
-        for v in found
-    ]
-    answer(
-        {"verifications": found},
-        table(rows, ("verdict", "kind", "behavior", "reason")),
-        json_line=json,
+    rows = [(v["verdict"], v["kind"], v["behavior_id"]) for v in found]
+    lines = table(rows, ("verdict", "kind", "behavior")).splitlines()
+    reasons = [_indented(v["reason"]) for v in found]
+    body = (line for pair in zip(lines[2:], reasons, strict=True) for line in pair)
+    answer({"verifications": found}, "\n".join([*lines[:2], *body]), json_line=json)
+
+
+def _indented(reason: str) -> str:
+    """Sets a reason whole, below the line that it belongs to."""
+    return textwrap.fill(
+        reason, width=100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
     )

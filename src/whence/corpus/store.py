@@ -53,7 +53,9 @@ def read_corpus(directory: Path) -> Corpus:
 
     try:
         record = json.loads((directory / RECORD).read_text(encoding="utf-8"))
-        table = pq.read_table(directory / TABLE).cast(schema())
+        # `read_table` would import pandas, which takes longer than reading.
+        with pq.ParquetFile(directory / TABLE) as file:
+            table = file.read().cast(schema())
         corpus = Corpus(
             name=record["name"],
             description=record["description"],

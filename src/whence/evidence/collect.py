@@ -28,10 +28,11 @@ def collect(
     queries: Sequence[Query],
     nulls: Sequence[Query],
     corpus: Corpus,
-    duplicates: Duplicates,
+    duplicates: Duplicates | None,
     *,
     k: int,
     seed: int = 0,
+    like: Relater | None = None,
     progress: Progress = SILENT,
 ) -> Evidence:
     """Judges every example that some method lists for some behavior.
@@ -42,15 +43,17 @@ def collect(
         queries: Their queries, in the same order.
         nulls: The null queries, in the order of `null_values`.
         corpus: The examples.
-        duplicates: The corpus's copies and near copies.
+        duplicates: The corpus's copies and near copies; without them each example is a cluster of
+            its own.
         k: How many examples, and how many clusters, a list has.
         seed: Of the random pairs from which thresholds are learned.
+        like: A relater of the same corpus, so that its words are not indexed again.
         progress: Reports progress.
 
     Cost:
         About a millisecond per behavior and listed example, of which methods share many.
     """
-    relater = Relater(corpus, behaviors, queries, seed=seed)
+    relater = Relater(corpus, behaviors, queries, seed=seed, like=like)
     lengths = {query.id: length_class(query) for query in queries}
     null_lengths = [length_class(query) for query in nulls]
     strengths: list[Strength] = []
@@ -101,7 +104,7 @@ class _Strengths:
         nulls: Mapping[str, Null],
         lengths: Mapping[str, str],
         corpus: Corpus,
-        duplicates: Duplicates,
+        duplicates: Duplicates | None,
         *,
         k: int,
     ) -> None:
@@ -111,7 +114,9 @@ class _Strengths:
         self._nulls = nulls
         self._lengths = lengths
         self._ids = corpus.ids
-        self._clusters = duplicates.cluster_80.tolist()
+        self._clusters = (
+            range(len(corpus)) if duplicates is None else duplicates.cluster_80.tolist()
+        )
         self._k = k
         is_whole = scores.example_ids == corpus.ids
         rows = range(len(corpus)) if is_whole else corpus.rows(scores.example_ids)

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
+from whence import notebook
 from whence.artifacts import write_json
 from whence.errors import ArtifactError
 from whence.evidence.descriptors import DescriptorValue
@@ -215,6 +216,12 @@ class Comparison:
     families: Mapping[str, str]
     undefined: Mapping[str, str]
     sentences: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        """Shows the findings in a notebook, and what could not be compared."""
+        why = [(name, reason) for name, reason in self.undefined.items()]
+        table = notebook.table(("not compared", "because"), why) if why else ""
+        return notebook.bullets(self.sentences) + table
 
     def to_json(self) -> dict[str, object]:
         """What was compared and found, without the long tables; NaN becomes None."""

@@ -24,6 +24,7 @@ from typing import (
     get_type_hints,
 )
 
+from whence import notebook
 from whence.artifacts import write_json
 from whence.errors import ArtifactError
 from whence.evidence.relations import RELATIONS, Relation
@@ -173,6 +174,23 @@ class Evidence:
             if place is not None and place <= k and tie is not None:
                 found[tie.relation] = found.get(tie.relation, 0) + 1
         return {relation: found[relation] for relation in RELATIONS if relation in found}
+
+    def _repr_html_(self) -> str:
+        """Shows in a notebook what ties each method's first ten clusters to each behavior."""
+        by_cell = [
+            (one.behavior_id, method, self.relations(method, one.behavior_id, k=10))
+            for one in self.behaviors
+            for method in self.families
+        ]
+        rows = [
+            (behavior, method, ", ".join(f"{n} {RELATIONS[r].label}" for r, n in counts.items()))
+            for behavior, method, counts in by_cell
+            if counts
+        ]
+        header = ("behavior", "method", "first ten, copies counted once")
+        return notebook.table(header, rows) + notebook.paragraph(
+            f"{len(self.ties):,} ties; {self.num_null} null queries."
+        )
 
 
 def save_evidence(evidence: Evidence, directory: Path) -> None:

@@ -25,6 +25,8 @@ from whence.evidence.topics import Topics
 from whence.evidence.word_index import WordIndex
 from whence.records import Behavior, Corpus, Query
 
+# Cached properties of a relater that depend on its corpus alone.
+_OF_CORPUS = ("_rows", "_subsets", "_is_large")
 LONG = 50
 MIN_COMPLETION = 16
 NEAR, WEAK, CONTAINED = 0.8, 0.5, 0.3
@@ -136,6 +138,7 @@ class Relater:
         behaviors: The behaviors.
         queries: Their queries, in the same order.
         seed: Of the random pairs from which the threshold of a topic is learned.
+        like: A relater of the same corpus, whose index of words and thresholds are used again.
     """
 
     def __init__(
@@ -145,14 +148,20 @@ class Relater:
         queries: Sequence[Query],
         *,
         seed: int = 0,
+        like: "Relater | None" = None,
     ) -> None:
+        assert like is None or like._corpus is corpus, "they relate the same examples"
         self._corpus = corpus
-        self._texts = corpus.texts()
-        self._words = WordIndex(self._texts)
-        self._formats: dict[int, str | None] = {}
+        self._texts = like._texts if like else corpus.texts()
+        self._words = like._words if like else WordIndex(self._texts)
+        self._formats: dict[int, str | None] = like._formats if like else {}
         claims = [found for behavior in behaviors if (found := claim(behavior)) is not None]
         self.statements = Statements(claims, self._texts, self._words)
-        self._topics = Topics(self._words, self._texts, self._subsets, seed=seed)
+        if like is not None:
+            self.__dict__ |= {name: getattr(like, name) for name in _OF_CORPUS}
+        self._topics = (
+            like._topics if like else Topics(self._words, self._texts, self._subsets, seed=seed)
+        )
         self.subjects: Mapping[str, Subject] = {
             behavior.id: Subject(behavior, query, self._subset_of(behavior))
             for behavior, query in zip(behaviors, queries, strict=True)

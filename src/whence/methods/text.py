@@ -10,7 +10,7 @@ the model. What they find is retrieval; a gradient method has to beat them.
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,28 +19,57 @@ from whence.methods.reading import main_term
 from whence.methods.words import WORD, words
 from whence.settings import NoSettings
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 K1, B = 1.5, 0.75
 N = 3
 
 _NOT_TRAINING = "it says nothing about training"
 
 
-def _bm25(inputs: MethodInputs, own: NoSettings) -> MethodResult:
-    import bm25s
+class Bm25:
+    """BM25 over the words of some texts, kept for any number of queries.
 
-    documents = [words(text) for text in inputs.corpus.texts()]
-    values = np.full((len(inputs.queries), len(documents)), np.nan, dtype=np.float32)
-    has_words = np.array([bool(document) for document in documents])
-    settings = {"k1": K1, "b": B, "words": WORD, "library": f"bm25s {version('bm25s')}"}
-    if not has_words.any():
-        return MethodResult(values, settings)
-    search = bm25s.BM25(k1=K1, b=B, method="lucene", idf_method="lucene")
-    search.index([document for document in documents if document], show_progress=False)
+    Args:
+        texts: One per document; None has no words.
+
+    Cost:
+        About 130 microseconds per document of 230 tokens, once; a query takes a millisecond.
+    """
+
+    settings = {"k1": K1, "b": B, "words": WORD}  # noqa: RUF012 - read only
+
+    def __init__(self, texts: Sequence[str | None]) -> None:
+        import bm25s
+
+        documents = [words(text) for text in texts]
+        self._has_words = np.array([bool(document) for document in documents], dtype=bool)
+        self._search = None
+        if self._has_words.any():
+            self._search = bm25s.BM25(k1=K1, b=B, method="lucene", idf_method="lucene")
+            self._search.index([one for one in documents if one], show_progress=False)
+
+    def scores(self, text: str) -> "Float[np.ndarray, ' documents']":
+        """Scores every document for a text.
+
+        Returns:
+            Numbers of at least 0, without unit; 0: no word is shared. NaN for a document without
+            words, and for all of them where the text has none.
+        """
+        values = np.full(len(self._has_words), np.nan, dtype=np.float32)
+        if self._search is not None and (wanted := words(text)):
+            known = [word for word in wanted if word in self._search.vocab_dict]
+            values[self._has_words] = self._search.get_scores(known) if known else 0.0
+        return values
+
+
+def _bm25(inputs: MethodInputs, own: NoSettings) -> MethodResult:
+    search = Bm25(inputs.corpus.texts())
+    values = np.empty((len(inputs.queries), len(inputs.corpus)), dtype=np.float32)
     for row, query in enumerate(inputs.queries):
-        if wanted := words(query.text):
-            known = [word for word in wanted if word in search.vocab_dict]
-            values[row, has_words] = search.get_scores(known) if known else 0.0
-    return MethodResult(values, settings)
+        values[row] = search.scores(query.text)
+    return MethodResult(values, {**Bm25.settings, "library": f"bm25s {version('bm25s')}"})
 
 
 def _tfidf(inputs: MethodInputs, own: NoSettings) -> MethodResult:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from whence.errors import SettingsError
+from whence.errors import ArtifactError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import Behavior, Corpus, LoadedModel
 from whence.settings import (
@@ -157,6 +157,10 @@ def portable(study: S, directory: Path) -> S:
 def open_model(settings: ModelSettings, *, cache: Path | None = None) -> LoadedModel:
     """Loads a model from the testbed, a folder or the Hub.
 
+    Args:
+        settings: Which model.
+        cache: Where a testbed that has to be trained is kept; by default `user_cache`.
+
     Raises:
         ModelError: It cannot be loaded, or its tokenizer does not fit.
     """
@@ -168,8 +172,25 @@ def open_model(settings: ModelSettings, *, cache: Path | None = None) -> LoadedM
     from whence.models import in_dtype
     from whence.testbed import load_checkpoint
 
-    loaded = load_checkpoint(size, step=_step(settings.revision), cache=cache)
+    step = _step(settings.revision)
+    try:
+        loaded = load_checkpoint(size, step=step, cache=cache or user_cache())
+    except ArtifactError:
+        if cache is not None:
+            raise
+        # The user's cache cannot be written, or another process is filling it.
+        loaded = load_checkpoint(size, step=step)
     return replace(in_dtype(loaded, settings.dtype), settings=settings)
+
+
+def user_cache() -> Path:
+    """The folder in which testbeds are kept that had to be trained: ten seconds of each command.
+
+    `WHENCE_CACHE` names it; otherwise it is `whence` in the user's cache.
+    """
+    if own := os.environ.get("WHENCE_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whence"
 
 
 def open_tokenizer(

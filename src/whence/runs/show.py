@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from whence import notebook
 from whence.errors import SettingsError, did_you_mean
-from whence.evidence import Relation, Strength, Tie
+from whence.evidence import RELATIONS, Relation, Strength, Tie
 from whence.records import Hits, RunRecord, Scores, Verification
 from whence.runs.record import load_run
 
@@ -31,6 +32,32 @@ class BehaviorHits(NamedTuple):
     evidence: Mapping[str, HitEvidence]
     relations: Mapping[str, Mapping[Relation, int]]
     num_stating: int | None
+
+    def _repr_html_(self) -> str:
+        """Shows the verdict and the lists in a notebook, each example with its evidence."""
+        header = ("rank", "score", "z", "relation", "near copies", "id", "text")
+        tables = [
+            notebook.table(
+                header,
+                [
+                    (hit.rank, hit.score, *_evidence_cells(self.evidence[hit.id]), hit.id, hit.text)
+                    for hit in hits
+                ],
+                caption=f"{name} by {self.method}",
+            )
+            for name, hits in (
+                ("Proponents", self.hits.proponents),
+                ("Opponents", self.hits.opponents),
+            )
+        ]
+        verdict = f"{self.verification.behavior_id}: {self.verification.verdict}. "
+        return notebook.paragraph(verdict + self.verification.reason) + "".join(tables)
+
+
+def _evidence_cells(found: HitEvidence) -> tuple[object, ...]:
+    """The z, the relation and the number of near copies, for a table."""
+    z = None if found.strength is None else found.strength.z
+    return z, None if found.tie is None else RELATIONS[found.tie.relation].label, found.num_near
 
 
 def show_verdicts(directory: Path) -> list[Verification]:

@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from whence import notebook
 from whence.errors import ArtifactError
 from whence.statistics import Estimate, Interval
 
@@ -255,6 +256,23 @@ class Validation(_Record):
     sentences: tuple[str, ...]
     versions: Mapping[str, str]
 
+    def _repr_html_(self) -> str:
+        """Shows the leaderboard in a notebook: a table for each measure, over all queries."""
+        parts = [notebook.bullets(self.sentences)]
+        for measure in dict.fromkeys((*self.compared, *(f.measure for f in self.figures))):
+            figures = [f for f in self.figures if f.measure == measure and f.kind == "all"]
+            rows = [(f.method, *_cells(f.estimate)) for f in figures]
+            if rows:
+                control = figures[0].control
+                rows.append((f"[{control.name}]", *_cells(control.estimate)))
+                header = ("method", "mean", "low", "high", "n")
+                caption = f"{measure} ({figures[0].unit})"
+                parts.append(notebook.table(header, rows, caption=caption))
+        if self.undefined:
+            header = ("not measured", "because")
+            parts.append(notebook.table(header, list(self.undefined.items())))
+        return "".join(parts)
+
     def to_json(self) -> dict[str, JsonValue]:
         """Turns the record into what JSON can hold."""
         return self.model_dump(mode="json")
@@ -275,3 +293,9 @@ class Validation(_Record):
                 f"A stored validation is not of this version's form ({place}: {first['msg']}).",
                 "Run `whence validate` again, or remove the file.",
             ) from None
+
+
+def _cells(estimate: Estimate) -> tuple[object, ...]:
+    """A mean with its interval and what it is over, for a table."""
+    low, high, _ = estimate.interval or (None, None, 0)
+    return estimate.value, low, high, estimate.n

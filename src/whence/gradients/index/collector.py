@@ -12,10 +12,11 @@ one more column. Bergson's own hooks are the reference.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from whence.gradients.index.engine import require_engine
+from whence.gradients.index.files import Projection
+from whence.gradients.index.projection import projection_matrix
 from whence.gradients.passes.batches import IGNORED, Padded
 from whence.gradients.passes.capture import (
     Reduction,
@@ -63,14 +64,6 @@ def new_processor(
     )
 
 
-def stored_processor(directory: Path) -> "GradientProcessor":
-    """Reads the record that an index was made with; nothing in it is unpickled."""
-    require_engine()
-    from bergson.gradients import GradientProcessor
-
-    return GradientProcessor.load(directory, map_location="cpu", skip_hessians=True)
-
-
 def gradient_sizes(
     model: LoadedModel, modules: Sequence[str], processor: "GradientProcessor"
 ) -> dict[str, int]:
@@ -83,7 +76,7 @@ def gradient_sizes(
 def collecting(
     model: LoadedModel,
     modules: Sequence[str],
-    processor: "GradientProcessor",
+    processor: "GradientProcessor | Projection",
     *,
     collector: Collector = "whence",
     precision: Precision = "float32",
@@ -95,7 +88,8 @@ def collecting(
     Args:
         model: The model, whose state is restored afterwards.
         modules: Names of the attributed layers in the base model.
-        processor: Bergson's record of how gradients are projected.
+        processor: How gradients are projected: an index's own record, or Bergson's, which
+            `bergson` needs.
         collector: `whence` holds no logits and forms no gradient before it is projected; `bergson`
             is the reference. Their rows are equal but for rounding.
         precision: `mixed` multiplies the output layer in bfloat16, where the device can; only for
@@ -106,39 +100,61 @@ def collecting(
 
     Raises:
         ModelError: The model has no module of a name that was asked for.
-        MissingEngineError: Bergson cannot be imported.
+        MissingEngineError: Bergson is needed, and cannot be imported.
     """
     import torch
 
-    hooks = _hooks(model, modules, processor)
     if collector == "bergson":
         assert scales is None, "Bergson's own hooks do not scale"
+        assert not isinstance(processor, Projection), "Bergson's own hooks need its own record"
+        hooks = _hooks(model, modules, processor)
         with frozen(model):
             yield lambda batch: _reduced(_collect_by_hooks(model, hooks, batch), batch, reduction)
         return
     dtype = gradient_dtype(model)
+    projection = _projection(processor)
+    names = _in_order(model, modules)
+    with_bias = {
+        name
+        for name in names
+        if projection.include_bias and getattr(layer(model, name), "bias", None) is not None
+    }
     rows: dict[str, Tensor] = {}
-    sides = _projections(model, hooks)
+    matrices: dict[str, tuple[Tensor, Tensor]] = {}
 
-    with_bias = {name for name, (_, _, has_bias) in hooks.target_info.items() if has_bias}
+    def sides(
+        name: str, output_gradient: "Tensor", activations: "Tensor"
+    ) -> "tuple[Tensor, Tensor] | None":
+        if not projection.dim:
+            return None
+        if name not in matrices:
+            weight = layer(model, name).get_parameter("weight")
+            how = {"dtype": weight.dtype, "device": weight.device}
+            outputs, inputs = output_gradient.shape[-1], activations.shape[-1]
+            matrices[name] = (
+                projection_matrix(projection, name, "left", num_columns=outputs, **how),
+                projection_matrix(projection, name, "right", num_columns=inputs, **how),
+            )
+        return matrices[name]
 
     def take(name: str, output_gradient: "Tensor", activations: "Tensor") -> None:
         if name in with_bias:
             activations = torch.nn.functional.pad(activations, (0, 1), value=1.0)
+        both = sides(name, output_gradient, activations)
         if scales is not None:
             whole = outer(output_gradient, activations, dtype=dtype) * scales[name]
-            rows[name] = _project(whole, output_gradient.shape[-1], sides.get(name))
+            rows[name] = _project(whole, output_gradient.shape[-1], both)
             return
-        if name in sides:
-            left, right = sides[name]
+        if both is not None:
+            left, right = both
             output_gradient, activations = output_gradient @ left.mT, activations @ right.mT
         rows[name] = outer(output_gradient, activations, dtype=dtype)
 
-    with capturing(model, list(hooks.shapes()), take, precision=precision) as backward:
+    with capturing(model, names, take, precision=precision) as backward:
 
         def collect(batch: Padded) -> Collected:
             losses = backward(batch)
-            found = Collected({name: rows[name] for name in hooks.shapes()}, losses)
+            found = Collected({name: rows[name] for name in names}, losses)
             rows.clear()
             return _reduced(found, batch, reduction)
 
@@ -167,21 +183,31 @@ def _project(
     return (left @ gradients.unflatten(1, (num_outputs, -1)) @ right.mT).flatten(1)
 
 
-def _projections(
-    model: LoadedModel, hooks: "HookCollectorBase"
-) -> "dict[str, tuple[Tensor, Tensor]]":
-    """Makes Bergson's two matrices of each module; none where nothing is projected."""
-    dim = hooks.per_module_projection_dim
-    if dim is None:
-        return {}
-    sides = {}
-    for name, (device, (outputs, inputs), has_bias) in hooks.target_info.items():
-        dtype = layer(model, name).get_parameter("weight").dtype
-        sides[name] = (
-            hooks.projection(name, dim, outputs, "left", device, dtype),
-            hooks.projection(name, dim, inputs + has_bias, "right", device, dtype),
-        )
-    return sides
+def _projection(processor: "GradientProcessor | Projection") -> Projection:
+    """Reads Bergson's record of how gradients are projected."""
+    if isinstance(processor, Projection):
+        return processor
+    return Projection(
+        dim=processor.projection_dim,
+        seed=processor.projection_seed,
+        include_bias=processor.include_bias,
+        target=processor.projection_target,
+        version=processor.projection_version,
+        kind=processor.projection_type,
+        scale=processor.projection_scale,
+    )
+
+
+def _in_order(model: LoadedModel, modules: Sequence[str]) -> list[str]:
+    """Sorts modules as the model lists them, which is the order of an index's columns.
+
+    Raises:
+        ModelError: The model has no module of such a name.
+    """
+    for name in modules:
+        layer(model, name)
+    wanted = set(modules)
+    return [name for name, _ in model.model.base_model.named_modules() if name in wanted]
 
 
 def _collect_by_hooks(model: LoadedModel, hooks: "HookCollectorBase", batch: Padded) -> Collected:

@@ -25,13 +25,18 @@ class Info(NamedTuple):
 
 
 class Projection(NamedTuple):
-    """How gradients were projected; a `dim` of None or 0 says that they were not."""
+    """How gradients were projected; a `dim` of None or 0 says that they were not.
+
+    `kind` and `scale` name Bergson's types of matrices.
+    """
 
     dim: int | None
     seed: int | None
     include_bias: bool
     target: object
     version: object
+    kind: object = "rademacher"
+    scale: object = "jl"
 
 
 def read_info(directory: Path) -> Info:
@@ -76,6 +81,7 @@ def read_processor(directory: Path) -> Projection:
         config = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
         # A file that lacks a key was written before the key existed.
         defaults = {"projection_version": 1, "projection_seed": None, "include_bias": False}
+        defaults |= {"projection_type": "normal", "projection_scale": "row_norm"}
         config = defaults | {"projection_target": "per_module"} | config
         dim, seed = (
             None if config[name] is None else _count(config[name], 0)
@@ -93,6 +99,8 @@ def read_processor(directory: Path) -> Projection:
         include_bias=bool(config["include_bias"]),
         target=config["projection_target"],
         version=config["projection_version"],
+        kind=config["projection_type"],
+        scale=config["projection_scale"],
     )
 
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whence.errors import IndexFormatError
-from whence.gradients.index.collector import collecting, stored_processor
+from whence.gradients.index.collector import collecting
 from whence.gradients.index.format import Index, check_model
-from whence.gradients.index.manifest import PROCESSOR, REBUILD
 from whence.gradients.index.search import multiply_rows
 from whence.gradients.passes.batches import (
     affordable_sequences,
@@ -24,7 +23,6 @@ from whence.progress import SILENT, Progress
 from whence.records import GradientProducts, LoadedModel, Query
 
 if TYPE_CHECKING:
-    from bergson.gradients import GradientProcessor
     from jaxtyping import Float
     from torch import Tensor
 
@@ -146,20 +144,9 @@ def query_rows(
         token_batch_size=batch_tokens(model, TOKEN_BATCH_SIZE),
         max_sequences=affordable_sequences(sum(index.grad_sizes.values())),
     )
-    processor = _processor(index)
-    with collecting(model, index.modules, processor, scales=scales) as collect:
+    with collecting(model, index.modules, index.projection, scales=scales) as collect:
         for batch in batches:
             for name, gradients in collect(batch.padded).rows.items():
                 weighted = gradients.to(dtype) * batch.weights[:, None]
                 found[name].index_add_(0, batch.owners, weighted)
     return found
-
-
-def _processor(index: Index) -> "GradientProcessor":
-    """Reads how the index's rows were projected, as Bergson's own record."""
-    try:
-        return stored_processor(index.path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise IndexFormatError(
-            f"{index.path / PROCESSOR} cannot be read by Bergson ({error}).", REBUILD
-        ) from None
