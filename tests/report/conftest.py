@@ -8,6 +8,7 @@ from typing import get_args
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.report.browser import browser as browser
 
 from whence.evidence.listing import entries, opponent_rows, proponent_rows
 from whence.evidence.record import BehaviorEvidence, Calibration, Evidence, Side, Strength

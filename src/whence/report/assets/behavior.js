@@ -88,7 +88,8 @@ function sumUp(behavior, method) {
 
 // Which of a method's examples are shown; the buttons hold for every behavior.
 function exampleFilters(behavior, method, redraw) {
-  const { gap, proponents } = of(behavior.results, method.name);
+  const { gap } = of(behavior.results, method.name);
+  const { proponents } = of(detailOf(behavior).lists, method.name);
   const toggle = (key, value, name, hint) => {
     const choose = () => {
       STATE[key] = STATE[key] === value ? null : value;
@@ -101,7 +102,7 @@ function exampleFilters(behavior, method, redraw) {
   };
   const only = method.name === DATA.reading.search ? "search" : "only";
   const preset = (key, name) => toggle("preset", key, name ?? PRESETS[key].name(), PRESETS[key].hint);
-  const numKept = proponents.filter((entry) => isKept(behavior, entry, method.name)).length;
+  const numKept = proponents.filter((entry) => isKept(behavior, entry)).length;
   return el(
     "div",
     { class: "controls" },
@@ -119,14 +120,14 @@ function exampleFilters(behavior, method, redraw) {
 }
 
 function proponentList(behavior, method) {
-  const { proponents } = of(behavior.results, method.name);
+  const { proponents } = of(detailOf(behavior).lists, method.name);
   if (!proponents.length) {
     const none = "The method names no example: none shares anything with the query that it looks at.";
     return el("p", { class: "empty" }, none);
   }
   const holder = el("div");
   const draw = () => {
-    const kept = proponents.filter((entry) => isKept(behavior, entry, method.name));
+    const kept = proponents.filter((entry) => isKept(behavior, entry));
     holder.replaceChildren();
     add(holder, [
       HAS_EVIDENCE && exampleFilters(behavior, method, draw),
@@ -138,8 +139,8 @@ function proponentList(behavior, method) {
 }
 
 function oneMethod(behavior, method) {
-  const { proponents, opponents, ...scored } = of(behavior.results, method.name);
-  const scoreOf = (entry) => of(behavior.shown[entry.shown].scores, method.name).score;
+  const { proponents, opponents, ...scored } = of(detailOf(behavior).lists, method.name);
+  const scoreOf = (entry) => entry.score;
   const against = "The most negative scores, counted from the end.";
   const lists = [
     el(
@@ -170,7 +171,7 @@ function oneMethod(behavior, method) {
 
 function sideBySide(behavior) {
   const column = (m) => {
-    const result = of(behavior.results, m.name);
+    const result = of(detailOf(behavior).lists, m.name);
     if (!result) return null;
     const list = result.proponents.length
       ? cards(behavior, result.proponents, m.name, { compact: true })

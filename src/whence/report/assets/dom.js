@@ -1,8 +1,6 @@
-"use strict";
-
 // Builds the page from nodes only: a text from the corpus is never read as markup.
 
-const DATA = JSON.parse(document.getElementById("data").textContent);
+const DATA = PAGE;
 const SVG = "http://www.w3.org/2000/svg";
 
 function add(node, children) {

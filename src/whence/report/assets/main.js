@@ -4,7 +4,6 @@ const SCROLLED = new Map();
 
 function masthead() {
   const links = DATA.sections.filter((s) => s.menu !== null);
-  const sensitive = BEHAVIORS.some(isSensitive) || DATA.examples.some((e) => e.is_sensitive);
   const toggle = (event) => {
     STATE.mask = event.target.checked;
     render();
@@ -18,7 +17,7 @@ function masthead() {
       "nav",
       { "aria-label": "Page" },
       links.map((s) => el("a", { href: "#", onclick: jump(s.name) }, s.menu)),
-      sensitive && el("label", null, box, " mask toxic texts"),
+      DATA.has_sensitive && el("label", null, box, " mask toxic texts"),
     ),
   );
 }
@@ -48,11 +47,16 @@ render = () => {
 
 let lastKey = null;
 
-function show() {
+async function show() {
   const isFirst = lastKey === null;
   if (!isFirst) SCROLLED.set(lastKey, window.scrollY);
   read();
-  lastKey = STATE.behavior || "";
+  const key = STATE.behavior || "";
+  lastKey = key;
+  const behavior = findBehavior(key);
+  if (behavior) await loadBehavior(behavior);
+  // Another view was opened while this one was unpacked.
+  if (lastKey !== key) return;
   render();
   if (!isFirst) document.getElementById("main").focus({ preventScroll: true });
   window.scrollTo(0, STATE.behavior ? 0 : SCROLLED.get("") || 0);
@@ -79,4 +83,4 @@ document.addEventListener("keydown", (event) => {
   const next = behavior && neighbor(behavior, by);
   if (next) location.hash = link({ behavior: next.id });
 });
-show();
+await show();

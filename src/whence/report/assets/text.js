@@ -73,7 +73,7 @@ function windowStart(spans, length, limit) {
 }
 
 // `marks` holds the spans and answers of a shown example, which count from the whole text's start.
-function excerpt(example, marks, limit) {
+function passage(example, marks, limit) {
   const length = slicer(example.text).length;
   const first = example.first_character;
   const shift = (run) => ({ ...run, start: run.start - first, end: run.end - first });
@@ -89,6 +89,15 @@ function excerpt(example, marks, limit) {
   ];
 }
 
+// A part that was cut out before.
+function excerpt(cut) {
+  return [
+    cut.is_cut_before && "\u2026",
+    marked(cut.text, cut.spans, cut.answers, 0, slicer(cut.text).length),
+    cut.is_cut_after && "\u2026",
+  ];
+}
+
 // The text of an example, folded around its longest shared run, with a button for the rest.
 function body(example, marks, { compact = false } = {}) {
   const limit = compact ? FOLDED / 2 : FOLDED;
@@ -101,7 +110,7 @@ function body(example, marks, { compact = false } = {}) {
   const fits = whole && example.text.split("\n").length <= 6;
   const holder = el("div");
   const draw = (open) => {
-    const shown = excerpt(example, marks, open || whole ? length : limit);
+    const shown = passage(example, marks, open || whole ? length : limit);
     const cls = "body" + (open || fits ? "" : " folded");
     holder.replaceChildren(el("p", { class: cls, dir: "auto" }, shown));
     if (fits) return;

@@ -43,7 +43,7 @@ function meanAgreement(pairs) {
 }
 
 function hubCard(hub) {
-  const example = DATA.examples[hub.example];
+  const example = exampleAt(hub.example);
   return el(
     "li",
     { class: "card" },
@@ -63,8 +63,9 @@ function hubList(hubs) {
   if (!Object.values(hubs).some((list) => list.length)) return null;
   const holder = el("div");
   const none = "No example is among the first of two behaviors by this method.";
-  const draw = () => {
+  const draw = async () => {
     const list = of(hubs, STATE.a);
+    await loadExamples(list.map(({ example }) => example));
     const cards = list.length > 0 && el("ul", { class: "cards" }, list.map(hubCard));
     holder.replaceChildren(cards || el("p", { class: "empty" }, none));
   };

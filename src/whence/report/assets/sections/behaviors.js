@@ -52,16 +52,15 @@ function barsOf(behavior) {
 function firstExample(behavior, isMasked) {
   const entry = keptEntries(behavior)[0];
   if (!entry) return null;
-  const shown = behavior.shown[entry.shown];
-  const example = DATA.examples[shown.example];
-  const isHidden = isMasked || (example.is_sensitive && STATE.mask);
-  const text = el("span", { class: "text", dir: "auto" }, excerpt(example, shown, 110));
+  const first = behavior.firsts[entry.shown];
+  const isHidden = isMasked || (first.is_sensitive && STATE.mask);
+  const text = () => el("span", { class: "text", dir: "auto" }, excerpt(first.excerpt));
   const what = STATE.preset || STATE.hubs ? "First of them: " : `First by ${methodLabel(STATE.a)}: `;
   return el(
     "p",
     { class: "first" },
     el("span", { class: "soft" }, what),
-    isHidden ? el("span", { class: "soft" }, "masked text") : text,
+    isHidden ? el("span", { class: "soft" }, "masked text") : text(),
   );
 }
 

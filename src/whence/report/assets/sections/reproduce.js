@@ -17,12 +17,8 @@ function json(value) {
   return el("pre", null, said(JSON.stringify(value, null, 2)));
 }
 
-function pageJson() {
-  return document.getElementById("data").textContent;
-}
-
-function download() {
-  const file = new Blob([pageJson()], { type: "application/json" });
+async function download() {
+  const file = new Blob([JSON.stringify(await whole(DATA))], { type: "application/json" });
   const url = URL.createObjectURL(file);
   el("a", { href: url, download: "whence-page.json" }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10000);
@@ -45,7 +41,7 @@ function moduleTables(modules) {
 
 section("reproduce", (data) => {
   const versions = Object.entries(data.versions).map(([name, version]) => `${name} ${version}`);
-  const label = `Download the data of this page (JSON, ${bytes(pageJson().length)})`;
+  const label = "Download the data of this page (JSON)";
   return el(
     "section",
     { id: "reproduce" },
