@@ -14,7 +14,6 @@ from whence.report.examples import Examples, ranges
 from whence.report.schema import Kind, Page, Reading, RelationKind, Section, Verdict
 from whence.report.sections import section_kinds
 from whence.report.sentences import phrase
-from whence.report.wording import VERDICT_MEANINGS
 
 # Raised when the meaning of a key changes.
 FORMAT = 4
@@ -50,13 +49,15 @@ def page_record(record: RunRecord) -> Page:
         model=record.model,
         top_k=record.top_k,
         kinds=[
-            Kind(name=rule.kind, label=rule.label, is_sensitive=rule.is_sensitive)
+            Kind(
+                name=rule.kind,
+                label=rule.label,
+                meanings={**rule.meanings},
+                is_sensitive=rule.is_sensitive,
+            )
             for rule in RULES.values()
         ],
-        verdicts=[
-            Verdict(name=name, meaning=VERDICT_MEANINGS[name], is_shown=name == "shown")
-            for name in VERDICTS
-        ],
+        verdicts=[Verdict(name=name, is_shown=name == "shown") for name in VERDICTS],
         relations=[
             RelationKind(
                 **kind._asdict(), one=phrase(kind.relation, 1), many=phrase(kind.relation, 2)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from whence.records import Interval, Rate
+from whence.records import Interval, Rate, VerdictCheck
 from whence.report.encode import block
 from whence.report.histogram import Histogram
 
@@ -21,6 +21,7 @@ class Kind:
 
     name: str
     label: Annotated[str, "its heading"]
+    meanings: Annotated[Mapping[str, str], "what each verdict means for this kind"]
     is_sensitive: Annotated[bool, "texts of such behaviors are masked until the reader asks"]
 
 
@@ -29,7 +30,6 @@ class Verdict:
     """A verdict of verification."""
 
     name: str
-    meaning: str
     is_shown: Annotated[bool, "whether the model shows a behavior of this verdict"]
 
 
@@ -188,6 +188,9 @@ class Measurements:
     initial_log_prob_nats: Annotated[float | None, "of the completion, before training"]
     extraction: Annotated[float | None, "share of the completion that greedy decoding reproduces"]
     rate: Rate | None
+    checks: Annotated[
+        Sequence[VerdictCheck], "those that fail first; empty in runs that did not store them"
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

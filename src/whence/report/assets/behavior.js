@@ -3,15 +3,24 @@
 const SIDE = "side";
 
 function quote(behavior) {
-  return el(
-    "p",
-    { class: "quote" },
-    said(shorten(behavior.prompt, 1200, true), "prompt"),
-    said(shorten(completionText(behavior), 1200), "completion"),
-  );
+  const { prompt } = behavior;
+  const completion = completionText(behavior);
+  const isLong = (text) => Array.from(text).length > LONGEST;
+  const parts = [isLong(prompt) && "the end of the prompt", isLong(completion) && "the start of the completion"];
+  const cut = parts.filter(Boolean).join(" and ");
+  return [
+    el(
+      "p",
+      { class: "quote" },
+      said(shorten(prompt, LONGEST, true), "prompt"),
+      said(shorten(completion, LONGEST), "completion"),
+    ),
+    cut && el("p", { class: "small soft" }, `Cut to ${cut}, ${count(LONGEST)} characters each.`),
+  ];
 }
 
-function queryNote({ query }) {
+function queryNote(behavior) {
+  const { query } = behavior;
   if (!query.is_contrast) {
     const plain = "Query: the loss of the completion's tokens, given the prompt. ";
     return el("p", { class: "small soft" }, plain + "The prompt's own tokens do not count.");
@@ -20,7 +29,9 @@ function queryNote({ query }) {
     "p",
     { class: "small soft" },
     "Query: a contrast, the loss of the completion minus that of ",
-    el("span", { class: "text" }, "\u201c", said(query.alternative), "\u201d"),
+    maskable(isSensitive(behavior), "Alternative", () =>
+      el("span", { class: "text" }, "\u201c", said(query.alternative), "\u201d"),
+    ),
     "; text methods search for the prompt and the completion.",
   );
 }
@@ -257,11 +268,11 @@ function evidencePart(behavior) {
 
 function crumbs(behavior) {
   const [before, after] = [neighbor(behavior, -1), neighbor(behavior, 1)];
-  const step = (to, rel, name) => to && el("a", { href: link({ behavior: to.id }), rel }, name);
+  const step = (to, rel, name) => to && viewLink({ behavior: to.id }, { rel }, name);
   return el(
     "nav",
     { class: "crumbs", "aria-label": "Behaviors" },
-    el("a", { href: link({ behavior: null, method: null }) }, "\u2190 all behaviors"),
+    viewLink({ behavior: null, method: null }, null, "\u2190 all behaviors"),
     el(
       "span",
       null,
@@ -299,10 +310,10 @@ function behaviorView(behavior) {
       "p",
       { class: "soft" },
       kindOf(behavior).label,
-      details.map(([k, v]) => [" \u00b7 " + k + " ", said(v)]),
+      !(isSensitive(behavior) && STATE.mask) && details.map(([k, v]) => [" \u00b7 " + k + " ", said(v)]),
       behavior.is_known_by_tokens && " \u00b7 known by its tokens",
     ),
-    behavior.note && el("p", null, said(behavior.note)),
+    behavior.note && maskable(isSensitive(behavior), "Note", () => el("p", null, said(behavior.note))),
     el(
       "section",
       { class: "said" },

@@ -38,6 +38,11 @@ function signed(text) {
   return text.replaceAll("-", MINUS);
 }
 
+// A generated sentence, with the same minus sign as every number.
+function sentence(text) {
+  return text.replace(/(?<![\w.,)])-(?=\d)/g, MINUS);
+}
+
 function number(value, digits = 3) {
   if (value === null || value === undefined) return UNDEFINED;
   if (value === 0) return "0";
@@ -52,12 +57,12 @@ function nats(value) {
 
 function percent(value, digits = 0) {
   if (value === null || value === undefined) return UNDEFINED;
-  return (100 * value).toFixed(digits) + "\u202f%";
+  return signed((100 * value).toFixed(digits)) + "%";
 }
 
 function count(value) {
   if (value === null || value === undefined) return "unknown";
-  return value.toLocaleString("en-US").replaceAll(",", "\u202f");
+  return value.toLocaleString("en-US");
 }
 
 function plural(n, one, many) {

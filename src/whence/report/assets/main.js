@@ -12,11 +12,11 @@ function masthead() {
   return el(
     "header",
     { class: "masthead" },
-    el("a", { class: "wordmark", href: link(NOTHING) }, "whence"),
+    viewLink(NOTHING, { class: "wordmark" }, "whence"),
     el(
       "nav",
       { "aria-label": "Page" },
-      links.map((s) => el("a", { href: "#", onclick: jump(s.name) }, s.menu)),
+      links.map((s) => sectionLink(s.name, null, s.menu)),
       DATA.has_sensitive && el("label", null, box, " mask toxic texts"),
     ),
   );
@@ -35,6 +35,7 @@ render = () => {
     "Made by whence. Keys: / searches, j and k go to the next and the previous behavior, Esc goes back.";
   const title = DATA.title || "Untitled study";
   document.title = behavior ? `${behavior.id} \u00b7 ${title}` : title;
+  LINKS.length = 0;
   main.replaceChildren();
   add(main, [
     isMissing &&
@@ -58,8 +59,11 @@ async function show() {
   // Another view was opened while this one was unpacked.
   if (lastKey !== key) return;
   render();
-  if (!isFirst) document.getElementById("main").focus({ preventScroll: true });
   window.scrollTo(0, STATE.behavior ? 0 : SCROLLED.get("") || 0);
+  const heading = document.querySelector("h1");
+  heading.tabIndex = -1;
+  if (STATE.at && !STATE.behavior) arrive(STATE.at);
+  else if (!isFirst) heading.focus({ preventScroll: true });
 }
 
 window.addEventListener("hashchange", show);

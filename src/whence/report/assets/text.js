@@ -5,6 +5,7 @@ const HIDDEN = new RegExp(
     "\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff\\ufff9-\\ufffb]",
 );
 const FOLDED = 420;
+const LONGEST = 1200;
 
 // Characters that would reorder or hide what a reader sees are named instead of obeyed.
 function visible(text) {
@@ -107,12 +108,15 @@ function body(example, marks, { compact = false } = {}) {
     return el("p", { class: "soft small" }, why);
   }
   const whole = length <= limit;
+  const isCut = length < example.num_characters;
+  const part = carried(example, length);
   const fits = whole && example.text.split("\n").length <= 6;
   const holder = el("div");
   const draw = (open) => {
     const shown = passage(example, marks, open || whole ? length : limit);
     const cls = "body" + (open || fits ? "" : " folded");
     holder.replaceChildren(el("p", { class: cls, dir: "auto" }, shown));
+    if (isCut) holder.append(el("p", { class: "small soft" }, "Cut: the page carries " + part + "."));
     if (fits) return;
     const props = {
       class: "link small fold",
@@ -120,7 +124,7 @@ function body(example, marks, { compact = false } = {}) {
       "aria-expanded": String(open),
       onclick: () => draw(!open),
     };
-    const label = open ? "show less" : "show all (" + carried(example, length) + ")";
+    const label = open ? "show less" : "show all (" + part + ")";
     holder.append(el("button", props, label));
   };
   draw(false);

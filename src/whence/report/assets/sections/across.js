@@ -25,7 +25,7 @@ function goldTable(rates) {
     return el("tr", null, el("th", { scope: "row" }, m.label), kinds.map(cell));
   };
   const explanation =
-    "Of the shown behaviors of each kind; with Wilson's 95\u202f% interval. Finding a planted example " +
+    "Of the shown behaviors of each kind; with Wilson's 95% interval. Finding a planted example " +
     "is retrieval: it does not show that the example had an effect.";
   return [
     el("h3", null, "How often the first proponent was planted for the behavior"),

@@ -30,11 +30,7 @@ function quoteLink(behavior, isMasked) {
   // A link opens the list that the filters are about.
   const method = STATE.preset && PRESETS[STATE.preset].by ? listMethod() : null;
   const masked = () => [el("span", { class: "soft" }, "masked text, "), said(behavior.id)];
-  return el(
-    "a",
-    { class: "says", href: link({ behavior: behavior.id, method }) },
-    isMasked ? masked() : texts(),
-  );
+  return viewLink({ behavior: behavior.id, method }, { class: "says" }, isMasked ? masked() : texts());
 }
 
 // Whole lists of the two compared methods, or what the filters keep of one.

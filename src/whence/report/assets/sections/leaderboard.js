@@ -70,7 +70,7 @@ function curve(windows, methods) {
   const columns = windows.map((w) => ({
     name: w.label,
     unit:
-      (w.share === null ? "" : `${(100 * w.share).toFixed(0)}\u202f% of training, `) +
+      (w.share === null ? "" : `${(100 * w.share).toFixed(0)}% of training, `) +
       `${w.masks} masks of ${w.num_units} ${w.unit}s`,
   }));
   const rows = methods.map((method) => ({
@@ -96,7 +96,7 @@ section("leaderboard", ({ measures, windows, undefined: missing, sentences }) =>
   const methods = [...new Set(measures.flatMap((m) => m.figures.map((f) => f.method)))];
   const reasons = Object.entries(missing).map(([name, why]) => `${name}: ${why}`);
   const explanation =
-    "Means over the behaviors with their 95\u202f% intervals; more is better, and the last row is what " +
+    "Means over the behaviors with their 95% intervals; more is better, and the last row is what " +
     "chance reaches. Retrieval finds copies in an untrained model as well; only the tail-patch and " +
     "retraining say that an example had an effect.";
   const item = (text) => el("li", null, text);

@@ -17,6 +17,11 @@ function json(value) {
   return el("pre", null, said(JSON.stringify(value, null, 2)));
 }
 
+// Settings hold the texts of behaviors, too.
+function masked(value) {
+  return maskable(DATA.has_sensitive, "Settings", () => json(value));
+}
+
 async function download() {
   const file = new Blob([JSON.stringify(await whole(DATA))], { type: "application/json" });
   const url = URL.createObjectURL(file);
@@ -55,11 +60,11 @@ section("reproduce", (data) => {
     ],
     el("h3", null, "Hashes"),
     pairs(data.hashes),
-    fold("Settings", isMap(data.settings) && json(data.settings)),
+    fold("Settings", isMap(data.settings) && masked(data.settings)),
     fold("Settings of each method", DATA.methods.length > 0 && json(methodSettings())),
     fold("Seconds", isMap(data.seconds) && pairs(data.seconds)),
     fold("Attributed modules, and what is left out", data.modules && moduleTables(data.modules)),
-    fold("The rest of the manifest", isMap(data.manifest) && json(data.manifest)),
+    fold("The rest of the manifest", isMap(data.manifest) && masked(data.manifest)),
     el("p", null, el("button", { class: "link", type: "button", onclick: download }, label)),
   );
 });
