@@ -84,7 +84,8 @@ def serious_findings(page: Any) -> list[str]:
     """What axe finds serious or critical about the view that is open."""
     axe = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
     page.evaluate(axe)
-    found = page.evaluate("async () => (await axe.run()).violations")
+    options = "{ resultTypes: ['violations'], preload: false }"
+    found = page.evaluate(f"async () => (await axe.run(document, {options})).violations")
     return [
         f"{one['id']}: {node['html'][:160]} {node['failureSummary'][:300]}"
         for one in found
