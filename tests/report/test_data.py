@@ -163,7 +163,7 @@ def test_what_was_not_attributed_has_no_results(found: dict):
     assert absent
     for behavior in absent:
         assert behavior["results"] == {}
-        assert behavior["detail"] == {"shown": [], "lists": {}}
+        assert behavior["detail"] == {"shown": [], "lists": {}, "spans": []}
         assert behavior["firsts"] == behavior["agreement"] == []
         assert behavior["not_attributed"].startswith("The model does not show this behavior")
     assert {b["not_attributed"] for b in behaviors_of(found) if b["results"]} == {None}

@@ -29,6 +29,7 @@ from whence.report.schema import (
     TextRun,
     TieMeasures,
 )
+from whence.report.spans import query_spans
 from whence.report.sums import Sums, sum_up
 
 # How many copies of a shown text are listed by id.
@@ -80,8 +81,22 @@ def behavior_record(behavior: records.Behavior, page: Context) -> Behavior:
             for name, one in found.items()
         },
         agreement=agreement_records(pair_agreements(record.scores, behavior.id, record.top_k)),
-        detail=BehaviorDetail(shown=shown, lists=found),
+        detail=BehaviorDetail(
+            shown=shown,
+            lists=found,
+            spans=query_spans(
+                query_text(behavior, page),
+                shown,
+                [page.examples.text(row) for row in rows],
+                shares=page.shares,
+            ),
+        ),
     )
+
+
+def query_text(behavior: records.Behavior, page: Context) -> str:
+    """Prompt and completion, one after the other."""
+    return behavior.prompt + _completion(behavior, page)
 
 
 def agreement_records(pairs: tuple[PairAgreement, ...], *, digits: int = 3) -> list[Agreement]:
@@ -206,11 +221,14 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _marks(behavior: records.Behavior, text: str, page: Context) -> Marks:
-    completion = behavior.completion
+    return mark_text(behavior.prompt, _completion(behavior, page), text, shares=page.shares)
+
+
+def _completion(behavior: records.Behavior, page: Context) -> str:
     verification = page.record.verifications.get(behavior.id)
-    if not completion and verification is not None:
-        completion = "".join(verification.completion.tokens)
-    return mark_text(behavior.prompt, completion, text, shares=page.shares)
+    if behavior.completion or verification is None:
+        return behavior.completion
+    return "".join(verification.completion.tokens)
 
 
 def _text_runs(spans: tuple[Span, ...]) -> list[TextRun]:

@@ -25,6 +25,7 @@ _SHARED = (
     "relations.js",
     "state.js",
     "filters.js",
+    "quote.js",
     "cards.js",
     "verification.js",
     "behavior.js",

@@ -328,6 +328,20 @@ class MethodLists:
     histogram: Histogram | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class QuerySpan:
+    """A run of the behavior's words that some of its examples share."""
+
+    start: Annotated[int, "first character in prompt and completion, written one after the other"]
+    end: Annotated[int, "the character after the last"]
+    num_words: int
+    is_marked: Annotated[bool, "marked in the text: of two that overlap, the one that carries more"]
+    num_documents: Annotated[
+        int | None, "examples of the corpus that have it; null where they were not counted"
+    ]
+    shown: Annotated[Sequence[int], "places in `shown` of the examples that have it"]
+
+
 @block
 @dataclass(frozen=True, kw_only=True)
 class BehaviorDetail:
@@ -337,6 +351,7 @@ class BehaviorDetail:
         Sequence[ShownExample], "by any method; those among the first ones of some come first"
     ]
     lists: Annotated[Mapping[str, MethodLists], "by each method that scored the behavior"]
+    spans: Annotated[Sequence[QuerySpan], "of prompt and completion, rare and long ones first"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,22 +2,8 @@
 
 const SIDE = "side";
 
-function quote(behavior) {
-  const { prompt } = behavior;
-  const completion = completionText(behavior);
-  const isLong = (text) => Array.from(text).length > LONGEST;
-  const parts = [isLong(prompt) && "the end of the prompt", isLong(completion) && "the start of the completion"];
-  const cut = parts.filter(Boolean).join(" and ");
-  return [
-    el(
-      "p",
-      { class: "quote" },
-      said(shorten(prompt, LONGEST, true), "prompt"),
-      said(shorten(completion, LONGEST), "completion"),
-    ),
-    cut && el("p", { class: "small soft" }, `Cut to ${cut}, ${count(LONGEST)} characters each.`),
-  ];
-}
+// Draws the lists of the view again, as they are filtered now; `tabs` says how.
+let redrawLists = () => undefined;
 
 function queryNote(behavior) {
   const { query } = behavior;
@@ -113,7 +99,7 @@ function exampleFilters(behavior, method, redraw) {
   };
   const only = method.name === DATA.reading.search ? "search" : "only";
   const preset = (key, name) => toggle("preset", key, name ?? PRESETS[key].name(), PRESETS[key].hint);
-  const numKept = proponents.filter((entry) => isKept(behavior, entry)).length;
+  const numKept = proponents.filter((entry) => isKept(behavior, entry) && hasSpan(behavior, entry)).length;
   return el(
     "div",
     { class: "controls" },
@@ -138,7 +124,7 @@ function proponentList(behavior, method) {
   }
   const holder = el("div");
   const draw = () => {
-    const kept = proponents.filter((entry) => isKept(behavior, entry));
+    const kept = proponents.filter((entry) => isKept(behavior, entry) && hasSpan(behavior, entry));
     holder.replaceChildren();
     add(holder, [
       HAS_EVIDENCE && exampleFilters(behavior, method, draw),
@@ -147,6 +133,12 @@ function proponentList(behavior, method) {
   };
   draw();
   return holder;
+}
+
+function opponentList(behavior, opponents, method) {
+  const kept = opponents.filter((entry) => hasSpan(behavior, entry));
+  if (!kept.length) return el("p", { class: "empty" }, "No example is left.");
+  return cards(behavior, kept, method.name, { isAgainst: true, of: opponents });
 }
 
 function oneMethod(behavior, method) {
@@ -167,7 +159,7 @@ function oneMethod(behavior, method) {
         null,
         el("h3", { class: "against" }, "Opponents"),
         el("p", { class: "small soft" }, against),
-        cards(behavior, opponents, method.name, { isAgainst: true }),
+        opponentList(behavior, opponents, method),
       ),
   ];
   return [
@@ -175,6 +167,7 @@ function oneMethod(behavior, method) {
     sumUp(behavior, method),
     fold("Scores of all examples", histogram(scored, proponents.map(scoreOf), opponents.map(scoreOf))),
     legend(behavior),
+    spanNote(behavior, () => redrawLists()),
     el("div", { class: "lists" + (opponents.length ? "" : " single") }, lists),
     HAS_EVIDENCE && glossary(),
   ];
@@ -257,6 +250,7 @@ function tabs(behavior) {
     );
   add(list, options.map(tab));
   draw(current);
+  redrawLists = () => draw(options.find((option) => option.key === STATE.method) || options[0]);
   return [list, panel];
 }
 
@@ -317,7 +311,7 @@ function behaviorView(behavior) {
     el(
       "section",
       { class: "said" },
-      maskable(isSensitive(behavior), "Text", () => el("div", null, quote(behavior))),
+      maskable(isSensitive(behavior), "Text", () => el("div", null, quote(behavior, () => redrawLists()))),
       verificationPart(behavior),
       otherTexts(behavior),
     ),

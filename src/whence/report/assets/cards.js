@@ -138,6 +138,7 @@ function card(behavior, entry, method, { compact = false, place = null } = {}) {
     cardHead(shown, entry, method, place),
     about(example, { compact }),
     maskable(mask, "Text", text),
+    !compact && locateButton(behavior, entry.shown),
     completionNote(shown, place !== null),
     !compact && strengthNote(entry, of(behavior.results, method)),
     !compact && hubNote(entry),
@@ -146,11 +147,12 @@ function card(behavior, entry, method, { compact = false, place = null } = {}) {
   );
 }
 
-function cards(behavior, entries, method, { isAgainst = false, ...options } = {}) {
-  const place = (i) => (isAgainst ? MINUS + (i + 1) : null);
+// `of` is the whole list, where some are left out.
+function cards(behavior, entries, method, { isAgainst = false, of: all = entries, ...options } = {}) {
+  const place = (entry) => (isAgainst ? MINUS + (all.indexOf(entry) + 1) : null);
   return el(
     "ol",
     { class: "cards" },
-    entries.map((entry, i) => card(behavior, entry, method, { ...options, place: place(i) })),
+    entries.map((entry) => card(behavior, entry, method, { ...options, place: place(entry) })),
   );
 }
