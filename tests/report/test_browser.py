@@ -20,7 +20,7 @@ def test_home_names_every_behavior_and_its_verdict(
     for behavior in record.behaviors:
         assert behavior.id in text
     assert "Not found is not absent" in text
-    assert "100 %" in text.replace("\u202f", " ")
+    assert "100%" in text
 
 
 def test_a_leaderboard_is_shown_as_text(browser: Browser, record: RunRecord, tmp_path: Path):
@@ -94,7 +94,7 @@ def test_a_page_with_evidence_says_what_ties_examples(
         assert sentence in home
     cards = browser.text(path, "behavior=fact-000-norland")
     for words in (
-        "near copy, 93 %",
+        "near copy, 93%",
         "states it: The capital of Norland is Lind.",
         "stronger than chance : none of 100 unrelated queries has so strong an example",
         "not above chance: 50 of 100 unrelated queries have so strong an example",

@@ -318,3 +318,79 @@ def test_damaged_data_are_said_to_be_damaged(
     start = text.index('id="block-0">') + len('id="block-0">')
     broken.write_text(text[:start] + "AAAA" + text[start + 4 :], encoding="utf-8")
     assert "are damaged" in browser.text(broken)
+
+
+def test_a_click_on_words_keeps_the_examples_that_have_them(
+    browser: Browser, small_page: Path
+) -> None:
+    with browser.open(small_page, f"behavior={BEHAVIOR}") as tab:
+        proponents = ".lists > div:first-child .card"
+        before = tab.locator(proponents).count()
+        tab.click(".spans .span:text-is('Norland')")
+        tab.wait_for_selector(".chosen")
+        texts = tab.locator(proponents).all_inner_texts()
+        assert 0 < len(texts) < before
+        assert all("Norland" in text for text in texts)
+        assert "24 in the corpus" in tab.inner_text(".chosen")
+        assert tab.get_attribute(".spans .span:text-is('Norland')", "aria-pressed") == "true"
+        tab.click(".chosen button")
+        tab.wait_for_selector(".chosen", state="detached")
+        assert tab.locator(proponents).count() == before
+
+
+def test_a_click_on_an_example_shows_its_words_in_the_text(
+    browser: Browser, small_page: Path
+) -> None:
+    with browser.open(small_page, f"behavior={BEHAVIOR}") as tab:
+        card = tab.locator(".card", has_text="Most maps agree").first
+        card.get_by_text("show in the text above").click()
+        lit = tab.locator(".span.lit").all_inner_texts()
+        assert "The capital of Norland is" in lit
+        assert " Lind" in lit
+        assert "span" in tab.evaluate("document.activeElement.className")
+
+
+def test_any_two_methods_or_behaviors_stand_side_by_side(
+    browser: Browser, small_page: Path
+) -> None:
+    with browser.open(small_page, f"behavior={BEHAVIOR}&method=side") as tab:
+        heads = ".columns h3"
+        assert tab.locator(heads).all_inner_texts() == ["gradient cosine", "BM25"]
+        tab.select_option("label:has-text('right') select", "embedding")
+        tab.wait_for_selector(f"{heads}:has-text('embedding')")
+        tab.select_option("label:has-text('of ') select", "fact-001-veska")
+        tab.wait_for_selector(f"{heads}:has-text('fact-001-veska')")
+        assert tab.locator(heads).all_inner_texts() == [
+            "gradient cosine",
+            "embedding, fact-001-veska",
+        ]
+        again = tab.url.split("#")[1]
+    with browser.open(small_page, again) as tab:
+        assert "fact-001-veska" in tab.locator(heads).all_inner_texts()[1]
+        tab.click("text=every method")
+        tab.wait_for_selector(f"{heads}:has-text('random')")
+        assert tab.locator(heads).count() == len(METHODS)
+
+
+def test_each_method_s_first_ten_are_a_bar_that_opens_its_list(
+    browser: Browser, small_page: Path
+) -> None:
+    with browser.open(small_page, f"behavior={BEHAVIOR}") as tab:
+        tab.click("summary:has-text('What each of 7 methods lists first')")
+        assert tab.locator("details[open] .bars .relbar").count() == len(METHODS)
+        tab.click("details[open] .bars button:has-text('embedding')")
+        assert tab.get_attribute("[role=tab][aria-selected=true]", "data-key") == "embedding"
+
+
+def test_presets_recompute_the_figures_and_surprises_are_flagged(
+    browser: Browser, small_page: Path
+) -> None:
+    with browser.open(small_page) as tab:
+        figures = tab.inner_text(".figures")
+        tab.click("button:has-text('exact copies')")
+        assert tab.inner_text(".figures") != figures
+        assert "preset=exact" in tab.url
+        tab.click("button:has-text('Facts'), button:has-text('fact')")
+        assert "of 20\u00a0behaviors" in tab.inner_text(".figures")
+        flagged = tab.locator(".verdict:has(.chip.effect)").count()
+        assert flagged > 0

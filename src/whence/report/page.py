@@ -28,6 +28,7 @@ _SHARED = (
     "quote.js",
     "cards.js",
     "verification.js",
+    "side.js",
     "behavior.js",
 )
 

@@ -173,45 +173,18 @@ function oneMethod(behavior, method) {
   ];
 }
 
-function sideBySide(behavior) {
-  const column = (m) => {
-    const result = of(detailOf(behavior).lists, m.name);
-    if (!result) return null;
-    const list = result.proponents.length
-      ? cards(behavior, result.proponents, m.name, { compact: true })
-      : el("p", { class: "empty" }, "names no example");
-    return el("section", null, el("h3", null, m.label), list);
-  };
-  const holder = el(
-    "div",
-    { class: "columns", tabindex: 0, role: "group", "aria-label": "Methods side by side" },
-    DATA.methods.map(column),
-  );
-  const highlight = (example) => {
-    for (const node of holder.querySelectorAll(".card")) {
-      node.classList.toggle("same", node.dataset.example === example);
-    }
-  };
-  holder.addEventListener("mouseover", (event) => {
-    const over = event.target.closest(".card");
-    highlight(over ? over.dataset.example : "none");
-  });
-  holder.addEventListener("mouseleave", () => highlight("none"));
-  const hint = "The proponents of every method. Point at one to find it in the other columns.";
-  return [el("p", { class: "soft" }, hint), holder];
-}
-
 // One tab per method that scored the behavior, and one for all of them side by side.
 function tabs(behavior) {
   const scored = DATA.methods.filter((m) => of(behavior.results, m.name));
   const options = scored.map((m) => ({ key: m.name, name: m.label, method: m }));
-  if (scored.length > 1) options.push({ key: SIDE, name: "side by side", method: null });
+  const hasOther = scored.length > 1 || BEHAVIORS.filter(wasAttributed).length > 1;
+  if (hasOther) options.push({ key: SIDE, name: "side by side", method: null });
   const current = options.find((option) => option.key === STATE.method) || options[0];
   const panel = el("div", { role: "tabpanel", id: "panel", "aria-label": current.name });
   const list = el("div", { class: "tabs", role: "tablist", "aria-label": "Methods" });
   const draw = (option) => {
     panel.replaceChildren();
-    add(panel, option.method ? oneMethod(behavior, option.method) : sideBySide(behavior));
+    add(panel, option.method ? oneMethod(behavior, option.method) : sideBySide(behavior, () => redrawLists()));
     panel.setAttribute("aria-label", option.name);
   };
   const choose = (option, focus) => {
@@ -254,10 +227,33 @@ function tabs(behavior) {
   return [list, panel];
 }
 
+// What every method lists first, each a way to its list.
+function everyMethod(behavior, open) {
+  const known = DATA.methods.filter((m) => of(behavior.results, m.name)?.relations);
+  if (known.length < 2) return null;
+  const row = (m) => {
+    const { relations, num_above_null: above } = of(behavior.results, m.name);
+    const props = { class: "link", type: "button", title: m.about, onclick: () => open(m.name) };
+    const name = el("button", props, m.label);
+    const note = above === null ? null : `${above} above chance`;
+    return el(
+      "div",
+      { class: "barrow" },
+      el("span", { class: "name" }, name),
+      relationBar(relations, m.label),
+      el("span", { class: "note num" }, note),
+    );
+  };
+  const lists = known.map((m) => of(behavior.results, m.name).relations);
+  const rows = el("div", { class: "bars" }, known.map(row));
+  return fold(`What each of ${known.length} methods lists first`, el("div", null, tierLegend(lists), rows));
+}
+
 function evidencePart(behavior) {
   if (!wasAttributed(behavior)) return el("p", { class: "empty" }, behavior.not_attributed);
   const agreement = [el("h2", null, "Do the methods agree?"), agreementTable(behavior.agreement)];
-  return [tabs(behavior), DATA.methods.length > 1 && agreement];
+  const open = (name) => document.querySelector(`[role=tab][data-key="${CSS.escape(name)}"]`)?.click();
+  return [everyMethod(behavior, open), tabs(behavior), DATA.methods.length > 1 && agreement];
 }
 
 function crumbs(behavior) {

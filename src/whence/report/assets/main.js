@@ -55,7 +55,8 @@ async function show() {
   const key = STATE.behavior || "";
   lastKey = key;
   const behavior = findBehavior(key);
-  if (behavior) await loadBehavior(behavior);
+  const beside = findBehavior(STATE.beside);
+  await Promise.all([behavior, beside].filter(Boolean).map(loadBehavior));
   // Another view was opened while this one was unpacked.
   if (lastKey !== key) return;
   render();

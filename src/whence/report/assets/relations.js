@@ -9,7 +9,8 @@ const TIERS = {
   noise: "noise",
 };
 const WITH_SIMILARITY = ["near", "weak-near", "templated"];
-const UNTIED = ["surprising", "unexplained"];
+const SURPRISE = "surprising";
+const UNTIED = [SURPRISE, "unexplained"];
 const NOISE = "noise";
 const SAME_TEXT = ["self", "exact", "continuation"];
 const GLOSSARY = {

@@ -1,10 +1,12 @@
 // The address after `#` holds what is looked at, so that a link shows the same again.
 
-const KEYS = ["at", "behavior", "method", "q", "kind", "verdict", "preset", "hubs", "sort"];
+const KEYS = ["at", "behavior", "method", "beside", "every", "q", "kind", "verdict", "preset", "hubs", "sort"];
 const NOTHING = {
   at: null,
   behavior: null,
   method: null,
+  beside: null,
+  every: null,
   q: "",
   kind: null,
   verdict: null,
@@ -32,6 +34,8 @@ function read() {
 function link(changes) {
   const now = { ...STATE, ...changes };
   if (now.behavior) now.at = null;
+  // What stands beside a behavior is chosen for it alone.
+  if (now.behavior !== STATE.behavior) now.beside = null;
   const to = new URLSearchParams();
   for (const key of KEYS) if (now[key]) to.set(key, now[key]);
   for (const key of ["a", "b"]) if (now[key] !== defaults()[key]) to.set(key, now[key]);

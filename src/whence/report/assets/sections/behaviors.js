@@ -60,6 +60,14 @@ function firstExample(behavior, isMasked) {
   );
 }
 
+// Some method lists an example whose effect was confirmed and that nothing visible ties to it.
+function surpriseChip(behavior) {
+  const lists = Object.values(behavior.results).filter(({ relations }) => relations && of(relations, SURPRISE));
+  if (!lists.length) return null;
+  const title = relationKind(SURPRISE).rule;
+  return el("span", { class: "chip tier effect", title, "aria-description": title }, "surprise");
+}
+
 function verdictCard(behavior) {
   const isMasked = isSensitive(behavior) && STATE.mask;
   const result = of(behavior.results, STATE.a);
@@ -80,6 +88,7 @@ function verdictCard(behavior) {
       el("span", null, kindOf(behavior).label),
       verdictChip(behavior),
       forcedChip(behavior),
+      surpriseChip(behavior),
       el("span", { class: "id" }, said(behavior.id)),
     ),
     el("h3", null, quoteLink(behavior, isMasked)),
