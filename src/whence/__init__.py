@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         validate,
         verify,
         verify_index,
+        write_plot,
         write_report,
     )
 
@@ -74,6 +75,7 @@ __all__ = [
     "validate",
     "verify",
     "verify_index",
+    "write_plot",
     "write_report",
 ]
 

@@ -19,6 +19,7 @@ CALLS = {
     "import": "import_scores",
     "index": "build_index",
     "methods": "list_methods",
+    "plot": "write_plot",
     "report": "write_report",
     "surprises": "check_surprises",
     "testbed": "export_testbed",

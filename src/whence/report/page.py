@@ -13,6 +13,7 @@ from whence.records import RunRecord
 from whence.report.data import page_record
 from whence.report.encode import strict
 from whence.report.pack import packed_blocks
+from whence.report.pictures import STYLE
 from whence.report.sections import section_kinds
 
 # What sections share, in the order in which it is needed; `main.js` starts the page.
@@ -21,6 +22,7 @@ _SHARED = (
     "load.js",
     "text.js",
     "charts.js",
+    "figure.js",
     "data.js",
     "relations.js",
     "state.js",
@@ -49,7 +51,7 @@ def write_page(record: RunRecord, path: Path) -> Path:
     Raises:
         ArtifactError: The place cannot be written.
     """
-    style = _asset("page.css")
+    style = _asset("page.css") + _asset(STYLE)
     script = page_script()
     write_text(
         path,

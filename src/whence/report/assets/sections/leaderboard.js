@@ -74,7 +74,7 @@ function curve(windows, methods) {
       `${w.masks} masks of ${w.num_units} ${w.unit}s`,
   }));
   const rows = methods.map((method) => ({
-    name: words(method),
+    name: methodLabel(method),
     estimates: windows.map((w) => find(w.measure, method, ALL)),
   }));
   const last = [
@@ -92,7 +92,7 @@ function curve(windows, methods) {
   ];
 }
 
-section("leaderboard", ({ measures, windows, undefined: missing, sentences }) => {
+section("leaderboard", ({ measures, windows, undefined: missing, sentences, pictures }) => {
   const methods = [...new Set(measures.flatMap((m) => m.figures.map((f) => f.method)))];
   const reasons = Object.entries(missing).map(([name, why]) => `${name}: ${why}`);
   const explanation =
@@ -112,6 +112,7 @@ section("leaderboard", ({ measures, windows, undefined: missing, sentences }) =>
     el("h2", null, "Which methods may be trusted with what"),
     el("p", { class: "soft" }, explanation),
     measures.length > 0 && overall(measures, methods),
+    pictures.length > 0 && el("div", { class: "pictures" }, pictures.map(figureNode)),
     windows.length > 0 && curve(windows, methods),
     reasons.length > 0 && el("p", { class: "soft small" }, "Not measured here: ", reasons.join(" ")),
     fold("In words", el("ul", null, sentences.map(item))),
