@@ -147,12 +147,22 @@ function card(behavior, entry, method, { compact = false, place = null } = {}) {
   );
 }
 
+// Longer lists are drawn as far as most readers read, and to the end when asked.
+const MOST_LISTED = 20;
+
 // `of` is the whole list, where some are left out.
 function cards(behavior, entries, method, { isAgainst = false, of: all = entries, ...options } = {}) {
   const place = (entry) => (isAgainst ? MINUS + (all.indexOf(entry) + 1) : null);
-  return el(
-    "ol",
-    { class: "cards" },
-    entries.map((entry) => card(behavior, entry, method, { ...options, place: place(entry) })),
-  );
+  const item = (entry) => card(behavior, entry, method, { ...options, place: place(entry) });
+  const rest = entries.slice(MOST_LISTED);
+  const list = el("ol", { class: "cards" }, entries.slice(0, MOST_LISTED).map(item));
+  if (!rest.length) return list;
+  const showAll = (event) => {
+    event.target.remove();
+    add(list, rest.map(item));
+    list.children[MOST_LISTED].tabIndex = -1;
+    list.children[MOST_LISTED].focus({ preventScroll: true });
+  };
+  const label = `Show the other ${count(rest.length)}`;
+  return [list, el("button", { class: "toggle", type: "button", onclick: showAll }, label)];
 }

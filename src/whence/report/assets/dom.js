@@ -1,12 +1,19 @@
 // Builds the page from nodes only: a text from the corpus is never read as markup.
 
 const DATA = PAGE;
+const READ_ALOUD = new Set(["title", "aria-label", "aria-description"]);
 const SVG = "http://www.w3.org/2000/svg";
+
+// Names come from studies and tools, so that no text is taken as it is; see `visible`.
+function textNodes(node, text) {
+  const isPlain = node.namespaceURI === SVG || node.tagName === "OPTION";
+  return isPlain ? [visibleText(text)] : visible(text);
+}
 
 function add(node, children) {
   for (const child of children.flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
-    node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+    node.append(...(child instanceof Node ? [child] : textNodes(node, String(child))));
   }
   return node;
 }
@@ -16,7 +23,7 @@ function setAll(node, props) {
     if (value === null || value === undefined || value === false) continue;
     if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
     else if (key === "vars") for (const [k, v] of Object.entries(value)) node.style.setProperty(k, v);
-    else node.setAttribute(key, value === true ? "" : value);
+    else node.setAttribute(key, value === true ? "" : READ_ALOUD.has(key) ? visibleText(String(value)) : value);
   }
   return node;
 }

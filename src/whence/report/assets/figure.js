@@ -2,23 +2,16 @@
 
 function shapeNode({ kind, look, x, y, width, height, opacity, text }) {
   const looks = { class: look, opacity: opacity === 1 ? null : opacity };
-  const about = text && svg("title", null, visible(text).filter((part) => typeof part === "string"));
-  if (kind === "text") return svg("text", { ...looks, x, y }, visibleText(text));
+  const about = text && svg("title", null, text);
+  if (kind === "text") return svg("text", { ...looks, x, y }, text);
   if (kind === "circle") return svg("circle", { ...looks, cx: x, cy: y, r: 4.5 }, about);
   if (kind === "rect") return svg("rect", { ...looks, x, y, width, height }, about);
   return svg("line", { ...looks, x1: x, y1: y, x2: x + width, y2: y + height }, about);
 }
 
-// Names may be anything; what would reorder or hide text is left out of a picture.
-function visibleText(text) {
-  return visible(text)
-    .filter((part) => typeof part === "string")
-    .join("");
-}
-
 function figureSvg({ label, width, height, shapes }) {
   const size = { viewBox: `0 0 ${width} ${height}`, width, height };
-  return svg("svg", { class: "fig", ...size, role: "img", "aria-label": visibleText(label) }, shapes.map(shapeNode));
+  return svg("svg", { class: "fig", ...size, role: "img", "aria-label": label }, shapes.map(shapeNode));
 }
 
 function save(name, type, content) {

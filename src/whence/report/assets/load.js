@@ -5,13 +5,28 @@ const DETAILS = new Map();
 
 // Unpacks the examples of some places; `exampleAt` then knows them.
 async function loadExamples(places) {
-  const wanted = DATA.examples.filter(({ first, num }) => places.some((p) => p >= first && p < first + num));
+  const isMissing = ({ first }) => !(first in EXAMPLES);
+  const holds = ({ first, num }) => places.some((place) => place >= first && place < first + num);
+  const wanted = DATA.examples.filter((range) => isMissing(range) && holds(range));
   await Promise.all(
     wanted.map(async ({ first, texts }) => {
       const { examples } = await unpack(texts.number);
       examples.forEach((example, i) => (EXAMPLES[first + i] = example));
     }),
   );
+}
+
+// Unpacks all examples while the reader reads, so that the first click finds them.
+function preload() {
+  const wait = window.requestIdleCallback ?? ((next) => setTimeout(next, 200));
+  const next = (n) => {
+    if (n === DATA.examples.length) return;
+    wait(async () => {
+      await loadExamples([DATA.examples[n].first]);
+      next(n + 1);
+    });
+  };
+  next(0);
 }
 
 function exampleAt(place) {

@@ -34,7 +34,7 @@ render = () => {
   const keys =
     "Made by whence. Keys: / searches, j and k go to the next and the previous behavior, Esc goes back.";
   const title = DATA.title || "Untitled study";
-  document.title = behavior ? `${behavior.id} \u00b7 ${title}` : title;
+  document.title = visibleText(behavior ? `${behavior.id} \u00b7 ${title}` : title);
   LINKS.length = 0;
   main.replaceChildren();
   add(main, [
@@ -89,3 +89,4 @@ document.addEventListener("keydown", (event) => {
   if (next) location.hash = link({ behavior: next.id });
 });
 await show();
+preload();

@@ -25,6 +25,13 @@ function visible(text) {
   return parts.filter((part) => part !== "");
 }
 
+// Where only plain text can stand, such as a title or a picture, they are left out.
+function visibleText(text) {
+  return Array.from(text)
+    .filter((c) => !HIDDEN.test(c))
+    .join("");
+}
+
 function said(text, cls) {
   return el("bdi", { class: cls, dir: "auto" }, visible(text));
 }

@@ -42,6 +42,12 @@ function meanAgreement(pairs) {
   return [el("h3", null, "How far the methods agree, on average"), agreementTable(pairs)];
 }
 
+function hubLinks({ behaviors, num_queries: num }) {
+  const more = num - behaviors.length;
+  const links = behaviors.map((id, i) => [i > 0 && ", ", viewLink({ behavior: id, method: STATE.a }, null, said(id))]);
+  return fold("Its behaviors", el("p", { class: "small" }, links, more > 0 && ` and ${count(more)} more`));
+}
+
 function hubCard(hub) {
   const example = exampleAt(hub.example);
   return el(
@@ -56,6 +62,7 @@ function hubCard(hub) {
       example.subset && el("span", { class: "soft small" }, said(example.subset)),
     ),
     maskable(example.is_sensitive, "Text", () => body(example, NO_MARKS, { compact: true })),
+    hubLinks(hub),
   );
 }
 

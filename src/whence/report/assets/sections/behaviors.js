@@ -97,7 +97,11 @@ function verdictCard(behavior) {
   );
 }
 
-function verdictCards(list) {
+// A reader who wants all of many cards asks for them.
+const MOST_CARDS = 40;
+let isWhole = false;
+
+function verdictCards(list, redraw) {
   if (!BEHAVIORS.length) return el("p", { class: "empty" }, "There are no behaviors in this run.");
   if (!list.length) {
     const reset = () => {
@@ -107,7 +111,15 @@ function verdictCards(list) {
     const button = el("button", { class: "link", type: "button", onclick: reset }, "Show all");
     return el("p", { class: "empty" }, "No behavior matches. ", button);
   }
-  return el("ul", { class: "verdicts" }, list.map(verdictCard));
+  const first = isWhole ? list : list.slice(0, MOST_CARDS);
+  const more = list.length - first.length;
+  const showAll = () => {
+    isWhole = true;
+    redraw();
+  };
+  const button = () =>
+    el("button", { class: "toggle", type: "button", onclick: showAll }, `Show the other ${count(more)}`);
+  return [el("ul", { class: "verdicts" }, first.map(verdictCard)), more > 0 && el("p", null, button())];
 }
 
 function metrics(list) {
@@ -209,7 +221,8 @@ section("behaviors", () => {
   const holder = el("div");
   const redraw = () => {
     const list = listedBehaviors();
-    holder.replaceChildren(header(list), verdictCards(list));
+    holder.replaceChildren();
+    add(holder, [header(list), verdictCards(list, redraw)]);
     remember();
   };
   const filters = BEHAVIORS.length > 1 && controls(redraw);
