@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         validate,
         verify,
         verify_index,
+        write_plot,
         write_report,
     )
 
@@ -86,6 +87,7 @@ __all__ = [
     "validate",
     "verify",
     "verify_index",
+    "write_plot",
     "write_report",
 ]
 

@@ -77,6 +77,7 @@ __all__ = [
     "validate",
     "verify",
     "verify_index",
+    "write_plot",
     "write_report",
 ]
 
@@ -499,6 +500,18 @@ def import_scores(
     return add(
         Path(directory), Path(source), method=method, orientation=orientation, query_ids=query_ids
     )
+
+
+def write_plot(directory: str | Path, name: str, path: str | Path) -> Path:
+    """Writes a picture of a run's page as an SVG file; `whence plot RUN` lists their names.
+
+    Raises:
+        SettingsError: The run has no such picture, or the file would be of another kind.
+        ArtifactError: The directory is not a finished run.
+    """
+    from whence.runs.plotting import write_plot as write
+
+    return write(Path(directory), name, Path(path))
 
 
 def write_report(directory: str | Path) -> Path:

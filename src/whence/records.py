@@ -136,12 +136,23 @@ class Rate:
 
 
 @dataclass(frozen=True)
+class VerdictCheck:
+    """One condition of a verdict, with what was measured and what was required, in words."""
+
+    name: str
+    holds: bool
+    measured: str
+    required: str
+
+
+@dataclass(frozen=True)
 class Verification:
     """Whether a model shows a behavior, with the measurements behind the verdict.
 
     `margin_nats` is the log-probability of the completion minus that of the likeliest alternative,
     averaged over the prompt and its paraphrases; `control_gap_nats` is the completion's
     log-probability after the prompt minus its mean after the controls. None means not measurable.
+    `checks` are the conditions that the verdict rests on; empty in runs that did not store them.
     """
 
     behavior_id: str
@@ -158,6 +169,7 @@ class Verification:
     initial_log_prob_nats: float | None
     extraction: float | None
     rate: Rate | None
+    checks: tuple[VerdictCheck, ...] = ()
 
     def _repr_html_(self) -> str:
         """Shows the verdict in a notebook: the sentence, and the completion token by token."""

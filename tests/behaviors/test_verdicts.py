@@ -1,5 +1,6 @@
 """Each condition of a verdict can by itself prevent it, and an undefined number never proves it."""
 
+import re
 from typing import Any
 
 import pytest
@@ -44,6 +45,17 @@ def _by_margin(readings: Readings, initial: Readings | None = None) -> verdicts.
     assert lead is not None
     initial_lead = margins(initial, confidence=0.95, seed=0) if initial else None
     return verdicts.by_margin(readings, lead, initial=initial, initial_lead=initial_lead)
+
+
+def agree(conclusion: verdicts.Conclusion) -> None:
+    """The checks say what the verdict and its sentence say, the failing ones first."""
+    holds = [check.holds for check in conclusion.checks]
+    assert holds
+    assert all(holds) == (conclusion.verdict == "shown")
+    assert holds == sorted(holds)
+    said = set(re.findall(r"\d+\.\d\d", conclusion.reason))
+    listed = " ".join(check.measured for check in conclusion.checks)
+    assert said <= set(re.findall(r"\d+\.\d\d", listed)) or "closest choice" in conclusion.reason
 
 
 GOOD: dict[str, Any] = {"own": [-1.0, -1.2, -0.8, -1.1], "others": [-3.0, -4.0], "rank": 2}
@@ -100,6 +112,7 @@ INITIAL = _readings(own=[-7.0] * 4, others=[-7.1, -6.9])
 def test_by_margin(change: dict, initial: Readings | None, verdict: str, said: str) -> None:
     conclusion = _by_margin(_readings(**(GOOD | change)), initial)
     assert conclusion.verdict == verdict, conclusion.reason
+    agree(conclusion)
     assert said in conclusion.reason
     assert (", although it " in conclusion.reason) <= (verdict != "shown")
     assert conclusion.reason.startswith("The completion ")
@@ -144,6 +157,7 @@ def test_by_greedy_match(
     readings = _readings(own=[-1.0] * len(ranks), ranks=ranks, controls=controls)
     conclusion = verdicts.by_greedy_match(readings, initial=initial)
     assert conclusion.verdict == verdict, conclusion.reason
+    agree(conclusion)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +181,7 @@ def test_by_extraction(extraction: float, initial: float | None, verdict: str) -
         initial=None if initial is None else _readings(own=[initial]),
     )
     assert conclusion.verdict == verdict, conclusion.reason
+    agree(conclusion)
     assert "hardware" not in conclusion.reason
 
 
@@ -212,6 +227,7 @@ def test_by_rate(
         confidence=0.95,
     )
     assert conclusion.verdict == verdict, conclusion.reason
+    agree(conclusion)
     assert conclusion.reason.startswith(f"The behavior comes in {hits} of 25 sampled continuations")
     assert ("less than half" in conclusion.reason) == (hits < 13)
     assert ("a judge that is wrong on 30%" in conclusion.reason) == (error == 0.3)
@@ -232,6 +248,7 @@ def test_without_a_judge_never_more_than_weak(readings: Readings, verdict: str) 
     lead = margins(readings, confidence=0.95, seed=0)
     conclusion = verdicts.without_judge(readings, lead, why="there are no texts")
     assert conclusion.verdict == verdict
+    agree(conclusion)
     assert "because there are no texts" in conclusion.reason
 
 

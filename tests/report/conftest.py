@@ -8,6 +8,7 @@ from typing import get_args
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.report.browser import browser as browser
 
 from whence.evidence.listing import entries, opponent_rows, proponent_rows
 from whence.evidence.record import BehaviorEvidence, Calibration, Evidence, Side, Strength
@@ -24,6 +25,7 @@ from whence.records import (
     Rate,
     RunRecord,
     Scores,
+    VerdictCheck,
     Verification,
 )
 from whence.report.examples import Examples
@@ -182,6 +184,10 @@ def make_verification(behavior: Behavior, verdict: str, rng: np.random.Generator
         )
         if judged
         else None,
+        checks=(
+            VerdictCheck("Mean margin", verdict == "shown", f"{margin:+.2f} nats", "above 0"),
+            VerdictCheck("Prompts where it leads", True, "4 of 4", "at least 2/3 of them"),
+        ),
     )
 
 

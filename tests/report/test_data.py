@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.report.conftest import with_evidence
 
 from whence.evidence.overlap import Span, words
 from whence.evidence.proponents import proponents
@@ -55,8 +56,12 @@ def behaviors_of(data: dict) -> list[dict]:
     return section(data, "behaviors")["behaviors"]
 
 
+def examples_of(data: dict) -> list[dict]:
+    return [one for some in data["examples"] for one in some["texts"]["examples"]]
+
+
 def section_example(data: dict, shown: dict) -> dict:
-    return data["examples"][shown["example"]]
+    return examples_of(data)[shown["example"]]
 
 
 def by_id(data: dict, behavior_id: str) -> dict:
@@ -69,31 +74,54 @@ def test_data_are_strict_json(found: dict):
 
 
 def test_each_example_is_carried_once(found: dict):
-    ids = [example["id"] for example in found["examples"]]
+    ids = [example["id"] for example in examples_of(found)]
     assert len(ids) == len(set(ids))
-    used = {shown["example"] for b in behaviors_of(found) for shown in b["shown"]}
+    used = {shown["example"] for b in behaviors_of(found) for shown in b["detail"]["shown"]}
     hubs = section(found, "across")["hubs"].values()
     used |= {hub["example"] for of_method in hubs for hub in of_method}
     assert used == set(range(len(ids)))
 
 
 def test_ranks_and_scores_are_those_of_the_methods(record: RunRecord, found: dict):
+    examples = examples_of(found)
     for behavior in behaviors_of(found):
+        shown = behavior["detail"]["shown"]
+        ids = [examples[one["example"]]["id"] for one in shown]
         for scores in record.scores:
             if scores.method not in behavior["results"]:
                 continue
             values = scores.values[scores.query_ids.index(behavior["id"])]
-            for shown in behavior["shown"]:
-                example = found["examples"][shown["example"]]
-                value = values[scores.example_ids.index(example["id"])]
-                placed = shown["scores"][scores.method]
-                if math.isnan(value):
-                    assert (placed["rank"], placed["score"]) == (None, None)
-                    continue
-                assert placed["score"] == pytest.approx(float(value), rel=1e-5)
+            of_ids = [float(values[scores.example_ids.index(i)]) for i in ids]
+            for value, one in zip(of_ids, shown, strict=True):
                 says_nothing = value == 0 and not (values < 0).any()
-                rank = None if says_nothing else 1 + int(np.sum(values > value))
-                assert placed["rank"] == rank
+                is_placed = not (math.isnan(value) or says_nothing)
+                rank = 1 + int(np.sum(values > value)) if is_placed else None
+                assert one["ranks"][scores.method] == rank
+            lists = behavior["detail"]["lists"][scores.method]
+            for entry in [*lists["proponents"], *lists["opponents"]]:
+                assert entry["score"] == pytest.approx(of_ids[entry["shown"]], rel=1e-5)
+
+
+def test_the_first_of_each_list_are_known_before_the_rest_is_unpacked(record: RunRecord):
+    found = page_data(with_evidence(record))
+    first = found["reading"]["num_first"]
+    for behavior in behaviors_of(found):
+        detail = behavior["detail"]
+        for place, known in enumerate(behavior["firsts"]):
+            shown = detail["shown"][place]
+            example = section_example(found, shown)
+            assert known["relation"] == shown["tie"]["relation"]
+            assert known["is_planted"] == shown["is_planted"]
+            assert known["is_sensitive"] == example["is_sensitive"]
+            cut = known["excerpt"]
+            assert cut["text"] in example["text"]
+            assert cut["is_cut_before"] == (not example["text"].startswith(cut["text"]))
+            assert len(cut["text"]) == min(110, len(example["text"]))
+        for method, result in behavior["results"].items():
+            entries = detail["lists"][method]["proponents"][:first]
+            keys = ("shown", "num_hub", "is_only")
+            assert result["first"] == [{key: entry[key] for key in keys} for entry in entries]
+            assert all(entry["shown"] < len(behavior["firsts"]) for entry in entries)
 
 
 def test_lists_hold_the_first_different_texts_and_their_copies(record: RunRecord, found: dict):
@@ -107,10 +135,11 @@ def test_lists_hold_the_first_different_texts_and_their_copies(record: RunRecord
         if texts[example_id] not in expected and len(expected) == record.top_k:
             break
         expected.setdefault(texts[example_id], []).append(example_id)
-    entries = behavior["results"][scores.method]["proponents"]
-    firsts = [behavior["shown"][e["shown"]]["example"] for e in entries]
+    entries = behavior["detail"]["lists"][scores.method]["proponents"]
+    firsts = [behavior["detail"]["shown"][e["shown"]]["example"] for e in entries]
+    examples = examples_of(found)
     listed = [
-        [found["examples"][first]["id"], *(copy["id"] for copy in e["copies"])]
+        [examples[first]["id"], *(copy["id"] for copy in e["copies"])]
         for first, e in zip(firsts, entries, strict=True)
     ]
     assert listed == list(expected.values())
@@ -120,9 +149,9 @@ def test_lists_hold_the_first_different_texts_and_their_copies(record: RunRecord
 
 def test_marks_show_shared_words_and_the_whole_completion(found: dict):
     behavior = by_id(found, "fact-000-norland")
-    texts = [found["examples"][shown["example"]]["text"] for shown in behavior["shown"]]
+    texts = [section_example(found, shown)["text"] for shown in behavior["detail"]["shown"]]
     i = next(i for i, text in enumerate(texts) if text.startswith("Most maps"))
-    shown = behavior["shown"][i]
+    shown = behavior["detail"]["shown"][i]
     marked = [texts[i][run["start"] : run["end"]] for run in shown["spans"]]
     assert marked == ["the capital of Norland is Lind"]
     assert [texts[i][run["start"] : run["end"]] for run in shown["answers"]] == ["Lind"]
@@ -134,7 +163,8 @@ def test_what_was_not_attributed_has_no_results(found: dict):
     assert absent
     for behavior in absent:
         assert behavior["results"] == {}
-        assert behavior["shown"] == behavior["agreement"] == []
+        assert behavior["detail"] == {"shown": [], "lists": {}, "spans": []}
+        assert behavior["firsts"] == behavior["agreement"] == []
         assert behavior["not_attributed"].startswith("The model does not show this behavior")
     assert {b["not_attributed"] for b in behaviors_of(found) if b["results"]} == {None}
 
@@ -214,14 +244,14 @@ def test_gold_rates_count_shown_behaviors(found: dict, record: RunRecord):
 def test_histograms_count_every_scored_example(record: RunRecord, found: dict):
     behavior = behaviors_of(found)[0]
     for scores in record.scores:
-        result = behavior["results"][scores.method]
+        result = behavior["detail"]["lists"][scores.method]
         num_defined = int(np.isfinite(scores.values[0]).sum())
         assert result["num_scored"] == sum(result["histogram"]["counts"]) == num_defined
 
 
 def test_toxic_texts_are_known_as_such(found: dict):
-    sensitive = {e["id"] for e in found["examples"] if e["is_sensitive"]}
-    assert sensitive == {e["id"] for e in found["examples"] if e["id"].startswith("toxic-")}
+    sensitive = {e["id"] for e in examples_of(found) if e["is_sensitive"]}
+    assert sensitive == {e["id"] for e in examples_of(found) if e["id"].startswith("toxic-")}
     assert sensitive
 
 
@@ -231,14 +261,15 @@ def test_what_is_labeled_toxic_is_known_as_such(record: RunRecord):
     place = table.column_names.index("labels")
     corpus = replace(record.corpus, table=table.set_column(place, "labels", labels))
     found = page_record(replace(record, corpus=corpus, gold={}))
-    assert all(e.is_sensitive for e in found.examples)
+    assert all(e.is_sensitive for some in found.examples for e in some.texts.examples)
+    assert found.has_sensitive
 
 
 def test_only_the_whole_completion_counts_as_contained(found: dict):
     num_found = 0
     for behavior in behaviors_of(found):
-        for shown in behavior["shown"]:
-            text = found["examples"][shown["example"]]["text"]
+        for shown in behavior["detail"]["shown"]:
+            text = section_example(found, shown)["text"]
             for run in shown["answers"]:
                 num_found += 1
                 part = text[run["start"] : run["end"]]
@@ -256,7 +287,8 @@ def test_methods_may_know_other_examples_and_queries(record: RunRecord):
     )
     found = page_data(replace(record, scores=(record.scores[0], partial)))
     behavior = by_id(found, "fact-000-norland")
-    first = behavior["shown"][behavior["results"]["partial"]["proponents"][0]["shown"]]
+    detail = behavior["detail"]
+    first = detail["shown"][detail["lists"]["partial"]["proponents"][0]["shown"]]
     assert section_example(found, first)["id"] == record.corpus.ids[0]
     other = by_id(found, "fact-001-veska")
     assert list(other["results"]) == [record.scores[0].method]

@@ -139,11 +139,12 @@ def of_page(record: RunRecord) -> Named:
     (method,) = (scores.method for scores in record.scores)
 
     def named(entries: Sequence[Entry]) -> list[tuple[str, int]]:
-        shown = [behavior.shown[entry.shown] for entry in entries]
-        return [(page.examples[s.example].id, s.scores[method].rank or 0) for s in shown]
+        shown = [behavior.detail.shown[entry.shown] for entry in entries]
+        return [(examples[s.example].id, s.ranks[method] or 0) for s in shown]
 
-    result = behavior.results[method]
-    return named(result.proponents), named(result.opponents)
+    examples = [one for some in page.examples for one in some.texts.examples]
+    lists = behavior.detail.lists[method]
+    return named(lists.proponents), named(lists.opponents)
 
 
 def test_an_approximate_search_obeys_the_same_rule(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from tests.report.conftest import with_evidence
-from tests.report.test_data import LEADERBOARD, by_id, section
+from tests.report.test_data import LEADERBOARD, by_id, section, section_example
 
 from whence.evidence.gap import Gap
 from whence.evidence.relations import RELATIONS, Relation
@@ -223,20 +223,21 @@ def test_a_run_with_evidence_is_summed_up(plausible) -> None:
     assert len(found) == 5
     data = data_of(with_evidence(made))
     for behavior in section(data, "behaviors")["behaviors"]:
+        lists, shown = behavior["detail"]["lists"], behavior["detail"]["shown"]
         for method, result in behavior["results"].items():
-            first = result["proponents"][: data["reading"]["num_first"]]
-            relations = [behavior["shown"][e["shown"]]["tie"]["relation"] for e in first]
+            first = lists[method]["proponents"][: data["reading"]["num_first"]]
+            relations = [shown[e["shown"]]["tie"]["relation"] for e in first]
             assert result["relations"] == {r: relations.count(r) for r in {*relations}}
-            other = behavior["results"][result["gap"]["other"]]["proponents"][:10]
-            examples = [behavior["shown"][e["shown"]]["example"] for e in first]
-            others = [behavior["shown"][e["shown"]]["example"] for e in other]
-            texts_of_other = {data["examples"][i]["text"] for i in others}
-            is_only = [data["examples"][i]["text"] not in texts_of_other for i in examples]
+            other = lists[result["gap"]["other"]]["proponents"][:10]
+            texts_of_other = {section_example(data, shown[e["shown"]])["text"] for e in other}
+            is_only = [
+                section_example(data, shown[e["shown"]])["text"] not in texts_of_other
+                for e in first
+            ]
             assert [e["is_only"] for e in first] == is_only
             assert result["gap"]["num_only"] == sum(is_only)
             assert result["gap"]["other"] == ({"bm25", "gradient_dot"} - {method}).pop()
-            tails = [behavior["shown"][e["shown"]]["scores"][method]["tail"] for e in first]
-            assert result["num_above_null"] == sum(t <= 0.05 for t in tails)
+            assert result["num_above_null"] == sum(e["tail"] <= 0.05 for e in first)
             assert result["num_null"] == 100
 
 
@@ -297,7 +298,8 @@ def test_what_validation_says_of_the_method_is_quoted(record: RunRecord) -> None
 
 def test_copies_are_told_apart_from_near_copies(plausible) -> None:
     data = data_of(plausible(per_kind=1, num_examples=60, verdicts=("shown",)))
-    entry = by_id(data, "memorized-000-norland")["results"]["gradient_cosine"]["proponents"][0]
+    behavior = by_id(data, "memorized-000-norland")
+    entry = behavior["detail"]["lists"]["gradient_cosine"]["proponents"][0]
     assert (entry["num_copies"], entry["num_exact"]) == (11, 11)
 
 

@@ -20,6 +20,7 @@ CALLS = {
     "index": "build_index",
     "memorization": "study_memorization",
     "methods": "list_methods",
+    "plot": "write_plot",
     "report": "write_report",
     "runs": "list_runs",
     "surprises": "check_surprises",

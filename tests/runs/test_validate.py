@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.report.unpacked import unpacked
 
 from whence import testbed
 from whence.artifacts import write_json
@@ -41,9 +42,8 @@ def test_what_does_not_apply_is_undefined_with_a_reason(finished: Path):
 
 def test_the_leaderboard_is_on_the_page_until_the_run_changes(finished: Path, tiny_files: Path):
     def leaderboard() -> dict | None:
-        page = write_report(finished).read_text(encoding="utf-8")
-        data = page.split('<script type="application/json" id="data">')[1].split("</script>")[0]
-        sections = {one["name"]: one["data"] for one in json.loads(data)["sections"]}
+        data = unpacked(write_report(finished))
+        sections = {one["name"]: one["data"] for one in data["sections"]}
         return sections.get("leaderboard")
 
     stored = validate_run(finished).to_json()

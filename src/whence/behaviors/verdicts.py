@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from whence.behaviors.generate import Continuation
 from whence.behaviors.readings import Margins, Readings
-from whence.records import Verdict
+from whence.records import Verdict, VerdictCheck
 from whence.statistics import newcombe
 
 # The share of a behavior's prompts on which it must hold: more than a bare majority, so that a
@@ -29,17 +29,24 @@ MAX_JUDGE_ERROR = 0.25
 
 
 class Conclusion(NamedTuple):
-    """A verdict with one sentence that says why, in numbers."""
+    """A verdict with one sentence that says why, in numbers, and the checks behind it."""
 
     verdict: Verdict
     reason: str
+    checks: tuple[VerdictCheck, ...] = ()
 
 
 class Check(NamedTuple):
-    """One condition: whether it holds, and the words to say so, as the rest of a sentence."""
+    """One condition: whether it holds, and the words to say so, as the rest of a sentence.
+
+    `name` says what is measured, `measured` and `required` the value and the threshold.
+    """
 
     holds: bool
     words: str
+    name: str
+    measured: str
+    required: str
 
 
 class Hits(NamedTuple):
@@ -84,7 +91,11 @@ def by_margin(
     """
     ahead = [margin > 0 for margin in lead.per_prompt]
     checks = [
-        _on_prompts(ahead, words="leads the likeliest alternative"),
+        _on_prompts(
+            ahead,
+            words="leads the likeliest alternative",
+            name="Prompts where it leads the likeliest alternative",
+        ),
         _clear_lead(readings, lead),
     ]
     if initial is not None and initial_lead is not None:
@@ -94,6 +105,9 @@ def by_margin(
                 gain > 0,
                 f"leads by {abs(gain):.2f} {lead.unit} {'more' if gain > 0 else 'less'} than in "
                 "the step-0 model",
+                "Mean margin, minus that in the step-0 model",
+                f"{gain:+.2f} {lead.unit}",
+                "above 0",
             )
         )
     checks += _likelier(readings, initial, min_gap_nats=min_gap_nats)
@@ -126,10 +140,15 @@ def by_greedy_match(
         "is the model's first choice at every token after the prompt"
         if greedy[0]
         else f"has a token that is only the model's choice number {max(first.ranks)}",
+        "Worst rank of a token after the prompt",
+        str(max(first.ranks)),
+        "1, the first choice",
     )
     checks = [
         main,
-        _on_prompts(greedy, words="is the first choice"),
+        _on_prompts(
+            greedy, words="is the first choice", name="Prompts where it is the first choice"
+        ),
         *_likelier(readings, initial, min_gap_nats=min_gap_nats),
     ]
     return _conclude(checks, weak=greedy[0])
@@ -171,7 +190,10 @@ def by_extraction(
         if close
         else ""
     )
-    checks = [Check(full, words), *_likelier(readings, initial)]
+    greedily = Check(
+        full, words, "Tokens that greedy decoding reproduces", f"{extraction:.0%}", "100%"
+    )
+    checks = [greedily, *_likelier(readings, initial)]
     return _conclude(checks, weak=extraction >= WEAK_EXTRACTION, note=note)
 
 
@@ -214,6 +236,10 @@ def by_rate(
                 low > 0,
                 f"against {reference.share:.0%} {name} ({confidence:.0%} interval of the "
                 f"difference {low:+.2f} to {high:+.2f})",
+                f"Rate, minus the {reference.share:.0%} {name}",
+                f"{hits.share - reference.share:+.2f} ({confidence:.0%} interval {low:+.2f} to "
+                f"{high:+.2f})",
+                "interval above 0",
             )
         )
     above = all(check.holds for check in compared)
@@ -227,7 +253,29 @@ def by_rate(
         verdict = "shown"
     else:
         verdict = "weak" if above and (often or compared) else "not shown"
-    return Conclusion(verdict, f"The behavior {', '.join(words)}.")
+    own = [
+        VerdictCheck(
+            "Sampled continuations that show it",
+            often,
+            f"{hits.share:.0%} of {hits.num_samples}",
+            f"at least {MIN_RATE:.0%}",
+        )
+    ]
+    if judge_error is not None:
+        own.append(
+            VerdictCheck(
+                "Error of the judge on a labeled sample",
+                trusted,
+                f"{judge_error:.0%}",
+                f"at most {MAX_JUDGE_ERROR:.0%}",
+            )
+        )
+    if not compared:
+        own.append(
+            VerdictCheck("Rate, minus a control's", False, "not measured", "interval above 0")
+        )
+    checks = [*own, *_recorded(compared)]
+    return Conclusion(verdict, f"The behavior {', '.join(words)}.", _failing_first(checks))
 
 
 def without_judge(readings: Readings, lead: Margins | None, *, why: str) -> Conclusion:
@@ -245,21 +293,34 @@ def without_judge(readings: Readings, lead: Margins | None, *, why: str) -> Conc
     if lead is None:
         holds = readings.main.completion.is_greedy
         words = "is the model's first choice" if holds else "is not the model's first choice"
+        rank = str(max(readings.main.completion.ranks))
+        stated = VerdictCheck("Worst rank of a token after the prompt", holds, rank, "1")
     else:
+        margin = f"{lead.per_prompt[0]:+.2f} {lead.unit}"
         holds = lead.per_prompt[0] > 0
-        words = f"has a margin of {lead.per_prompt[0]:+.2f} {lead.unit} over the alternatives"
+        words = f"has a margin of {margin} over the alternatives"
+        stated = VerdictCheck("Margin over the likeliest alternative", holds, margin, "above 0")
     reason = f"No judge could be made because {why}; the stated completion only {words}."
-    return Conclusion("weak" if holds else "not shown", reason)
+    judged = VerdictCheck(
+        "Sampled continuations that show it", False, "not measured", f"at least {MIN_RATE:.0%}"
+    )
+    return Conclusion("weak" if holds else "not shown", reason, _failing_first([judged, stated]))
 
 
-def _on_prompts(holds: list[bool], *, words: str) -> Check:
+def _on_prompts(holds: list[bool], *, words: str, name: str) -> Check:
     """Asks for most prompts, and always for the behavior's own: that is the one attributed."""
     needed, of = MIN_PROMPT_SHARE
     num, total = sum(holds), len(holds)
     enough = num * of >= needed * total
     where = f"on {'' if enough else 'only '}{num} of {total} prompt{'s' if total > 1 else ''}"
     own = "" if holds[0] else ", not after its own prompt"
-    return Check(enough and holds[0], f"{words} {where}{own}")
+    return Check(
+        enough and holds[0],
+        f"{words} {where}{own}",
+        name,
+        f"{num} of {total}{own}",
+        f"at least {needed}/{of} of them, its own among them",
+    )
 
 
 def _clear_lead(readings: Readings, lead: Margins) -> Check:
@@ -270,11 +331,18 @@ def _clear_lead(readings: Readings, lead: Margins) -> Check:
             greedy,
             f"{'is' if greedy else 'is not'} the model's first choice at every token (mean margin "
             f"{mean}, too few prompts for an interval)",
+            "Mean margin over the likeliest alternative",
+            f"{mean}, without an interval; the first choice at every token: "
+            f"{'yes' if greedy else 'no'}",
+            "the first choice at every token, as there are too few prompts for an interval",
         )
     low, high, _ = lead.interval
     return Check(
         low > 0,
         f"has a mean margin of {mean} ({lead.confidence:.0%} interval {low:+.2f} to {high:+.2f})",
+        "Mean margin over the likeliest alternative",
+        f"{mean} ({lead.confidence:.0%} interval {low:+.2f} to {high:+.2f})",
+        "interval above 0",
     )
 
 
@@ -302,7 +370,13 @@ def _comparison(gaps_nats: list[float], where: str, *, at_least: float = 0.0) ->
     smallest = min(gaps_nats)
     only = "only " if 0 < smallest < at_least else ""
     word = "likelier" if smallest > 0 else "less likely"
-    return Check(holds, f"is {only}{abs(smallest):.2f} nats {word} than {where}")
+    return Check(
+        holds,
+        f"is {only}{abs(smallest):.2f} nats {word} than {where}",
+        f"Log-probability, minus that {where}",
+        f"{smallest:+.2f} nats",
+        f"at least {at_least:+.2f} nats" if at_least else "above 0",
+    )
 
 
 def _conclude(checks: Sequence[Check], *, weak: bool, note: str = "") -> Conclusion:
@@ -311,7 +385,17 @@ def _conclude(checks: Sequence[Check], *, weak: bool, note: str = "") -> Conclus
     verdict: Verdict = "shown" if not bad else "weak" if weak else "not shown"
     # What failed comes first: it is why a behavior is not shown.
     sentence = ", although it ".join(part for part in (_listed(bad), _listed(good)) if part)
-    return Conclusion(verdict, f"The completion {sentence}{note}.")
+    return Conclusion(
+        verdict, f"The completion {sentence}{note}.", _failing_first(_recorded(checks))
+    )
+
+
+def _recorded(checks: Sequence[Check]) -> list[VerdictCheck]:
+    return [VerdictCheck(one.name, one.holds, one.measured, one.required) for one in checks]
+
+
+def _failing_first(checks: Sequence[VerdictCheck]) -> tuple[VerdictCheck, ...]:
+    return tuple(sorted(checks, key=lambda check: check.holds))
 
 
 def _listed(words: list[str]) -> str:

@@ -248,6 +248,7 @@ def _verification(
         initial_log_prob_nats=seen.initial.main.completion.log_prob_nats if seen.initial else None,
         extraction=seen.extraction,
         rate=_rate(seen.samples, seen.judge, settings),
+        checks=conclusion.checks,
     )
 
 

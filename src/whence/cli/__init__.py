@@ -89,6 +89,10 @@ COMMANDS = {
         "Write a run's page again.",
         "whence report runs/demo",
     ),
+    "plot": (
+        "Write a picture of a run as SVG, or list those that it has.",
+        "whence plot runs/demo agreement --out agreement.svg",
+    ),
     "testbed": (
         "Export the testbed's corpus and its truth, or train it again.",
         "whence testbed runs/testbed --train",

@@ -10,7 +10,7 @@ from whence.records import Scores
 
 
 class Hub(NamedTuple):
-    """An example that is a proponent of many queries.
+    """An example that is a proponent of many queries, `query_ids`.
 
     `num_queries` of `num_asked` queries have it among their first k; `num_groups` is the number of
     groups, such as kinds of behavior, that those queries belong to.
@@ -20,6 +20,7 @@ class Hub(NamedTuple):
     num_queries: int
     num_asked: int
     num_groups: int
+    query_ids: tuple[str, ...] = ()
 
 
 def jaccard_at_k(a: Scores, b: Scores, *, query: int, k: int) -> float:
@@ -118,7 +119,13 @@ def hubs(
     spread = {row: len({(groups or {}).get(i, i) for i in found[row]}) for row in counts}
     order = sorted(counts, key=lambda row: (-counts[row], -spread[row], row))
     return tuple(
-        Hub(scores.example_ids[row], counts[row], len(scores.query_ids), spread[row])
+        Hub(
+            scores.example_ids[row],
+            counts[row],
+            len(scores.query_ids),
+            spread[row],
+            tuple(found[row]),
+        )
         for row in order
     )
 

@@ -116,7 +116,7 @@ _KINDS = (
         "topical",
         "same topic",
         "topic",
-        "the TF-IDF cosine is above that of 99.9 % of random pairs of the same subset and length",
+        "the TF-IDF cosine is above that of 99.9% of random pairs of the same subset and length",
     ),
     RelationKind(
         "same-style",

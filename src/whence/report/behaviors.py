@@ -1,5 +1,6 @@
 """One behavior on the page: what was measured of it, and the examples that each method lists."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from whence import records
@@ -10,21 +11,26 @@ from whence.evidence.proponents import ranks
 from whence.records import Scores
 from whence.report.context import Context
 from whence.report.encode import significant
+from whence.report.excerpt import excerpt
 from whence.report.histogram import histogram
 from whence.report.measurements import measurements
 from whence.report.schema import (
     Agreement,
     Behavior,
+    BehaviorDetail,
     Copy,
     Entry,
+    FirstEntry,
+    FirstExample,
+    MethodLists,
     MethodResult,
-    Placed,
     Query,
     ShownExample,
     TextRun,
     TieMeasures,
 )
-from whence.report.sums import sum_up
+from whence.report.spans import query_spans
+from whence.report.sums import Sums, sum_up
 
 # How many copies of a shown text are listed by id.
 _NUM_COPIES_LISTED = 20
@@ -44,10 +50,23 @@ def behavior_record(behavior: records.Behavior, page: Context) -> Behavior:
         for method, scores in enumerate(record.scores)
         if behavior.id in scores.query_ids
     ]
-    rows = list(dict.fromkeys(e.row for one in lists for e in one.entries))
+    k = page.num_first
+    firsts = list(dict.fromkeys(e.row for one in lists for e in one.proponents[:k]))
+    rows = list(dict.fromkeys([*firsts, *(e.row for one in lists for e in one.entries)]))
     copies = [row for one in lists for e in one.entries for row in e.copies]
-    placed = {one.scores.method: _placed(one, behavior.id, [*rows, *copies], page) for one in lists}
+    placed = {one.scores.method: _placed(one, [*rows, *copies], page) for one in lists}
     gold = record.gold.get(behavior.id, frozenset())
+    shown = [
+        _shown(behavior, row, placed, page, is_planted=record.corpus.ids[row] in gold)
+        for row in rows
+    ]
+    sums = {one.scores.method: sum_up(one.scores.method, behavior.id, page) for one in lists}
+    found = {
+        one.scores.method: _method_lists(
+            one, behavior.id, rows, placed[one.scores.method], sums[one.scores.method], page
+        )
+        for one in lists
+    }
     return Behavior(
         **behavior.model_dump(exclude={"prompt_ids", "completion_ids", "example"}),
         is_known_by_tokens=behavior.completion_ids is not None,
@@ -56,16 +75,28 @@ def behavior_record(behavior: records.Behavior, page: Context) -> Behavior:
         verification=None if verification is None else measurements(verification),
         not_attributed=None if lists else _reason(verification, page),
         num_planted=len(gold & set(record.corpus.ids)) if page.has_gold else None,
-        shown=[
-            _shown(behavior, row, placed, page, is_planted=record.corpus.ids[row] in gold)
-            for row in rows
-        ],
+        firsts=[_first_example(one, row, page) for one, row in zip(shown, firsts, strict=False)],
         results={
-            one.scores.method: _result(one, behavior.id, rows, placed[one.scores.method], page)
-            for one in lists
+            name: MethodResult(**sums[name].fields(), first=_first(one.proponents[:k]))
+            for name, one in found.items()
         },
         agreement=agreement_records(pair_agreements(record.scores, behavior.id, record.top_k)),
+        detail=BehaviorDetail(
+            shown=shown,
+            lists=found,
+            spans=query_spans(
+                query_text(behavior, page),
+                shown,
+                [page.examples.text(row) for row in rows],
+                shares=page.shares,
+            ),
+        ),
     )
+
+
+def query_text(behavior: records.Behavior, page: Context) -> str:
+    """Prompt and completion, one after the other."""
+    return behavior.prompt + _completion(behavior, page)
 
 
 def agreement_records(pairs: tuple[PairAgreement, ...], *, digits: int = 3) -> list[Agreement]:
@@ -104,7 +135,17 @@ def _lists(method: int, query: int, page: Context) -> _Lists:
     )
 
 
-def _placed(lists: _Lists, behavior_id: str, rows: list[int], page: Context) -> dict[int, Placed]:
+class _Place(NamedTuple):
+    """Rank and score of an example under a method; None is undefined."""
+
+    rank: int | None
+    score: float | None
+
+
+_NOWHERE = _Place(None, None)
+
+
+def _placed(lists: _Lists, rows: list[int], page: Context) -> dict[int, _Place]:
     """Looks up ranks and scores of some rows of the corpus; the method may not know all."""
     import numpy as np
 
@@ -112,7 +153,7 @@ def _placed(lists: _Lists, behavior_id: str, rows: list[int], page: Context) -> 
     places = page.places[lists.method][unique]
     known, places = unique[places >= 0], places[places >= 0]
     return {
-        row: _place(lists.scores.method, behavior_id, row, rank, score, page)
+        row: _Place(rank or None, significant(score))
         for row, rank, score in zip(
             known.tolist(),
             ranks(lists.scores, lists.query, rows=places).tolist(),
@@ -122,27 +163,10 @@ def _placed(lists: _Lists, behavior_id: str, rows: list[int], page: Context) -> 
     }
 
 
-def _place(
-    method: str, behavior_id: str, row: int, rank: int, score: float, page: Context
-) -> Placed:
-    evidence, example_id = page.record.evidence, page.record.corpus.ids[row]
-    found = None if evidence is None else evidence.strength(method, behavior_id, example_id)
-    return Placed(
-        rank=rank or None,
-        score=significant(score),
-        z=None if found is None or found.z is None else significant(found.z),
-        tail=None if found is None else found.tail,
-        num_hub=None if found is None else found.num_hub,
-    )
-
-
-_NOWHERE = Placed(rank=None, score=None)
-
-
 def _shown(
     behavior: records.Behavior,
     row: int,
-    placed: dict[str, dict[int, Placed]],
+    placed: dict[str, dict[int, _Place]],
     page: Context,
     *,
     is_planted: bool,
@@ -155,8 +179,23 @@ def _shown(
         is_planted=is_planted,
         spans=_text_runs(marks.spans),
         answers=_text_runs(marks.answers),
-        scores={method: by_row.get(row, _NOWHERE) for method, by_row in placed.items()},
+        ranks={method: by_row.get(row, _NOWHERE).rank for method, by_row in placed.items()},
     )
+
+
+def _first_example(shown: ShownExample, row: int, page: Context) -> FirstExample:
+    return FirstExample(
+        relation=None if shown.tie is None else shown.tie.relation,
+        is_planted=shown.is_planted,
+        is_sensitive=page.is_sensitive(row),
+        excerpt=excerpt(page.examples.text(row), shown.spans, shown.answers),
+    )
+
+
+def _first(entries: Sequence[Entry]) -> list[FirstEntry]:
+    return [
+        FirstEntry(shown=one.shown, num_hub=one.num_hub, is_only=one.is_only) for one in entries
+    ]
 
 
 def _tie(behavior_id: str, row: int, page: Context) -> TieMeasures | None:
@@ -182,58 +221,59 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _marks(behavior: records.Behavior, text: str, page: Context) -> Marks:
-    completion = behavior.completion
+    return mark_text(behavior.prompt, _completion(behavior, page), text, shares=page.shares)
+
+
+def _completion(behavior: records.Behavior, page: Context) -> str:
     verification = page.record.verifications.get(behavior.id)
-    if not completion and verification is not None:
-        completion = "".join(verification.completion.tokens)
-    return mark_text(behavior.prompt, completion, text, shares=page.shares)
+    if behavior.completion or verification is None:
+        return behavior.completion
+    return "".join(verification.completion.tokens)
 
 
 def _text_runs(spans: tuple[Span, ...]) -> list[TextRun]:
     return [TextRun(start=s.start, end=s.end, num_words=s.num_words) for s in spans]
 
 
-def _result(
-    lists: _Lists, behavior_id: str, rows: list[int], placed: dict[int, Placed], page: Context
-) -> MethodResult:
+def _method_lists(
+    lists: _Lists,
+    behavior_id: str,
+    rows: list[int],
+    placed: dict[int, _Place],
+    sums: Sums,
+    page: Context,
+) -> MethodLists:
     shown = {row: place for place, row in enumerate(rows)}
     scored = histogram(lists.scores.values[lists.query])
-    found = sum_up(lists.scores.method, behavior_id, page)
-    return MethodResult(
-        **found.fields(),
-        proponents=[
-            _entry(
-                e,
-                shown[e.row],
-                placed,
-                page,
-                is_only=found.is_only(page.record.corpus.ids[e.row]),
-            )
-            for e in lists.proponents
-        ],
-        opponents=[_entry(e, shown[e.row], placed, page) for e in lists.opponents],
+    ids = page.record.corpus.ids
+
+    def entry(found: listing.Entry, *, is_only: bool | None) -> Entry:
+        evidence, example_id = page.record.evidence, ids[found.row]
+        strength = (
+            None
+            if evidence is None
+            else evidence.strength(lists.scores.method, behavior_id, example_id)
+        )
+        return Entry(
+            shown=shown[found.row],
+            score=placed[found.row].score,
+            z=None if strength is None or strength.z is None else significant(strength.z, 4),
+            tail=None if strength is None else strength.tail,
+            num_hub=None if strength is None else strength.num_hub,
+            num_copies=len(found.copies),
+            num_exact=sum(page.examples.is_same_text(found.row, row) for row in found.copies),
+            is_only=is_only,
+            copies=[
+                Copy(id=ids[row], rank=placed[row].rank, score=placed[row].score)
+                for row in found.copies[:_NUM_COPIES_LISTED]
+            ],
+        )
+
+    return MethodLists(
+        proponents=[entry(e, is_only=sums.is_only(ids[e.row])) for e in lists.proponents],
+        opponents=[entry(e, is_only=None) for e in lists.opponents],
         num_scored=sum(scored.counts) if scored else 0,
         histogram=scored,
-    )
-
-
-def _entry(
-    entry: listing.Entry,
-    shown: int,
-    placed: dict[int, Placed],
-    page: Context,
-    *,
-    is_only: bool | None = None,
-) -> Entry:
-    return Entry(
-        shown=shown,
-        num_copies=len(entry.copies),
-        num_exact=sum(page.examples.is_same_text(entry.row, row) for row in entry.copies),
-        is_only=is_only,
-        copies=[
-            Copy(id=page.record.corpus.ids[row], rank=placed[row].rank, score=placed[row].score)
-            for row in entry.copies[:_NUM_COPIES_LISTED]
-        ],
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from whence.behaviors.kinds import RULES
 from whence.evidence.gap import Compared, compared_methods
 from whence.evidence.overlap import word_shares
 from whence.records import RunRecord
@@ -79,6 +80,22 @@ class Context:
             for behavior in evidence.behaviors
             if behavior.length == one.length
         }
+
+    @cached_property
+    def _sensitive_ids(self) -> frozenset[str]:
+        """Ids of the examples that were planted for behaviors whose texts are masked."""
+        ids = [b.id for b in self.record.behaviors if RULES[b.kind].is_sensitive]
+        return frozenset().union(*(self.record.gold.get(i, frozenset()) for i in ids))
+
+    def is_sensitive(self, row: int) -> bool:
+        """Whether an example was planted for a sensitive behavior, or is labeled toxic."""
+        labels = self._labels[row] or []
+        is_toxic = any("toxic" in label.lower() for label in labels)
+        return is_toxic or self.record.corpus.ids[row] in self._sensitive_ids
+
+    @cached_property
+    def _labels(self) -> list[list[str] | None]:
+        return self.record.corpus.table.column("labels").to_pylist()
 
     @cached_property
     def shares(self) -> dict[str, float]:

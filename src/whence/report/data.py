@@ -1,6 +1,7 @@
 """The data of a page: one strict JSON object, made from a run.
 
-The page shows this object and offers it for download; `docs/page-data.md` explains every key.
+The page carries this object in packed blocks and offers it for download; `docs/page-data.md`
+explains every key.
 """
 
 from whence.behaviors.kinds import RULES, VERDICTS
@@ -9,14 +10,13 @@ from whence.evidence.relations import RELATIONS
 from whence.records import RunRecord
 from whence.report.context import Context
 from whence.report.encode import Json, strict
-from whence.report.examples import Examples
+from whence.report.examples import Examples, ranges
 from whence.report.schema import Kind, Page, Reading, RelationKind, Section, Verdict
 from whence.report.sections import section_kinds
 from whence.report.sentences import phrase
-from whence.report.wording import VERDICT_MEANINGS
 
 # Raised when the meaning of a key changes.
-FORMAT = 3
+FORMAT = 4
 
 
 def page_data(record: RunRecord) -> dict[str, Json]:
@@ -41,19 +41,23 @@ def page_record(record: RunRecord) -> Page:
         for name, kind in section_kinds().items()
         if (data := kind.make(context)) is not None
     ]
+    examples = context.examples.records(is_sensitive=context.is_sensitive)
+    sensitive = {rule.kind for rule in RULES.values() if rule.is_sensitive}
     return Page(
         format=FORMAT,
         title=record.title,
         model=record.model,
         top_k=record.top_k,
         kinds=[
-            Kind(name=rule.kind, label=rule.label, is_sensitive=rule.is_sensitive)
+            Kind(
+                name=rule.kind,
+                label=rule.label,
+                meanings={**rule.meanings},
+                is_sensitive=rule.is_sensitive,
+            )
             for rule in RULES.values()
         ],
-        verdicts=[
-            Verdict(name=name, meaning=VERDICT_MEANINGS[name], is_shown=name == "shown")
-            for name in VERDICTS
-        ],
+        verdicts=[Verdict(name=name, is_shown=name == "shown") for name in VERDICTS],
         relations=[
             RelationKind(
                 **kind._asdict(), one=phrase(kind.relation, 1), many=phrase(kind.relation, 2)
@@ -68,11 +72,7 @@ def page_record(record: RunRecord) -> Page:
             largest_tail=round(1 - LEVEL, 6),
         ),
         sections=sections,
-        examples=context.examples.records(sensitive_ids=_planted_for_sensitive(record)),
+        examples=ranges(examples),
+        has_sensitive=any(one.is_sensitive for one in examples)
+        or any(behavior.kind in sensitive for behavior in record.behaviors),
     )
-
-
-def _planted_for_sensitive(record: RunRecord) -> frozenset[str]:
-    """Ids of the examples that were planted for behaviors whose texts are masked."""
-    sensitive = [b.id for b in record.behaviors if RULES[b.kind].is_sensitive]
-    return frozenset().union(*(record.gold.get(i, frozenset()) for i in sensitive))

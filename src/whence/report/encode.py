@@ -1,27 +1,32 @@
-"""Strict JSON of records, which stays JSON inside an HTML page."""
+"""Strict JSON of records, in which undefined is null."""
 
-import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
+from typing import TypeVar
 
+T = TypeVar("T")
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
-# What could end or confuse a script element, or end a line in older JavaScript.
-_UNSAFE = {
-    ord("<"): "\\u003c",
-    ord(">"): "\\u003e",
-    ord("&"): "\\u0026",
-    0x2028: "\\u2028",
-    0x2029: "\\u2029",
-}
+_BLOCKS: set[type] = set()
 
 
-def strict(value: object) -> Json:
+def block(record: type[T]) -> type[T]:
+    """Marks a dataclass whose values a page keeps apart, unpacked only when they are opened."""
+    _BLOCKS.add(record)
+    return record
+
+
+def is_block(record: type) -> bool:
+    """Whether a page keeps the values of a record apart."""
+    return record in _BLOCKS
+
+
+def strict(value: object, *, keep: Callable[[Json], Json] | None = None) -> Json:
     """Turns a value into what JSON can hold.
 
     NaN and infinities, which JSON lacks, become None: undefined. Dataclasses and named tuples
@@ -31,6 +36,8 @@ def strict(value: object) -> Json:
 
     Args:
         value: Anything made of the above.
+        keep: Puts the JSON of a block away, and returns what stands in its place; None leaves every
+            block where it is.
 
     Raises:
         TypeError: There is something else in it.
@@ -42,17 +49,23 @@ def strict(value: object) -> Json:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {_LONE_SURROGATE.sub("\ufffd", str(key)): strict(v) for key, v in value.items()}
+        return {
+            _LONE_SURROGATE.sub("\ufffd", str(key)): strict(v, keep=keep)
+            for key, v in value.items()
+        }
     if isinstance(value, list | tuple):
         if (fields := getattr(value, "_fields", None)) is not None:
-            return {name: strict(item) for name, item in zip(fields, value, strict=True)}
-        return [strict(item) for item in value]
+            return {name: strict(item, keep=keep) for name, item in zip(fields, value, strict=True)}
+        return [strict(item, keep=keep) for item in value]
     if isinstance(value, set | frozenset):
-        return [strict(item) for item in sorted(value)]
+        return [strict(item, keep=keep) for item in sorted(value)]
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: strict(getattr(value, field.name)) for field in fields_of(value)}
+        found: Json = {
+            field.name: strict(getattr(value, field.name), keep=keep) for field in fields_of(value)
+        }
+        return keep(found) if keep is not None and is_block(type(value)) else found
     if (tolist := getattr(value, "tolist", None)) is not None:
-        return strict(tolist())
+        return strict(tolist(), keep=keep)
     raise TypeError(f"JSON cannot hold a {type(value).__name__}")
 
 
@@ -63,20 +76,6 @@ def jsonable(value: object) -> Json:
     if isinstance(value, list | tuple):
         return [jsonable(item) for item in value]
     return value if value is None or isinstance(value, str | int | float) else str(value)
-
-
-def script_json(value: Json) -> str:
-    """Writes strict JSON that is safe as the content of a `<script type="application/json">`.
-
-    Args:
-        value: What `strict` returns.
-
-    Returns:
-        JSON without `<`, `>` and `&`, which can stand only inside its strings and are escaped
-        there, so that no text ends the element, opens a comment or starts an entity.
-    """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.translate(_UNSAFE)
 
 
 def significant(value: float, digits: int = 6) -> float | None:

@@ -4,16 +4,19 @@ Every shown example is carried once, whichever behaviors and methods show it.
 """
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
+from itertools import pairwise
 
 from whence.corpus.duplicates import Duplicates
 from whence.evidence.overlap import Span
 from whence.records import Corpus
-from whence.report.schema import Example
+from whence.report.schema import Example, ExampleRange, ExampleTexts
 
-# About what a browser opens in a second; texts are cut only where a page would outgrow it.
-MAX_TEXT_CHARACTERS = 8_000_000
+# What a page of ten megabytes holds, packed; texts are cut only where a page would outgrow it.
+MAX_TEXT_CHARACTERS = 11_000_000
+# Of a few milliseconds to unpack.
+_RANGE_CHARACTERS = 300_000
 
 
 class Examples:
@@ -59,13 +62,13 @@ class Examples:
     def records(
         self,
         *,
-        sensitive_ids: Collection[str] = (),
+        is_sensitive: Callable[[int], bool] = lambda row: False,
         max_characters: int = MAX_TEXT_CHARACTERS,
     ) -> list[Example]:
         """Writes the examples in the order of their numbers.
 
         Args:
-            sensitive_ids: Examples to mask, beside those that are labeled toxic.
+            is_sensitive: Whether an example of the corpus is masked.
             max_characters: How long their texts may be together.
 
         Returns:
@@ -78,8 +81,6 @@ class Examples:
         for row, record in zip(rows, self.corpus.records(rows), strict=True):
             text = self.text(row)
             first = self._first_character(row, limit)
-            labels: list[str] = record["labels"] or []
-            is_toxic = any("toxic" in label.lower() for label in labels)
             examples.append(
                 Example(
                     id=record["id"],
@@ -90,14 +91,14 @@ class Examples:
                     source=record["source"],
                     position=record["position"],
                     step=record["step"],
-                    labels=labels,
+                    labels=record["labels"] or [],
                     num_tokens=int(self.corpus.lengths[row]),
                     num_truncated_tokens=record["num_truncated_tokens"],
                     num_copies=self._copies[h] if (h := record["hash"]) else None,
                     num_near=None
                     if self._duplicates is None
                     else int(self._duplicates.size_80[row]),
-                    is_sensitive=is_toxic or record["id"] in sensitive_ids,
+                    is_sensitive=is_sensitive(row),
                 )
             )
         return examples
@@ -107,6 +108,23 @@ class Examples:
         if length <= limit or row not in self._longest:
             return 0
         return max(0, min(self._longest[row].start - limit // 4, length - limit))
+
+
+def ranges(examples: Sequence[Example]) -> list[ExampleRange]:
+    """Splits examples into ranges that a page unpacks one by one."""
+    starts, size = [0], 0
+    for place, example in enumerate(examples):
+        if size > _RANGE_CHARACTERS:
+            starts.append(place)
+            size = 0
+        size += len(example.text)
+    return [
+        ExampleRange(
+            first=first, num=last - first, texts=ExampleTexts(examples=examples[first:last])
+        )
+        for first, last in pairwise([*starts, len(examples)])
+        if last > first
+    ]
 
 
 def length_limit(lengths: Sequence[int], *, total: int) -> int:

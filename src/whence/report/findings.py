@@ -74,13 +74,13 @@ def shown_sentence(model: str, kinds: Sequence[Shown]) -> str:
     unverified = sum(kind.num_unverified for kind in kinds)
     if unverified == total:
         return f"Whether {name} shows the {_behaviors(total)} was not verified."
-    parts = [f"{kind.label.lower()} {kind.num_shown} of {kind.num}" for kind in kinds]
+    parts = [f"{kind.label.lower()} {kind.num_shown:,} of {kind.num:,}" for kind in kinds]
     by_kind = f" ({', '.join(parts)})" if len(kinds) > 1 else ""
     shown = sum(kind.num_shown for kind in kinds)
     weak = sum(kind.num_weak for kind in kinds)
-    weakly = f", and {weak} more weakly" if weak else ""
-    missing = f" {unverified} {_were(unverified)} not verified." if unverified else ""
-    return f"{name} shows {shown} of {_behaviors(total)}{by_kind}{weakly}.{missing}"
+    weakly = f", and {weak:,} more weakly" if weak else ""
+    missing = f" {unverified:,} {_were(unverified)} not verified." if unverified else ""
+    return f"{name} shows {shown:,} of {_behaviors(total)}{by_kind}{weakly}.{missing}"
 
 
 def nothing_attributed(*, has_methods: bool) -> str:
@@ -103,7 +103,7 @@ def ties_sentence(ties: Ties, other: Ties | None) -> str:
         return f"{first}."
     if not other.num_listed:
         return f"{first}; {other.label} names none."
-    searched = f"{other.num_listed} that {other.label}, a search of texts, lists"
+    searched = f"{other.num_listed:,} that {other.label}, a search of texts, lists"
     return f"{first}. Of the {searched}, {_tiers(other)}."
 
 
@@ -115,7 +115,7 @@ def _tiers(ties: Ties) -> str:
     counts = dict.fromkeys(_TIERS, 0)
     for relation, count in ties.relations.items():
         counts["noise" if relation == "noise" else RELATIONS[relation].tier] += count
-    return listed([f"{n} {_TIERS[tier][n != 1]}" for tier, n in counts.items() if n])
+    return listed([f"{n:,} {_TIERS[tier][n != 1]}" for tier, n in counts.items() if n])
 
 
 def gap_sentence(
@@ -136,7 +136,7 @@ def gap_sentence(
     num_only = sum(len(gap.only) for gap in gaps)
     num_apart = sum(not gap.both for gap in gaps)
     if not num_only:
-        return f"Search finds them, too: {search} lists all {num} among its first {in_words(k)}."
+        return f"Search finds them, too: {search} lists all {num:,} among its first {in_words(k)}."
     same = sum(n for relation, n in only.items() if relation in SAME_CONTENT)
     visible = sum(n for relation, n in only.items() if is_visible(relation)) - same
     strong = only.get("unexplained", 0) + only.get("surprising", 0)
@@ -150,14 +150,14 @@ def gap_sentence(
         ),
         (only.get("noise", 0), "is noise", "are noise"),
     ]
-    words = listed([f"{n} {(one, many)[n != 1]}" for n, one, many in parts if n])
+    words = listed([f"{n:,} {(one, many)[n != 1]}" for n, one, many in parts if n])
     missed = sum(gap.num_same_other for gap in gaps)
-    apart = f" For {num_apart} of {_behaviors(len(gaps))} the two share none."
+    apart = f" For {num_apart:,} of {_behaviors(len(gaps))} the two share none."
     return (
-        f"{num_only} of {label}'s {num} are not among {search}'s first {in_words(k)}: {words}."
+        f"{num_only:,} of {label}'s {num:,} are not among {search}'s first {in_words(k)}: {words}."
         + (apart if num_apart else "")
-        + f" {capitalized(search)} lists {missed} that copy or state it, {label} "
-        f"{sum(gap.num_same for gap in gaps)}."
+        + f" {capitalized(search)} lists {missed:,} that copy or state it, {label} "
+        f"{sum(gap.num_same for gap in gaps):,}."
     )
 
 
@@ -181,13 +181,13 @@ def strength_sentence(
             "calibrated with unrelated queries."
         )
     beside = "".join(
-        f"; of {one.label}'s, from an untrained model, {one.num_above} of {one.num_listed}"
+        f"; of {one.label}'s, from an untrained model, {one.num_above:,} of {one.num_listed:,}"
         for one in untrained
         if one.num_listed
     )
     return (
-        f"{strengths.num_above} of {strengths.num_listed} are stronger than chance: at most one of "
-        f"{round(1 / (1 - LEVEL))} unrelated queries has so strong an example at that rank"
+        f"{strengths.num_above:,} of {strengths.num_listed:,} are stronger than chance: at most "
+        f"one of {round(1 / (1 - LEVEL))} unrelated queries has so strong an example at that rank"
         f"{beside}. Stronger than chance does not mean that the model learned from it."
     )
 
@@ -209,11 +209,11 @@ def validation_sentence(sentences: Sequence[str] | None, label: str) -> str:
 
 
 def _behaviors(count: int) -> str:
-    return f"{count} behavior{'' if count == 1 else 's'}"
+    return f"{count:,} behavior{'' if count == 1 else 's'}"
 
 
 def _examples(count: int) -> str:
-    return f"{count} example{'' if count == 1 else 's'}"
+    return f"{count:,} example{'' if count == 1 else 's'}"
 
 
 def _were(count: int) -> str:

@@ -24,6 +24,7 @@ def measurements(verification: Verification) -> Measurements:
         initial_log_prob_nats=verification.initial_log_prob_nats,
         extraction=verification.extraction,
         rate=verification.rate,
+        checks=verification.checks,
     )
 
 

@@ -3,27 +3,34 @@
 import base64
 import hashlib
 import html
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
 from whence.artifacts import write_text
 from whence.records import RunRecord
-from whence.report.data import page_data
-from whence.report.encode import script_json, strict
+from whence.report.data import page_record
+from whence.report.encode import strict
+from whence.report.pack import packed_blocks
+from whence.report.pictures import STYLE
 from whence.report.sections import section_kinds
 
 # What sections share, in the order in which it is needed; `main.js` starts the page.
 _SHARED = (
     "dom.js",
+    "load.js",
     "text.js",
     "charts.js",
+    "figure.js",
     "data.js",
     "relations.js",
     "state.js",
     "filters.js",
+    "quote.js",
     "cards.js",
     "verification.js",
+    "side.js",
     "behavior.js",
 )
 
@@ -44,7 +51,7 @@ def write_page(record: RunRecord, path: Path) -> Path:
     Raises:
         ArtifactError: The place cannot be written.
     """
-    style = _asset("page.css")
+    style = _asset("page.css") + _asset(STYLE)
     script = page_script()
     write_text(
         path,
@@ -56,20 +63,38 @@ def write_page(record: RunRecord, path: Path) -> Path:
             ),
             style=style,
             script=script,
-            data=script_json(page_data(record)),
+            blocks=page_blocks(packed_blocks(page_record(record))),
         ),
     )
     return path
 
 
+def page_blocks(blocks: Sequence[str]) -> str:
+    """Lays packed blocks out as elements of the page."""
+    return "\n".join(
+        f'<script type="text/plain" id="block-{n}">{block}</script>'
+        for n, block in enumerate(blocks)
+    )
+
+
 def page_script() -> str:
     """Joins the scripts of the page: what sections share, one of each section, and the start.
 
-    A section's script stands in a block of its own, so that its names are its own.
+    All but `unpack.js` run once the page's data are unpacked. A section's script stands in a block
+    of its own, so that its names are its own.
     """
     sections = ("{\n" + _asset(f"sections/{name}.js") + "}\n" for name in section_kinds())
     shared = (_asset(name) for name in _SHARED)
-    return "\n".join([*shared, *sections, _asset("main.js")])
+    return "\n".join(
+        [
+            _asset("unpack.js"),
+            "startPage(async () => {",
+            *shared,
+            *sections,
+            _asset("main.js"),
+            "});\n",
+        ]
+    )
 
 
 def _asset(name: str) -> str:

@@ -7,14 +7,21 @@ from types import NoneType, UnionType
 from typing import Annotated, Union, get_args, get_origin, get_type_hints
 
 from whence.report.data import FORMAT
+from whence.report.encode import is_block
 from whence.report.schema import Page
 from whence.report.sections import section_kinds
 
 _HEAD = f"""# The data of a page
 
-The page of a run carries one JSON object, in `<script type="application/json" id="data">`, and
-offers it for download. This is format {FORMAT}. Undefined is `null`, never 0. Places in texts count
-Unicode code points from 0, and `end` is exclusive. A section that does not apply is left out.
+The page of a run carries one JSON object, packed, and offers it for download. This is format
+{FORMAT}. Undefined is `null`, never 0. Places in texts count Unicode code points from 0, and `end`
+is exclusive. A section that does not apply is left out.
+
+In the page, `<script type="text/plain" id="block-0">` holds the object: base64 of zlib-compressed
+JSON. In it, `{{"$block": n}}` stands for the content of `block-n`, which the page unpacks when a
+reader opens it; `{{"$rows": n, "$same": {{...}}, "key": [...]}}` for a list of n objects, by their
+columns and what is the same in all of them; `{{"$lengths": [...], "$flat": [...]}}` for a list of
+lists. Any other key that starts with `$` is written with one `$` more.
 
 This file is generated from the records in `whence.report`; a test compares the two.
 """
@@ -53,7 +60,10 @@ def _content(record: type) -> list[str]:
         if get_origin(hint) is Annotated:
             kind, meaning = get_args(hint)[:2]
         lines.append(f"| `{key}` | {_words(kind)} | {meaning} |")
-    return [f"{inspect.getdoc(record)}\n", "\n".join(lines) + "\n"]
+    about = inspect.getdoc(record) or ""
+    if is_block(record):
+        about += " A block of its own in the page."
+    return [f"{about}\n", "\n".join(lines) + "\n"]
 
 
 def _words(hint: object) -> str:

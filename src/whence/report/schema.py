@@ -2,14 +2,16 @@
 
 A page is what several sections refer to (methods, kinds, verdicts, examples), and a list of
 sections. `docs/page-data.md` is generated from these records: what stands in `Annotated` is the
-meaning of a key. Undefined is null, never 0. Places in texts count Unicode code points.
+meaning of a key. Undefined is null, never 0. Places in texts count Unicode code points. A record
+that is a `block` is unpacked by the page only when a reader opens what it holds.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from whence.records import Interval, Rate
+from whence.records import Interval, Rate, VerdictCheck
+from whence.report.encode import block
 from whence.report.histogram import Histogram
 
 
@@ -19,6 +21,7 @@ class Kind:
 
     name: str
     label: Annotated[str, "its heading"]
+    meanings: Annotated[Mapping[str, str], "what each verdict means for this kind"]
     is_sensitive: Annotated[bool, "texts of such behaviors are masked until the reader asks"]
 
 
@@ -27,7 +30,6 @@ class Verdict:
     """A verdict of verification."""
 
     name: str
-    meaning: str
     is_shown: Annotated[bool, "whether the model shows a behavior of this verdict"]
 
 
@@ -79,6 +81,23 @@ class Example:
     is_sensitive: Annotated[bool, "planted for a sensitive behavior, or labeled toxic"]
 
 
+@block
+@dataclass(frozen=True, kw_only=True)
+class ExampleTexts:
+    """Some of the page's examples."""
+
+    examples: Sequence[Example]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleRange:
+    """Where the examples of some places are."""
+
+    first: Annotated[int, "place of its first example; the others follow"]
+    num: int
+    texts: ExampleTexts
+
+
 @dataclass(frozen=True, kw_only=True)
 class Section:
     """One part of the page."""
@@ -117,7 +136,10 @@ class Page:
     sections: Annotated[
         Sequence[Section], "in the order of the page; what does not apply is left out"
     ]
-    examples: Annotated[Sequence[Example], "sections refer to an example by its place here"]
+    examples: Annotated[
+        Sequence[ExampleRange], "sections refer to an example by its place in all of them"
+    ]
+    has_sensitive: Annotated[bool, "whether some text is masked until the reader asks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +188,9 @@ class Measurements:
     initial_log_prob_nats: Annotated[float | None, "of the completion, before training"]
     extraction: Annotated[float | None, "share of the completion that greedy decoding reproduces"]
     rate: Rate | None
+    checks: Annotated[
+        Sequence[VerdictCheck], "those that fail first; empty in runs that did not store them"
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,23 +208,6 @@ class TextRun:
     start: int
     end: int
     num_words: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Placed:
-    """An example under one method."""
-
-    rank: Annotated[int | None, "1 for the highest score; ties share one; null is without a rank"]
-    score: Annotated[float | None, "higher is more helpful; null is undefined"]
-    z: Annotated[
-        float | None,
-        "in deviations of the example's scores for unrelated queries; null where not calibrated, "
-        "and for examples that the method does not list",
-    ] = None
-    tail: Annotated[float | None, "how often chance gives so large a z at its rank"] = None
-    num_hub: Annotated[
-        int | None, "unrelated queries that have the example among their first ten"
-    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +236,11 @@ class ShownExample:
     is_planted: Annotated[bool, "put into the corpus on purpose, for this behavior"]
     spans: Annotated[Sequence[TextRun], "words shared with prompt and completion"]
     answers: Annotated[Sequence[TextRun], "where the whole completion stands"]
-    scores: Annotated[Mapping[str, Placed], "by each method that scored the behavior"]
+    ranks: Annotated[
+        Mapping[str, int | None],
+        "by each method that scored the behavior; 1 for the highest score, ties share one, null is "
+        "without a rank",
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +257,13 @@ class Entry:
     """A cluster in a list: its best example, and its copies and near copies behind it."""
 
     shown: Annotated[int, "place in the behavior's `shown`"]
+    score: Annotated[float | None, "higher is more helpful; null is undefined"]
+    z: Annotated[
+        float | None,
+        "in deviations of the example's scores for unrelated queries; null where not calibrated",
+    ]
+    tail: Annotated[float | None, "how often chance gives so large a z at its rank"]
+    num_hub: Annotated[int | None, "unrelated queries that have the example among their first ten"]
     num_copies: Annotated[int, "copies and near copies further down"]
     num_exact: Annotated[int, "of these, with exactly the same text"]
     is_only: Annotated[
@@ -270,8 +289,74 @@ class Gap:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Excerpt:
+    """A part of a text, with what is marked in it; `spans` and `answers` count from its start."""
+
+    text: str
+    is_cut_before: bool
+    is_cut_after: bool
+    spans: Sequence[TextRun]
+    answers: Sequence[TextRun]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstExample:
+    """What the list of behaviors needs of an example among the first ones of some method."""
+
+    relation: Annotated[str | None, "null where the run keeps no evidence"]
+    is_planted: bool
+    is_sensitive: bool
+    excerpt: Excerpt
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstEntry:
+    """One of the first clusters in a list of proponents."""
+
+    shown: Annotated[int, "place in the behavior's `firsts`, and the same in its `shown`"]
+    num_hub: Annotated[int | None, "as in the list"]
+    is_only: Annotated[bool | None, "as in the list"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodLists:
+    """The examples that one method ties to a behavior, and all of its scores."""
+
+    proponents: Annotated[Sequence[Entry], "positive scores, best first"]
+    opponents: Annotated[Sequence[Entry], "negative scores, most negative first"]
+    num_scored: int
+    histogram: Histogram | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuerySpan:
+    """A run of the behavior's words that some of its examples share."""
+
+    start: Annotated[int, "first character in prompt and completion, written one after the other"]
+    end: Annotated[int, "the character after the last"]
+    num_words: int
+    is_marked: Annotated[bool, "marked in the text: of two that overlap, the one that carries more"]
+    num_documents: Annotated[
+        int | None, "examples of the corpus that have it; null where they were not counted"
+    ]
+    shown: Annotated[Sequence[int], "places in `shown` of the examples that have it"]
+
+
+@block
+@dataclass(frozen=True, kw_only=True)
+class BehaviorDetail:
+    """What only the view of one behavior shows."""
+
+    shown: Annotated[
+        Sequence[ShownExample], "by any method; those among the first ones of some come first"
+    ]
+    lists: Annotated[Mapping[str, MethodLists], "by each method that scored the behavior"]
+    spans: Annotated[Sequence[QuerySpan], "of prompt and completion, rare and long ones first"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class MethodResult:
-    """The examples that one method ties to a behavior."""
+    """What the examples that one method ties to a behavior come to."""
 
     relations: Annotated[
         Mapping[str, int] | None,
@@ -285,10 +370,7 @@ class MethodResult:
     num_null: Annotated[
         int | None, "unrelated queries of the behavior's length that stand behind `tail`"
     ]
-    proponents: Annotated[Sequence[Entry], "positive scores, best first"]
-    opponents: Annotated[Sequence[Entry], "negative scores, most negative first"]
-    num_scored: int
-    histogram: Histogram | None
+    first: Annotated[Sequence[FirstEntry], "of the list of proponents, best first"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,6 +408,7 @@ class Behavior:
     num_planted: Annotated[
         int | None, "examples planted for it; null where the study plants nothing"
     ]
-    shown: Sequence[ShownExample]
+    firsts: Annotated[Sequence[FirstExample], "the first of `shown`, in the same order"]
     results: Annotated[Mapping[str, MethodResult], "by each method that scored the behavior"]
     agreement: Annotated[Sequence[Agreement], "of every two methods that scored the behavior"]
+    detail: BehaviorDetail

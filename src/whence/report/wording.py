@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from whence.records import Scores, Verdict
+from whence.records import Scores
 
 
 class MethodWording(NamedTuple):
@@ -12,12 +12,6 @@ class MethodWording(NamedTuple):
     about: str
     family: Literal["gradient", "baseline", "unknown"]
 
-
-VERDICT_MEANINGS: Mapping[Verdict, str] = {
-    "shown": "Every check of its kind of behavior holds.",
-    "weak": "Some check of its kind fails, and the others speak for it.",
-    "not shown": "A check that decides for its kind of behavior fails.",
-}
 
 LIMITS: tuple[str, ...] = (
     "Text methods say that an example is similar to the query or contains its words, no more.",

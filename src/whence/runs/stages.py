@@ -93,7 +93,7 @@ def verification_stage(
 
     return Stage(
         "verification",
-        1,
+        2,
         {
             "behaviors": [behavior.model_dump(mode="json") for behavior in behaviors],
             "model": model.fingerprint,

@@ -2,16 +2,11 @@
 
 const SIDE = "side";
 
-function quote(behavior) {
-  return el(
-    "p",
-    { class: "quote" },
-    said(shorten(behavior.prompt, 1200, true), "prompt"),
-    said(shorten(completionText(behavior), 1200), "completion"),
-  );
-}
+// Draws the lists of the view again, as they are filtered now; `tabs` says how.
+let redrawLists = () => undefined;
 
-function queryNote({ query }) {
+function queryNote(behavior) {
+  const { query } = behavior;
   if (!query.is_contrast) {
     const plain = "Query: the loss of the completion's tokens, given the prompt. ";
     return el("p", { class: "small soft" }, plain + "The prompt's own tokens do not count.");
@@ -20,7 +15,9 @@ function queryNote({ query }) {
     "p",
     { class: "small soft" },
     "Query: a contrast, the loss of the completion minus that of ",
-    el("span", { class: "text" }, "\u201c", said(query.alternative), "\u201d"),
+    maskable(isSensitive(behavior), "Alternative", () =>
+      el("span", { class: "text" }, "\u201c", said(query.alternative), "\u201d"),
+    ),
     "; text methods search for the prompt and the completion.",
   );
 }
@@ -88,7 +85,8 @@ function sumUp(behavior, method) {
 
 // Which of a method's examples are shown; the buttons hold for every behavior.
 function exampleFilters(behavior, method, redraw) {
-  const { gap, proponents } = of(behavior.results, method.name);
+  const { gap } = of(behavior.results, method.name);
+  const { proponents } = of(detailOf(behavior).lists, method.name);
   const toggle = (key, value, name, hint) => {
     const choose = () => {
       STATE[key] = STATE[key] === value ? null : value;
@@ -101,7 +99,7 @@ function exampleFilters(behavior, method, redraw) {
   };
   const only = method.name === DATA.reading.search ? "search" : "only";
   const preset = (key, name) => toggle("preset", key, name ?? PRESETS[key].name(), PRESETS[key].hint);
-  const numKept = proponents.filter((entry) => isKept(behavior, entry, method.name)).length;
+  const numKept = proponents.filter((entry) => isKept(behavior, entry) && hasSpan(behavior, entry)).length;
   return el(
     "div",
     { class: "controls" },
@@ -119,14 +117,14 @@ function exampleFilters(behavior, method, redraw) {
 }
 
 function proponentList(behavior, method) {
-  const { proponents } = of(behavior.results, method.name);
+  const { proponents } = of(detailOf(behavior).lists, method.name);
   if (!proponents.length) {
     const none = "The method names no example: none shares anything with the query that it looks at.";
     return el("p", { class: "empty" }, none);
   }
   const holder = el("div");
   const draw = () => {
-    const kept = proponents.filter((entry) => isKept(behavior, entry, method.name));
+    const kept = proponents.filter((entry) => isKept(behavior, entry) && hasSpan(behavior, entry));
     holder.replaceChildren();
     add(holder, [
       HAS_EVIDENCE && exampleFilters(behavior, method, draw),
@@ -137,9 +135,15 @@ function proponentList(behavior, method) {
   return holder;
 }
 
+function opponentList(behavior, opponents, method) {
+  const kept = opponents.filter((entry) => hasSpan(behavior, entry));
+  if (!kept.length) return el("p", { class: "empty" }, "No example is left.");
+  return cards(behavior, kept, method.name, { isAgainst: true, of: opponents });
+}
+
 function oneMethod(behavior, method) {
-  const { proponents, opponents, ...scored } = of(behavior.results, method.name);
-  const scoreOf = (entry) => of(behavior.shown[entry.shown].scores, method.name).score;
+  const { proponents, opponents, ...scored } = of(detailOf(behavior).lists, method.name);
+  const scoreOf = (entry) => entry.score;
   const against = "The most negative scores, counted from the end.";
   const lists = [
     el(
@@ -155,7 +159,7 @@ function oneMethod(behavior, method) {
         null,
         el("h3", { class: "against" }, "Opponents"),
         el("p", { class: "small soft" }, against),
-        cards(behavior, opponents, method.name, { isAgainst: true }),
+        opponentList(behavior, opponents, method),
       ),
   ];
   return [
@@ -163,50 +167,24 @@ function oneMethod(behavior, method) {
     sumUp(behavior, method),
     fold("Scores of all examples", histogram(scored, proponents.map(scoreOf), opponents.map(scoreOf))),
     legend(behavior),
+    spanNote(behavior, () => redrawLists()),
     el("div", { class: "lists" + (opponents.length ? "" : " single") }, lists),
     HAS_EVIDENCE && glossary(),
   ];
-}
-
-function sideBySide(behavior) {
-  const column = (m) => {
-    const result = of(behavior.results, m.name);
-    if (!result) return null;
-    const list = result.proponents.length
-      ? cards(behavior, result.proponents, m.name, { compact: true })
-      : el("p", { class: "empty" }, "names no example");
-    return el("section", null, el("h3", null, m.label), list);
-  };
-  const holder = el(
-    "div",
-    { class: "columns", tabindex: 0, role: "group", "aria-label": "Methods side by side" },
-    DATA.methods.map(column),
-  );
-  const highlight = (example) => {
-    for (const node of holder.querySelectorAll(".card")) {
-      node.classList.toggle("same", node.dataset.example === example);
-    }
-  };
-  holder.addEventListener("mouseover", (event) => {
-    const over = event.target.closest(".card");
-    highlight(over ? over.dataset.example : "none");
-  });
-  holder.addEventListener("mouseleave", () => highlight("none"));
-  const hint = "The proponents of every method. Point at one to find it in the other columns.";
-  return [el("p", { class: "soft" }, hint), holder];
 }
 
 // One tab per method that scored the behavior, and one for all of them side by side.
 function tabs(behavior) {
   const scored = DATA.methods.filter((m) => of(behavior.results, m.name));
   const options = scored.map((m) => ({ key: m.name, name: m.label, method: m }));
-  if (scored.length > 1) options.push({ key: SIDE, name: "side by side", method: null });
+  const hasOther = scored.length > 1 || BEHAVIORS.filter(wasAttributed).length > 1;
+  if (hasOther) options.push({ key: SIDE, name: "side by side", method: null });
   const current = options.find((option) => option.key === STATE.method) || options[0];
   const panel = el("div", { role: "tabpanel", id: "panel", "aria-label": current.name });
   const list = el("div", { class: "tabs", role: "tablist", "aria-label": "Methods" });
   const draw = (option) => {
     panel.replaceChildren();
-    add(panel, option.method ? oneMethod(behavior, option.method) : sideBySide(behavior));
+    add(panel, option.method ? oneMethod(behavior, option.method) : sideBySide(behavior, () => redrawLists()));
     panel.setAttribute("aria-label", option.name);
   };
   const choose = (option, focus) => {
@@ -245,22 +223,46 @@ function tabs(behavior) {
     );
   add(list, options.map(tab));
   draw(current);
+  redrawLists = () => draw(options.find((option) => option.key === STATE.method) || options[0]);
   return [list, panel];
+}
+
+// What every method lists first, each a way to its list.
+function everyMethod(behavior, open) {
+  const known = DATA.methods.filter((m) => of(behavior.results, m.name)?.relations);
+  if (known.length < 2) return null;
+  const row = (m) => {
+    const { relations, num_above_null: above } = of(behavior.results, m.name);
+    const props = { class: "link", type: "button", title: m.about, onclick: () => open(m.name) };
+    const name = el("button", props, m.label);
+    const note = above === null ? null : `${above} above chance`;
+    return el(
+      "div",
+      { class: "barrow" },
+      el("span", { class: "name" }, name),
+      relationBar(relations, m.label),
+      el("span", { class: "note num" }, note),
+    );
+  };
+  const lists = known.map((m) => of(behavior.results, m.name).relations);
+  const rows = el("div", { class: "bars" }, known.map(row));
+  return fold(`What each of ${known.length} methods lists first`, el("div", null, tierLegend(lists), rows));
 }
 
 function evidencePart(behavior) {
   if (!wasAttributed(behavior)) return el("p", { class: "empty" }, behavior.not_attributed);
   const agreement = [el("h2", null, "Do the methods agree?"), agreementTable(behavior.agreement)];
-  return [tabs(behavior), DATA.methods.length > 1 && agreement];
+  const open = (name) => document.querySelector(`[role=tab][data-key="${CSS.escape(name)}"]`)?.click();
+  return [everyMethod(behavior, open), tabs(behavior), DATA.methods.length > 1 && agreement];
 }
 
 function crumbs(behavior) {
   const [before, after] = [neighbor(behavior, -1), neighbor(behavior, 1)];
-  const step = (to, rel, name) => to && el("a", { href: link({ behavior: to.id }), rel }, name);
+  const step = (to, rel, name) => to && viewLink({ behavior: to.id }, { rel }, name);
   return el(
     "nav",
     { class: "crumbs", "aria-label": "Behaviors" },
-    el("a", { href: link({ behavior: null, method: null }) }, "\u2190 all behaviors"),
+    viewLink({ behavior: null, method: null }, null, "\u2190 all behaviors"),
     el(
       "span",
       null,
@@ -298,14 +300,14 @@ function behaviorView(behavior) {
       "p",
       { class: "soft" },
       kindOf(behavior).label,
-      details.map(([k, v]) => [" \u00b7 " + k + " ", said(v)]),
+      !(isSensitive(behavior) && STATE.mask) && details.map(([k, v]) => [" \u00b7 " + k + " ", said(v)]),
       behavior.is_known_by_tokens && " \u00b7 known by its tokens",
     ),
-    behavior.note && el("p", null, said(behavior.note)),
+    behavior.note && maskable(isSensitive(behavior), "Note", () => el("p", null, said(behavior.note))),
     el(
       "section",
       { class: "said" },
-      maskable(isSensitive(behavior), "Text", () => el("div", null, quote(behavior))),
+      maskable(isSensitive(behavior), "Text", () => el("div", null, quote(behavior, () => redrawLists()))),
       verificationPart(behavior),
       otherTexts(behavior),
     ),

@@ -18,7 +18,7 @@ function elsewhere(behavior, shown, method) {
   const beside = besideMethod(behavior, method);
   if (beside === null) return null;
   const place = (name) => {
-    const { rank } = of(shown.scores, name);
+    const rank = of(shown.ranks, name);
     const isTop = rank !== null && rank <= DATA.top_k;
     return el("span", { class: isTop ? "top" : null }, methodLabel(name) + " ", el("b", null, rankText(rank)));
   };
@@ -77,20 +77,19 @@ function clusterChip(entry) {
 }
 
 function cardHead(shown, entry, method, place) {
-  const placed = of(shown.scores, method);
   const planted = "Put into the corpus on purpose, for this behavior";
   const templated = "They agree once numbers, identifiers and names are masked.";
   const isTemplated = shown.tie?.is_templated && shown.tie.relation !== "templated";
   return el(
     "header",
     null,
-    el("span", { class: "place", title: "rank" }, place ?? rankText(placed.rank)),
+    el("span", { class: "place", title: "rank" }, place ?? rankText(of(shown.ranks, method))),
     shown.tie && relationChip(shown.tie),
     isTemplated && el("span", { class: "chip", title: templated }, "templated"),
-    isHub(placed) && el("span", { class: "chip warn", title: GLOSSARY.hub }, "hub"),
+    isHub(entry) && el("span", { class: "chip warn", title: GLOSSARY.hub }, "hub"),
     clusterChip(entry),
     shown.is_planted && el("span", { class: "chip gold", title: planted }, "planted for this"),
-    el("span", { class: "score", title: "score" }, number(placed.score)),
+    el("span", { class: "score", title: "score" }, number(entry.score)),
   );
 }
 
@@ -127,10 +126,9 @@ function isFaint(shown) {
 
 // `place` is given for opponents, which are counted from the end.
 function card(behavior, entry, method, { compact = false, place = null } = {}) {
-  const shown = behavior.shown[entry.shown];
-  const example = DATA.examples[shown.example];
+  const shown = detailOf(behavior).shown[entry.shown];
+  const example = exampleAt(shown.example);
   const mask = isSensitive(behavior) || example.is_sensitive;
-  const placed = of(shown.scores, method);
   const text = () =>
     el("div", null, !compact && tieDetail(shown.tie), body(example, shown, { compact }));
   const cls = ["card", shown.is_planted && "gold", isFaint(shown) && "faint"].filter(Boolean).join(" ");
@@ -140,19 +138,31 @@ function card(behavior, entry, method, { compact = false, place = null } = {}) {
     cardHead(shown, entry, method, place),
     about(example, { compact }),
     maskable(mask, "Text", text),
+    !compact && locateButton(behavior, entry.shown),
     completionNote(shown, place !== null),
-    !compact && strengthNote(placed, of(behavior.results, method)),
-    !compact && hubNote(placed),
+    !compact && strengthNote(entry, of(behavior.results, method)),
+    !compact && hubNote(entry),
     !compact && copiesNote(entry, example),
     !compact && elsewhere(behavior, shown, method),
   );
 }
 
-function cards(behavior, entries, method, { isAgainst = false, ...options } = {}) {
-  const place = (i) => (isAgainst ? MINUS + (i + 1) : null);
-  return el(
-    "ol",
-    { class: "cards" },
-    entries.map((entry, i) => card(behavior, entry, method, { ...options, place: place(i) })),
-  );
+// Longer lists are drawn as far as most readers read, and to the end when asked.
+const MOST_LISTED = 20;
+
+// `of` is the whole list, where some are left out.
+function cards(behavior, entries, method, { isAgainst = false, of: all = entries, ...options } = {}) {
+  const place = (entry) => (isAgainst ? MINUS + (all.indexOf(entry) + 1) : null);
+  const item = (entry) => card(behavior, entry, method, { ...options, place: place(entry) });
+  const rest = entries.slice(MOST_LISTED);
+  const list = el("ol", { class: "cards" }, entries.slice(0, MOST_LISTED).map(item));
+  if (!rest.length) return list;
+  const showAll = (event) => {
+    event.target.remove();
+    add(list, rest.map(item));
+    list.children[MOST_LISTED].tabIndex = -1;
+    list.children[MOST_LISTED].focus({ preventScroll: true });
+  };
+  const label = `Show the other ${count(rest.length)}`;
+  return [list, el("button", { class: "toggle", type: "button", onclick: showAll }, label)];
 }

@@ -61,7 +61,7 @@ function shorten(text, limit, keepEnd) {
 
 function verdictChip(behavior) {
   const verdict = verdictOf(behavior);
-  const meaning = DATA.verdicts.find((v) => v.name === verdict)?.meaning ?? "Nothing was measured.";
+  const meaning = of(kindOf(behavior).meanings, verdict) ?? "Nothing was measured.";
   const props = { class: "chip " + (verdict || "").replace(" ", "-"), title: meaning, "aria-description": meaning };
   return el("span", props, verdict || "not verified");
 }

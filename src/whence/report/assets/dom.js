@@ -1,14 +1,19 @@
-"use strict";
-
 // Builds the page from nodes only: a text from the corpus is never read as markup.
 
-const DATA = JSON.parse(document.getElementById("data").textContent);
+const DATA = PAGE;
+const READ_ALOUD = new Set(["title", "aria-label", "aria-description"]);
 const SVG = "http://www.w3.org/2000/svg";
+
+// Names come from studies and tools, so that no text is taken as it is; see `visible`.
+function textNodes(node, text) {
+  const isPlain = node.namespaceURI === SVG || node.tagName === "OPTION";
+  return isPlain ? [visibleText(text)] : visible(text);
+}
 
 function add(node, children) {
   for (const child of children.flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
-    node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+    node.append(...(child instanceof Node ? [child] : textNodes(node, String(child))));
   }
   return node;
 }
@@ -18,7 +23,7 @@ function setAll(node, props) {
     if (value === null || value === undefined || value === false) continue;
     if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
     else if (key === "vars") for (const [k, v] of Object.entries(value)) node.style.setProperty(k, v);
-    else node.setAttribute(key, value === true ? "" : value);
+    else node.setAttribute(key, value === true ? "" : READ_ALOUD.has(key) ? visibleText(String(value)) : value);
   }
   return node;
 }
@@ -40,6 +45,11 @@ function signed(text) {
   return text.replaceAll("-", MINUS);
 }
 
+// A generated sentence, with the same minus sign as every number.
+function sentence(text) {
+  return text.replace(/(?<![\w.,)])-(?=\d)/g, MINUS);
+}
+
 function number(value, digits = 3) {
   if (value === null || value === undefined) return UNDEFINED;
   if (value === 0) return "0";
@@ -54,12 +64,12 @@ function nats(value) {
 
 function percent(value, digits = 0) {
   if (value === null || value === undefined) return UNDEFINED;
-  return (100 * value).toFixed(digits) + "\u202f%";
+  return signed((100 * value).toFixed(digits)) + "%";
 }
 
 function count(value) {
   if (value === null || value === undefined) return "unknown";
-  return value.toLocaleString("en-US").replaceAll(",", "\u202f");
+  return value.toLocaleString("en-US");
 }
 
 function plural(n, one, many) {

@@ -9,7 +9,7 @@ function pairAgreement(behavior) {
 function firstIsPlanted(behavior, method) {
   const result = of(behavior.results, method);
   if (!result || !behavior.num_planted) return null;
-  return result.proponents.length > 0 && behavior.shown[result.proponents[0].shown].is_planted;
+  return result.first.length > 0 && behavior.firsts[result.first[0].shown].is_planted;
 }
 
 const HAS_EVIDENCE = DATA.reading.num_null !== null;
@@ -17,7 +17,7 @@ const HAS_GAP = HAS_EVIDENCE && DATA.reading.method !== null && DATA.reading.sea
 const IS_PLANTED = DATA.examples.length > 0 && (sectionData("behaviors")?.has_planted ?? false);
 
 function isOf(relations) {
-  return (entry, shown) => shown.tie !== null && relations.includes(shown.tie.relation);
+  return (entry, relation) => relations.includes(relation);
 }
 
 // A preset with `keep` selects examples, and the behaviors that have one; one with `test` behaviors.
@@ -72,25 +72,30 @@ function listMethod() {
   return (STATE.preset && PRESETS[STATE.preset].by?.()) || STATE.a;
 }
 
+// Of an example in some list, the first ones of which are known before the others are unpacked.
+function relationOf(behavior, entry) {
+  const first = behavior.firsts[entry.shown];
+  return first ? first.relation : (detailOf(behavior).shown[entry.shown].tie?.relation ?? null);
+}
+
 // Whether the filters keep an example of a method's list.
-function isKept(behavior, entry, method) {
-  const shown = behavior.shown[entry.shown];
-  if (STATE.hubs && isHub(of(shown.scores, method))) return false;
+function isKept(behavior, entry) {
+  if (STATE.hubs && isHub(entry)) return false;
   const keep = STATE.preset && PRESETS[STATE.preset].keep;
-  return !keep || keep(entry, shown);
+  return !keep || keep(entry, relationOf(behavior, entry));
 }
 
 // Of the first proponents of the chosen method, those that the filters keep.
 function keptEntries(behavior) {
   const method = listMethod();
-  const first = of(behavior.results, method)?.proponents.slice(0, DATA.reading.num_first) ?? [];
-  return first.filter((entry) => isKept(behavior, entry, method));
+  const first = of(behavior.results, method)?.first ?? [];
+  return first.filter((entry) => isKept(behavior, entry));
 }
 
 function countRelations(behavior, entries) {
   const counts = {};
-  for (const { shown } of entries) {
-    const relation = behavior.shown[shown].tie?.relation;
+  for (const entry of entries) {
+    const relation = relationOf(behavior, entry);
     if (relation) counts[relation] = (counts[relation] ?? 0) + 1;
   }
   return counts;

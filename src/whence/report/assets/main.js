@@ -4,7 +4,6 @@ const SCROLLED = new Map();
 
 function masthead() {
   const links = DATA.sections.filter((s) => s.menu !== null);
-  const sensitive = BEHAVIORS.some(isSensitive) || DATA.examples.some((e) => e.is_sensitive);
   const toggle = (event) => {
     STATE.mask = event.target.checked;
     render();
@@ -13,12 +12,12 @@ function masthead() {
   return el(
     "header",
     { class: "masthead" },
-    el("a", { class: "wordmark", href: link(NOTHING) }, "whence"),
+    viewLink(NOTHING, { class: "wordmark" }, "whence"),
     el(
       "nav",
       { "aria-label": "Page" },
-      links.map((s) => el("a", { href: "#", onclick: jump(s.name) }, s.menu)),
-      sensitive && el("label", null, box, " mask toxic texts"),
+      links.map((s) => sectionLink(s.name, null, s.menu)),
+      DATA.has_sensitive && el("label", null, box, " mask toxic texts"),
     ),
   );
 }
@@ -35,7 +34,8 @@ render = () => {
   const keys =
     "Made by whence. Keys: / searches, j and k go to the next and the previous behavior, Esc goes back.";
   const title = DATA.title || "Untitled study";
-  document.title = behavior ? `${behavior.id} \u00b7 ${title}` : title;
+  document.title = visibleText(behavior ? `${behavior.id} \u00b7 ${title}` : title);
+  LINKS.length = 0;
   main.replaceChildren();
   add(main, [
     isMissing &&
@@ -48,14 +48,23 @@ render = () => {
 
 let lastKey = null;
 
-function show() {
+async function show() {
   const isFirst = lastKey === null;
   if (!isFirst) SCROLLED.set(lastKey, window.scrollY);
   read();
-  lastKey = STATE.behavior || "";
+  const key = STATE.behavior || "";
+  lastKey = key;
+  const behavior = findBehavior(key);
+  const beside = findBehavior(STATE.beside);
+  await Promise.all([behavior, beside].filter(Boolean).map(loadBehavior));
+  // Another view was opened while this one was unpacked.
+  if (lastKey !== key) return;
   render();
-  if (!isFirst) document.getElementById("main").focus({ preventScroll: true });
   window.scrollTo(0, STATE.behavior ? 0 : SCROLLED.get("") || 0);
+  const heading = document.querySelector("h1");
+  heading.tabIndex = -1;
+  if (STATE.at && !STATE.behavior) arrive(STATE.at);
+  else if (!isFirst) heading.focus({ preventScroll: true });
 }
 
 window.addEventListener("hashchange", show);
@@ -79,4 +88,5 @@ document.addEventListener("keydown", (event) => {
   const next = behavior && neighbor(behavior, by);
   if (next) location.hash = link({ behavior: next.id });
 });
-show();
+await show();
+preload();

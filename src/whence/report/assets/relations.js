@@ -9,7 +9,8 @@ const TIERS = {
   noise: "noise",
 };
 const WITH_SIMILARITY = ["near", "weak-near", "templated"];
-const UNTIED = ["surprising", "unexplained"];
+const SURPRISE = "surprising";
+const UNTIED = [SURPRISE, "unexplained"];
 const NOISE = "noise";
 const SAME_TEXT = ["self", "exact", "continuation"];
 const GLOSSARY = {
@@ -132,27 +133,27 @@ function tierLegend(lists) {
 
 // Compared with unrelated queries.
 
-function isAboveNull(placed) {
-  return placed.tail !== null && placed.tail <= DATA.reading.largest_tail;
+function isAboveNull(entry) {
+  return entry.tail !== null && entry.tail <= DATA.reading.largest_tail;
 }
 
-function isHub(placed) {
+function isHub(entry) {
   const total = DATA.reading.num_null;
-  return Boolean(placed?.num_hub && total && placed.num_hub * 10 >= total);
+  return Boolean(entry.num_hub && total && entry.num_hub * 10 >= total);
 }
 
-function strengthNote(placed, result) {
-  if (placed.tail === null || !result.num_null) return null;
-  const n = Math.round(placed.tail * (result.num_null + 1)) - 1;
+function strengthNote(entry, result) {
+  if (entry.tail === null || !result.num_null) return null;
+  const n = Math.round(entry.tail * (result.num_null + 1)) - 1;
   const many = `${n === 0 ? "none" : n} of ${result.num_null} unrelated queries ${n > 1 ? "have" : "has"}`;
-  const isAbove = isAboveNull(placed);
+  const isAbove = isAboveNull(entry);
   const start = isAbove ? term("stronger than chance") : "not above chance";
   const cls = "strength" + (isAbove ? " above" : "");
   return el("p", { class: cls }, start, `: ${many} so strong an example at this rank`);
 }
 
-function hubNote(placed) {
-  if (!isHub(placed)) return null;
-  const among = `also among the first ten of ${placed.num_hub} of ${DATA.reading.num_null} unrelated queries`;
+function hubNote(entry) {
+  if (!isHub(entry)) return null;
+  const among = `also among the first ten of ${entry.num_hub} of ${DATA.reading.num_null} unrelated queries`;
   return el("p", { class: "strength" }, term("hub"), ": " + among);
 }

@@ -1,9 +1,12 @@
 // The address after `#` holds what is looked at, so that a link shows the same again.
 
-const KEYS = ["behavior", "method", "q", "kind", "verdict", "preset", "hubs", "sort"];
+const KEYS = ["at", "behavior", "method", "beside", "every", "q", "kind", "verdict", "preset", "hubs", "sort"];
 const NOTHING = {
+  at: null,
   behavior: null,
   method: null,
+  beside: null,
+  every: null,
   q: "",
   kind: null,
   verdict: null,
@@ -30,30 +33,44 @@ function read() {
 
 function link(changes) {
   const now = { ...STATE, ...changes };
+  if (now.behavior) now.at = null;
+  // What stands beside a behavior is chosen for it alone.
+  if (now.behavior !== STATE.behavior) now.beside = null;
   const to = new URLSearchParams();
   for (const key of KEYS) if (now[key]) to.set(key, now[key]);
   for (const key of ["a", "b"]) if (now[key] !== defaults()[key]) to.set(key, now[key]);
   return "#" + to.toString();
 }
 
+const LINKS = [];
+
+// A link to another view; what else is chosen stays chosen, also when it is chosen later.
+function viewLink(changes, props, ...children) {
+  const node = el("a", { ...props, href: link(changes) }, children);
+  LINKS.push({ node, changes });
+  return node;
+}
+
 // Writes the state into the address without a new entry in the history.
 function remember() {
   if (link({}) !== (location.hash || "#")) history.replaceState(null, "", link({}));
+  for (const { node, changes } of LINKS) node.href = link(changes);
 }
 
-function jump(id) {
-  return (event) => {
-    event.preventDefault();
-    const go = () => {
-      const target = document.getElementById(id);
-      if (target?.tagName === "DETAILS") target.open = true;
-      target?.scrollIntoView();
-    };
-    if (!STATE.behavior) return go();
-    location.hash = link({ behavior: null, method: null });
-    setTimeout(go, 60);
-    return undefined;
-  };
+// A link to a section of the first view.
+function sectionLink(name, props, ...children) {
+  return viewLink({ at: name, behavior: null, method: null }, { ...props, onclick: () => arrive(name) }, children);
+}
+
+// Brings a section into view, opens it where it is folded, and puts the focus on it.
+function arrive(name) {
+  const target = document.getElementById(name);
+  if (!target) return;
+  if (target.tagName === "DETAILS") target.open = true;
+  target.scrollIntoView();
+  const heading = target.querySelector("h2, summary") ?? target;
+  if (heading.tagName !== "SUMMARY") heading.tabIndex = -1;
+  heading.focus({ preventScroll: true });
 }
 
 // Draws the page anew; `main.js` says how.

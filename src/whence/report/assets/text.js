@@ -5,6 +5,7 @@ const HIDDEN = new RegExp(
     "\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff\\ufff9-\\ufffb]",
 );
 const FOLDED = 420;
+const LONGEST = 1200;
 
 // Characters that would reorder or hide what a reader sees are named instead of obeyed.
 function visible(text) {
@@ -22,6 +23,13 @@ function visible(text) {
   }
   parts.push(plain);
   return parts.filter((part) => part !== "");
+}
+
+// Where only plain text can stand, such as a title or a picture, they are left out.
+function visibleText(text) {
+  return Array.from(text)
+    .filter((c) => !HIDDEN.test(c))
+    .join("");
 }
 
 function said(text, cls) {
@@ -73,7 +81,7 @@ function windowStart(spans, length, limit) {
 }
 
 // `marks` holds the spans and answers of a shown example, which count from the whole text's start.
-function excerpt(example, marks, limit) {
+function passage(example, marks, limit) {
   const length = slicer(example.text).length;
   const first = example.first_character;
   const shift = (run) => ({ ...run, start: run.start - first, end: run.end - first });
@@ -89,6 +97,15 @@ function excerpt(example, marks, limit) {
   ];
 }
 
+// A part that was cut out before.
+function excerpt(cut) {
+  return [
+    cut.is_cut_before && "\u2026",
+    marked(cut.text, cut.spans, cut.answers, 0, slicer(cut.text).length),
+    cut.is_cut_after && "\u2026",
+  ];
+}
+
 // The text of an example, folded around its longest shared run, with a button for the rest.
 function body(example, marks, { compact = false } = {}) {
   const limit = compact ? FOLDED / 2 : FOLDED;
@@ -98,12 +115,15 @@ function body(example, marks, { compact = false } = {}) {
     return el("p", { class: "soft small" }, why);
   }
   const whole = length <= limit;
+  const isCut = length < example.num_characters;
+  const part = carried(example, length);
   const fits = whole && example.text.split("\n").length <= 6;
   const holder = el("div");
   const draw = (open) => {
-    const shown = excerpt(example, marks, open || whole ? length : limit);
+    const shown = passage(example, marks, open || whole ? length : limit);
     const cls = "body" + (open || fits ? "" : " folded");
     holder.replaceChildren(el("p", { class: cls, dir: "auto" }, shown));
+    if (isCut) holder.append(el("p", { class: "small soft" }, "Cut: the page carries " + part + "."));
     if (fits) return;
     const props = {
       class: "link small fold",
@@ -111,7 +131,7 @@ function body(example, marks, { compact = false } = {}) {
       "aria-expanded": String(open),
       onclick: () => draw(!open),
     };
-    const label = open ? "show less" : "show all (" + carried(example, length) + ")";
+    const label = open ? "show less" : "show all (" + part + ")";
     holder.append(el("button", props, label));
   };
   draw(false);

@@ -62,8 +62,8 @@ function probabilityMeasure({ completion }) {
 function marginMeasure(v) {
   const paraphrases = v.paraphrase_margins_nats;
   return measure(
-    "Margin over the likeliest alternative",
-    nats(v.margin_nats) + " nats",
+    "Mean margin over the likeliest alternative",
+    nats(v.margin_nats) + " nats, or nats per token",
     v.margin_interval && interval(v.margin_interval, nats),
     paraphrases.length ? "after the paraphrases: " + paraphrases.map(nats).join(", ") : null,
     "mean over the prompt and its paraphrases; per token where completion and alternatives differ in length",
@@ -113,7 +113,7 @@ function measures(behavior) {
       el(
         "div",
         null,
-        el("dt", null, "Against the alternatives, nats"),
+        el("dt", null, "Against the alternatives, nats of the whole completion"),
         el("dd", null, maskable(isSensitive(behavior), "Texts", () => choices(behavior))),
       ),
     v.control_gap_nats !== null && measure("Gap to the controls", nats(v.control_gap_nats) + " nats", gap),
@@ -123,6 +123,41 @@ function measures(behavior) {
     v.rate && rateMeasure(behavior),
   ];
   return el("dl", { class: "measures" }, items);
+}
+
+// What was measured and what was required, the checks that fail first.
+function checkTable({ checks }) {
+  const row = (check) =>
+    el(
+      "tr",
+      { class: check.holds ? null : "failed" },
+      el("td", null, el("span", { class: "holds" }, check.holds ? "holds" : "fails")),
+      el("th", { scope: "row" }, check.name),
+      el("td", { class: "num" }, sentence(check.measured)),
+      el("td", { class: "soft" }, sentence(check.required)),
+    );
+  const heads = ["Check", "", "Measured", "Required"].map((name, i) =>
+    i === 1 ? el("td") : el("th", { scope: "col" }, name),
+  );
+  return scrolled(
+    "Checks of the verdict",
+    el(
+      "table",
+      { class: "checks" },
+      el("thead", null, el("tr", null, heads)),
+      el("tbody", null, checks.map(row)),
+    ),
+  );
+}
+
+function verdictPart(behavior) {
+  const v = behavior.verification;
+  const meaning = of(kindOf(behavior).meanings, v.verdict);
+  const reason = el("p", null, said(sentence(v.reason)));
+  return [
+    el("p", null, verdictChip(behavior), " ", forcedChip(behavior), " ", meaning),
+    v.checks.length ? [checkTable(v), fold("In a sentence", reason)] : reason,
+  ];
 }
 
 function verificationPart(behavior) {
@@ -135,7 +170,7 @@ function verificationPart(behavior) {
     "The model does not show this behavior. The examples below explain nothing that it does; " +
     "they are here because the study asked for it.";
   return [
-    el("p", null, verdictChip(behavior), " ", forcedChip(behavior), " ", said(v.reason)),
+    verdictPart(behavior),
     v.model !== DATA.model &&
       el(
         "p",
@@ -148,6 +183,6 @@ function verificationPart(behavior) {
       ),
     behavior.is_forced && el("p", { class: "notice" }, forced),
     maskable(isSensitive(behavior), "Tokens", () => el("div", null, tokenRow(v.completion))),
-    measures(behavior),
+    v.checks.length ? fold("All measurements", measures(behavior)) : measures(behavior),
   ];
 }

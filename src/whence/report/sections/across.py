@@ -13,6 +13,8 @@ from whence.report.schema import Agreement
 from whence.report.sections import SectionKind
 
 _NUM_HUBS = 12
+# Of a hub's behaviors, as many are linked.
+_NUM_LINKED = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,7 @@ class HubExample:
     num_queries: Annotated[int, "behaviors that have it among their first k"]
     num_asked: Annotated[int, "behaviors that the method scored"]
     num_groups: Annotated[int, "kinds of these behaviors"]
+    behaviors: Annotated[Sequence[str], "the first of these behaviors, by id"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,7 @@ def _hubs(scores: Scores, page: Context) -> list[HubExample]:
             num_queries=hub.num_queries,
             num_asked=hub.num_asked,
             num_groups=hub.num_groups,
+            behaviors=hub.query_ids[:_NUM_LINKED],
         )
         for row, hub in zip(rows, best, strict=True)
     ]

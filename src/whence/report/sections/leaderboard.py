@@ -1,12 +1,16 @@
 """What methods are worth, as `whence validate` measured it."""
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from whence import statistics, validation
 from whence.report.context import Context
+from whence.report.pictures import Dot, Picture, dot_plot
 from whence.report.sections import SectionKind
+from whence.report.sentences import method_label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +71,7 @@ class Leaderboard:
     windows: Annotated[Sequence[Window], "the latest first; the whole training last"]
     undefined: Annotated[Mapping[str, str], "from a measure to why it does not apply"]
     sentences: Annotated[Sequence[str], "what the figures say"]
+    pictures: Annotated[Sequence[Picture], "of each measure, beside search and untrained weights"]
 
 
 def leaderboard(page: Context) -> Leaderboard | None:
@@ -104,7 +109,43 @@ def leaderboard(page: Context) -> Leaderboard | None:
             if any(compared.startswith(name) for compared in found.compared)
         },
         sentences=found.sentences,
+        pictures=[
+            _forest(figures[name], page)
+            for name in found.compared
+            if name in figures and any(f.estimate.value is not None for f in figures[name])
+        ],
     )
+
+
+def _forest(found: Sequence[validation.Figure], page: Context) -> Picture:
+    """Draws one measure: methods from best to worst, and lines of what they have to beat."""
+    over_all = [f for f in found if f.kind == "all"] or list(found)
+    first, known = over_all[0], {f.method: f.estimate.value for f in over_all}
+    untrained = [s.method for s in page.record.scores if s.family == "untrained"]
+    names = {name: method_label(name) for name in (page.compared.search, *untrained) if name}
+    references = {label: v for name, label in names.items() if (v := known.get(name)) is not None}
+    if first.control.estimate.value is not None:
+        references[f"control: {first.control.name}"] = first.control.estimate.value
+    rows = sorted(
+        over_all,
+        key=lambda f: -math.inf if f.estimate.value is None else f.estimate.value,
+        reverse=True,
+    )
+    dots = [_dot(f) for f in rows]
+    return dot_plot(
+        dots,
+        name="validation-" + re.sub(r"\W+", "-", first.measure.lower()).strip("-"),
+        title=f"Methods by {first.measure}",
+        caption="Means over the behaviors with their 95% intervals, best first; more is better. "
+        "Dashed: what a method has to beat.",
+        unit=first.unit,
+        references=references,
+    )
+
+
+def _dot(figure: validation.Figure) -> Dot:
+    found = _estimate(figure.estimate)
+    return Dot(method_label(figure.method), found.value, found.low, found.high)
 
 
 def _measure(figures: Sequence[validation.Figure]) -> Measure:

@@ -25,7 +25,7 @@ function goldTable(rates) {
     return el("tr", null, el("th", { scope: "row" }, m.label), kinds.map(cell));
   };
   const explanation =
-    "Of the shown behaviors of each kind; with Wilson's 95\u202f% interval. Finding a planted example " +
+    "Of the shown behaviors of each kind; with Wilson's 95% interval. Finding a planted example " +
     "is retrieval: it does not show that the example had an effect.";
   return [
     el("h3", null, "How often the first proponent was planted for the behavior"),
@@ -42,8 +42,14 @@ function meanAgreement(pairs) {
   return [el("h3", null, "How far the methods agree, on average"), agreementTable(pairs)];
 }
 
+function hubLinks({ behaviors, num_queries: num }) {
+  const more = num - behaviors.length;
+  const links = behaviors.map((id, i) => [i > 0 && ", ", viewLink({ behavior: id, method: STATE.a }, null, said(id))]);
+  return fold("Its behaviors", el("p", { class: "small" }, links, more > 0 && ` and ${count(more)} more`));
+}
+
 function hubCard(hub) {
-  const example = DATA.examples[hub.example];
+  const example = exampleAt(hub.example);
   return el(
     "li",
     { class: "card" },
@@ -56,6 +62,7 @@ function hubCard(hub) {
       example.subset && el("span", { class: "soft small" }, said(example.subset)),
     ),
     maskable(example.is_sensitive, "Text", () => body(example, NO_MARKS, { compact: true })),
+    hubLinks(hub),
   );
 }
 
@@ -63,8 +70,9 @@ function hubList(hubs) {
   if (!Object.values(hubs).some((list) => list.length)) return null;
   const holder = el("div");
   const none = "No example is among the first of two behaviors by this method.";
-  const draw = () => {
+  const draw = async () => {
     const list = of(hubs, STATE.a);
+    await loadExamples(list.map(({ example }) => example));
     const cards = list.length > 0 && el("ul", { class: "cards" }, list.map(hubCard));
     holder.replaceChildren(cards || el("p", { class: "empty" }, none));
   };

@@ -30,11 +30,7 @@ function quoteLink(behavior, isMasked) {
   // A link opens the list that the filters are about.
   const method = STATE.preset && PRESETS[STATE.preset].by ? listMethod() : null;
   const masked = () => [el("span", { class: "soft" }, "masked text, "), said(behavior.id)];
-  return el(
-    "a",
-    { class: "says", href: link({ behavior: behavior.id, method }) },
-    isMasked ? masked() : texts(),
-  );
+  return viewLink({ behavior: behavior.id, method }, { class: "says" }, isMasked ? masked() : texts());
 }
 
 // Whole lists of the two compared methods, or what the filters keep of one.
@@ -52,17 +48,24 @@ function barsOf(behavior) {
 function firstExample(behavior, isMasked) {
   const entry = keptEntries(behavior)[0];
   if (!entry) return null;
-  const shown = behavior.shown[entry.shown];
-  const example = DATA.examples[shown.example];
-  const isHidden = isMasked || (example.is_sensitive && STATE.mask);
-  const text = el("span", { class: "text", dir: "auto" }, excerpt(example, shown, 110));
+  const first = behavior.firsts[entry.shown];
+  const isHidden = isMasked || (first.is_sensitive && STATE.mask);
+  const text = () => el("span", { class: "text", dir: "auto" }, excerpt(first.excerpt));
   const what = STATE.preset || STATE.hubs ? "First of them: " : `First by ${methodLabel(STATE.a)}: `;
   return el(
     "p",
     { class: "first" },
     el("span", { class: "soft" }, what),
-    isHidden ? el("span", { class: "soft" }, "masked text") : text,
+    isHidden ? el("span", { class: "soft" }, "masked text") : text(),
   );
+}
+
+// Some method lists an example whose effect was confirmed and that nothing visible ties to it.
+function surpriseChip(behavior) {
+  const lists = Object.values(behavior.results).filter(({ relations }) => relations && of(relations, SURPRISE));
+  if (!lists.length) return null;
+  const title = relationKind(SURPRISE).rule;
+  return el("span", { class: "chip tier effect", title, "aria-description": title }, "surprise");
 }
 
 function verdictCard(behavior) {
@@ -85,6 +88,7 @@ function verdictCard(behavior) {
       el("span", null, kindOf(behavior).label),
       verdictChip(behavior),
       forcedChip(behavior),
+      surpriseChip(behavior),
       el("span", { class: "id" }, said(behavior.id)),
     ),
     el("h3", null, quoteLink(behavior, isMasked)),
@@ -93,7 +97,11 @@ function verdictCard(behavior) {
   );
 }
 
-function verdictCards(list) {
+// A reader who wants all of many cards asks for them.
+const MOST_CARDS = 40;
+let isWhole = false;
+
+function verdictCards(list, redraw) {
   if (!BEHAVIORS.length) return el("p", { class: "empty" }, "There are no behaviors in this run.");
   if (!list.length) {
     const reset = () => {
@@ -103,7 +111,15 @@ function verdictCards(list) {
     const button = el("button", { class: "link", type: "button", onclick: reset }, "Show all");
     return el("p", { class: "empty" }, "No behavior matches. ", button);
   }
-  return el("ul", { class: "verdicts" }, list.map(verdictCard));
+  const first = isWhole ? list : list.slice(0, MOST_CARDS);
+  const more = list.length - first.length;
+  const showAll = () => {
+    isWhole = true;
+    redraw();
+  };
+  const button = () =>
+    el("button", { class: "toggle", type: "button", onclick: showAll }, `Show the other ${count(more)}`);
+  return [el("ul", { class: "verdicts" }, first.map(verdictCard)), more > 0 && el("p", null, button())];
 }
 
 function metrics(list) {
@@ -205,7 +221,8 @@ section("behaviors", () => {
   const holder = el("div");
   const redraw = () => {
     const list = listedBehaviors();
-    holder.replaceChildren(header(list), verdictCards(list));
+    holder.replaceChildren();
+    add(holder, [header(list), verdictCards(list, redraw)]);
     remember();
   };
   const filters = BEHAVIORS.length > 1 && controls(redraw);

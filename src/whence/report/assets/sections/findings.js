@@ -4,14 +4,8 @@
 function more({ link: id, preset }) {
   if (id === null || !DATA.sections.some((s) => s.name === id)) return null;
   const isFilter = preset !== null && Object.hasOwn(PRESETS, preset) && PRESETS[preset].applies;
-  const open = (event) => {
-    if (isFilter) {
-      STATE.preset = preset;
-      render();
-    }
-    jump(id)(event);
-  };
-  return [" ", el("a", { href: "#", onclick: open }, isFilter ? "Show them" : "More")];
+  if (!isFilter) return [" ", sectionLink(id, null, "More")];
+  return [" ", viewLink({ at: id, preset }, null, "Show them")];
 }
 
 function kindRows(byKind) {
@@ -33,13 +27,13 @@ section("findings", ({ findings, by_kind: byKind }) => {
   const [first, ...rest] = findings;
   const item = (finding) => {
     const topic = el("strong", null, finding.topic + ". ");
-    return el("li", null, topic, said(finding.text), more(finding));
+    return el("li", null, topic, said(sentence(finding.text)), more(finding));
   };
   const title = `What the first ${DATA.reading.num_first} examples of each list are, by kind`;
   return el(
     "section",
     { id: "findings", class: "findings" },
-    el("p", { class: "lede" }, said(first.text)),
+    el("p", { class: "lede" }, said(sentence(first.text))),
     rest.length > 0 && el("ul", null, rest.map(item)),
     byKind.length > 0 && [
       el("h2", null, title),

@@ -70,11 +70,11 @@ function curve(windows, methods) {
   const columns = windows.map((w) => ({
     name: w.label,
     unit:
-      (w.share === null ? "" : `${(100 * w.share).toFixed(0)}\u202f% of training, `) +
+      (w.share === null ? "" : `${(100 * w.share).toFixed(0)}% of training, `) +
       `${w.masks} masks of ${w.num_units} ${w.unit}s`,
   }));
   const rows = methods.map((method) => ({
-    name: words(method),
+    name: methodLabel(method),
     estimates: windows.map((w) => find(w.measure, method, ALL)),
   }));
   const last = [
@@ -92,11 +92,11 @@ function curve(windows, methods) {
   ];
 }
 
-section("leaderboard", ({ measures, windows, undefined: missing, sentences }) => {
+section("leaderboard", ({ measures, windows, undefined: missing, sentences, pictures }) => {
   const methods = [...new Set(measures.flatMap((m) => m.figures.map((f) => f.method)))];
   const reasons = Object.entries(missing).map(([name, why]) => `${name}: ${why}`);
   const explanation =
-    "Means over the behaviors with their 95\u202f% intervals; more is better, and the last row is what " +
+    "Means over the behaviors with their 95% intervals; more is better, and the last row is what " +
     "chance reaches. Retrieval finds copies in an untrained model as well; only the tail-patch and " +
     "retraining say that an example had an effect.";
   const item = (text) => el("li", null, text);
@@ -112,6 +112,7 @@ section("leaderboard", ({ measures, windows, undefined: missing, sentences }) =>
     el("h2", null, "Which methods may be trusted with what"),
     el("p", { class: "soft" }, explanation),
     measures.length > 0 && overall(measures, methods),
+    pictures.length > 0 && el("div", { class: "pictures" }, pictures.map(figureNode)),
     windows.length > 0 && curve(windows, methods),
     reasons.length > 0 && el("p", { class: "soft small" }, "Not measured here: ", reasons.join(" ")),
     fold("In words", el("ul", null, sentences.map(item))),

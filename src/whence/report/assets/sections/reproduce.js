@@ -17,12 +17,13 @@ function json(value) {
   return el("pre", null, said(JSON.stringify(value, null, 2)));
 }
 
-function pageJson() {
-  return document.getElementById("data").textContent;
+// Settings hold the texts of behaviors, too.
+function masked(value) {
+  return maskable(DATA.has_sensitive, "Settings", () => json(value));
 }
 
-function download() {
-  const file = new Blob([pageJson()], { type: "application/json" });
+async function download() {
+  const file = new Blob([JSON.stringify(await whole(DATA))], { type: "application/json" });
   const url = URL.createObjectURL(file);
   el("a", { href: url, download: "whence-page.json" }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10000);
@@ -45,7 +46,7 @@ function moduleTables(modules) {
 
 section("reproduce", (data) => {
   const versions = Object.entries(data.versions).map(([name, version]) => `${name} ${version}`);
-  const label = `Download the data of this page (JSON, ${bytes(pageJson().length)})`;
+  const label = "Download the data of this page (JSON)";
   return el(
     "section",
     { id: "reproduce" },
@@ -59,11 +60,11 @@ section("reproduce", (data) => {
     ],
     el("h3", null, "Hashes"),
     pairs(data.hashes),
-    fold("Settings", isMap(data.settings) && json(data.settings)),
+    fold("Settings", isMap(data.settings) && masked(data.settings)),
     fold("Settings of each method", DATA.methods.length > 0 && json(methodSettings())),
     fold("Seconds", isMap(data.seconds) && pairs(data.seconds)),
     fold("Attributed modules, and what is left out", data.modules && moduleTables(data.modules)),
-    fold("The rest of the manifest", isMap(data.manifest) && json(data.manifest)),
+    fold("The rest of the manifest", isMap(data.manifest) && masked(data.manifest)),
     el("p", null, el("button", { class: "link", type: "button", onclick: download }, label)),
   );
 });

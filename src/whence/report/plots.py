@@ -1,0 +1,169 @@
+"""What the pictures of a page show: agreement, subsets, shared examples, training position."""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from itertools import combinations
+
+from whence import statistics
+from whence.behaviors.kinds import RULES
+from whence.evidence.gap import first_clusters
+from whence.evidence.record import Evidence
+from whence.records import RunRecord
+from whence.report.context import Context
+from whence.report.examples import Examples
+from whence.report.pictures import Dot, Picture, bar_plot, dot_plot, matrix_plot
+from whence.report.sentences import method_label
+from whence.report.sums import other_method, sum_up
+
+_NUM_SUBSETS = 15
+_NUM_PARTS = 10
+# More rows than this are thinner than a pixel or two.
+_MOST_BEHAVIORS = 200
+
+
+def across_pictures(page: Context) -> list[Picture]:
+    """Draws what the first examples of the page's method on gradients have in common.
+
+    Returns:
+        The pictures that a run has the numbers for; none without evidence.
+    """
+    evidence, method = page.record.evidence, page.compared.method or page.compared.search
+    if evidence is None or method is None:
+        return []
+    forced = set(page.record.forced)
+    ids = [
+        behavior.id
+        for kind in RULES
+        for behavior in page.record.behaviors
+        if behavior.kind == kind and behavior.id in page.scored[method] - forced
+    ]
+    if not ids:
+        return []
+    firsts = {i: _rows(evidence, method, i, page) for i in ids}
+    found = [
+        _agreement(method, ids, page),
+        _subsets(method, firsts, page),
+        _positions(method, firsts, page),
+        _overlap(method, firsts, page),
+    ]
+    return [figure for figure in found if figure is not None]
+
+
+def _rows(evidence: Evidence, method: str, behavior_id: str, page: Context) -> list[int]:
+    listed = first_clusters(evidence, method, behavior_id, k=page.num_first)
+    return page.record.corpus.rows([one.example_id for one in listed])
+
+
+def _agreement(method: str, ids: Sequence[str], page: Context) -> Picture | None:
+    search = page.compared.search
+    if search is None or search == method:
+        return None
+    kinds = {behavior.id: behavior.kind for behavior in page.record.behaviors}
+    dots = []
+    for kind, rule in RULES.items():
+        of_kind = [i for i in ids if kinds[i] == kind and other_method(method, i, page) == search]
+        gaps = [sum_up(method, i, page).gap for i in of_kind]
+        shares = [
+            g.num_both / (g.num_both + g.num_only) for g in gaps if g and g.num_both + g.num_only
+        ]
+        if shares:
+            found = statistics.mean_estimate(shares, bounds=(0, 1))
+            low, high = (None, None) if found.interval is None else found.interval[:2]
+            dots.append(Dot(f"{rule.label} ({len(shares)})", found.value, low, high))
+    if not dots:
+        return None
+    who = method_label(method)
+    return dot_plot(
+        dots,
+        name="agreement",
+        title=f"How much of {who}'s first {page.num_first} {method_label(search)} lists, too",
+        caption="Mean share over the behaviors of each kind, with Student's 95% interval; copies "
+        "count once.",
+        unit="share",
+    )
+
+
+def _subsets(method: str, firsts: dict[str, list[int]], page: Context) -> Picture | None:
+    subsets = page.record.corpus.table.column("subset").to_pylist()
+    sizes = Counter(subsets)
+    if len(sizes) < 2 or not any(firsts.values()):
+        return None
+    dots = []
+    for subset, size in sizes.most_common(_NUM_SUBSETS):
+        shares = [
+            sum(subsets[r] == subset for r in rows) / len(rows) for rows in firsts.values() if rows
+        ]
+        found = statistics.mean_estimate(shares, bounds=(0, 1))
+        low, high = (None, None) if found.interval is None else found.interval[:2]
+        dots.append(Dot(subset or "unknown", found.value, low, high, beside=size / len(subsets)))
+    return dot_plot(
+        dots,
+        name="subsets",
+        title=f"Subsets of {method_label(method)}'s first {page.num_first}, beside the pool",
+        caption="Dots: mean share over behaviors with Student's 95% interval. Marks: the subset's "
+        "share of the examples that were searched.",
+        unit="share",
+        beside="share of the pool",
+    )
+
+
+def _positions(method: str, firsts: dict[str, list[int]], page: Context) -> Picture | None:
+    positions = page.record.corpus.table.column("position").to_pylist()
+    known = [p for p in positions if p is not None]
+    rows = [row for listed in firsts.values() for row in listed]
+    if len(known) < len(positions) or not rows or len(set(known)) < _NUM_PARTS:
+        return None
+    first, last = min(known), max(known) + 1
+
+    def part(position: int) -> int:
+        return (position - first) * _NUM_PARTS // (last - first)
+
+    counts, pool = Counter(part(positions[r]) for r in rows), Counter(map(part, known))
+    bars = [
+        (
+            f"{100 * n // _NUM_PARTS}\u2013{100 * (n + 1) // _NUM_PARTS}%",
+            counts[n] / len(rows),
+            pool[n] / len(known),
+        )
+        for n in range(_NUM_PARTS)
+    ]
+    return bar_plot(
+        bars,
+        name="positions",
+        title=f"When the model was trained on {method_label(method)}'s first {page.num_first}",
+        caption=f"Share of {len(rows):,} listed examples by place in the order of training. Lines: "
+        "the share of all examples that were searched.",
+        unit="share of the listed examples, by place in training",
+        beside="share of the pool",
+    )
+
+
+def _overlap(method: str, firsts: dict[str, list[int]], page: Context) -> Picture | None:
+    if not 2 <= len(firsts) <= _MOST_BEHAVIORS:
+        return None
+    clusters = page.examples.clusters
+    sets: list[set[Hashable]] = [{clusters[row] for row in rows} for rows in firsts.values()]
+    cells: dict[tuple[int, int], float] = {}
+    for (i, one), (j, other) in combinations(enumerate(sets), 2):
+        if one & other:
+            cells[i, j] = cells[j, i] = round(len(one & other) / len(one | other), 4)
+    kinds = Counter(behavior.kind for behavior in page.record.behaviors if behavior.id in firsts)
+    return matrix_plot(
+        list(firsts),
+        cells,
+        groups=[(RULES[kind].label, kinds[kind]) for kind in RULES if kinds[kind]],
+        name="overlap",
+        title=f"Behaviors that share some of {method_label(method)}'s first {page.num_first}",
+        caption="Jaccard of every two behaviors, the darker the larger; copies count once. Pairs "
+        "that share none are empty.",
+    )
+
+
+def page_pictures(record: RunRecord) -> dict[str, Picture]:
+    """Collects the pictures of a run's page by their names."""
+    from whence.report.sections.leaderboard import leaderboard
+
+    page = Context(record, Examples(record.corpus, record.duplicates))
+    board = leaderboard(page)
+    pictures = [*across_pictures(page), *(board.pictures if board else ())]
+    return {picture.name: picture for picture in pictures}

@@ -1,0 +1,144 @@
+"""Pictures show the numbers behind them, as shapes that fit, on the page and as files."""
+
+import math
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.report.browser import Browser
+from tests.report.conftest import plausible, with_evidence
+from tests.report.test_data import with_a_window
+
+from whence.records import RunRecord
+from whence.report import page_pictures, svg_text, write_page
+from whence.report.context import Context
+from whence.report.examples import Examples
+from whence.report.pictures import Dot, Picture, bar_plot, dot_plot, nice_ticks
+from whence.report.sums import sum_up
+
+
+@pytest.fixture(scope="module")
+def validated() -> RunRecord:
+    return replace(with_evidence(plausible()), validation=with_a_window())
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_ticks_are_round_and_hold_the_range(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    low, high = sorted((rng.normal(size=2) * 10.0 ** rng.integers(-6, 6)).tolist())
+    ticks = nice_ticks(low, high)
+    assert ticks[0] <= low + 1e-9
+    assert ticks[-1] >= high - 1e-9
+    assert 2 <= len(ticks) <= 8
+    steps = np.diff(ticks)
+    assert np.allclose(steps, steps[0])
+
+
+def test_a_dot_stands_where_its_value_belongs() -> None:
+    rows = [Dot("a", 0.0, -0.5, 0.5), Dot("b", 1.0), Dot("c", None)]
+    found = dot_plot(rows, name="n", title="t", caption="c", unit="u", references={"BM25": 1.0})
+    dots = [s for s in found.shapes if s.kind == "circle"]
+    (line,) = [s for s in found.shapes if s.look == "reference"]
+    assert [s.text for s in dots] == ["a: 0 [\u22120.5, 0.5]", "b: 1"]
+    assert dots[1].x == line.x
+    zero = next(s for s in found.shapes if s.look == "zero")
+    assert dots[0].x == zero.x
+    assert "undefined" in [s.text for s in found.shapes]
+    assert found.rows == [["a", 0.0, -0.5, 0.5], ["b", 1.0, None, None], ["c", None, None, None]]
+
+
+def test_bars_are_as_tall_as_their_values() -> None:
+    bars = [("a", 1.0, 0.5), ("b", 0.5, 0.5)]
+    found = bar_plot(bars, name="n", title="t", caption="c", unit="u", beside="pool")
+    tall = [s.height for s in found.shapes if s.kind == "rect"]
+    assert tall[0] == pytest.approx(2 * tall[1], abs=0.2)
+
+
+def test_every_shape_lies_within_its_picture(validated: RunRecord) -> None:
+    found = page_pictures(validated)
+    assert {"agreement", "subsets", "positions", "overlap", "validation-planted-ap"} <= set(found)
+    for picture in found.values():
+        for shape in picture.shapes:
+            assert 0 <= shape.x <= shape.x + shape.width <= picture.width, picture.name
+            assert 0 <= shape.y <= shape.y + shape.height <= picture.height, picture.name
+        assert picture.label.startswith(picture.title)
+        assert picture.rows
+
+
+def test_agreement_is_the_mean_share_over_the_behaviors_of_a_kind(validated: RunRecord) -> None:
+    page = Context(validated, Examples(validated.corpus))
+    method = page.compared.method
+    assert method is not None
+    shares: dict[str, list[float]] = {}
+    for behavior in validated.behaviors:
+        if behavior.id in page.scored[method]:
+            gap = sum_up(method, behavior.id, page).gap
+            assert gap is not None
+            shares.setdefault(behavior.kind, []).append(
+                gap.num_both / (gap.num_both + gap.num_only)
+            )
+    expected = [math.fsum(values) / len(values) for values in shares.values()]
+    assert [row[1] for row in page_pictures(validated)["agreement"].rows] == pytest.approx(expected)
+
+
+def test_subsets_and_positions_add_up(validated: RunRecord) -> None:
+    found = page_pictures(validated)
+    for name, column in (("subsets", 1), ("subsets", 4), ("positions", 1), ("positions", 2)):
+        values = [row[column] for row in found[name].rows]
+        assert sum(v for v in values if isinstance(v, float)) == pytest.approx(1), (name, column)
+
+
+def test_a_forest_is_sorted_and_draws_search_as_a_line(validated: RunRecord) -> None:
+    found = page_pictures(validated)["validation-planted-ap"]
+    assert [row[1] for row in found.rows] == [0.5, None]
+    notes = {s.text for s in found.shapes if s.look.startswith("note")}
+    assert {"BM25", "control: a random order", "undefined"} <= notes
+
+
+def elements(picture: Picture) -> list[ET.Element]:
+    return list(ET.fromstring(svg_text(picture)).iter())
+
+
+def test_a_file_is_svg_with_a_label_and_the_same_shapes(validated: RunRecord) -> None:
+    for picture in page_pictures(validated).values():
+        root, *rest = elements(picture)
+        assert root.get("role") == "img"
+        assert root.get("aria-label") == picture.label
+        names = [one.tag.split("}")[1] for one in rest]
+        drawn = [n for n in names if n in ("line", "rect", "circle", "text")]
+        assert drawn == [shape.kind for shape in picture.shapes]
+
+
+def test_hostile_names_stay_text_in_a_file() -> None:
+    rows = [Dot("</text><script>alert(1)</script>\x00\u202e", 1.0)]
+    found = dot_plot(rows, name="n", title="<b>\x1b", caption="c", unit='"u"')
+    assert "script" not in [one.tag.split("}")[1] for one in elements(found)]
+
+
+def test_the_page_draws_the_picture_and_saves_it_as_svg_and_its_numbers_as_csv(
+    browser: Browser, validated: RunRecord, tmp_path: Path
+) -> None:
+    path = write_page(validated, tmp_path / "p.html")
+    pictures = page_pictures(validated)
+    with browser.open(path, accept_downloads=True) as tab:
+        drawn = tab.locator("svg.fig")
+        assert drawn.count() == len(pictures)
+        for node in drawn.all():
+            assert node.get_attribute("role") == "img"
+            assert node.get_attribute("aria-label")
+        first = tab.locator(".picture").first
+        with tab.expect_download() as saved:
+            first.get_by_text("Save as SVG").click()
+        text = Path(saved.value.path()).read_text(encoding="utf-8")
+        shapes = [one.tag.split("}")[1] for one in ET.fromstring(text).iter()]
+        assert shapes.count("circle") == len(pictures["agreement"].rows)
+        assert ".fig .dot" in text
+        with tab.expect_download() as saved:
+            first.get_by_text("Save the numbers as CSV").click()
+        lines = Path(saved.value.path()).read_text(encoding="utf-8").splitlines()
+        assert lines[0] == "name,share,low,high"
+        assert len(lines) == 1 + len(pictures["agreement"].rows)
+        assert re.match(r"Facts \(\d+\),[\d.]+,", lines[1])
