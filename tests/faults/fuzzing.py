@@ -56,7 +56,7 @@ def prepare(folder: Path, tiny: Path) -> Path:
         ("idx" if word == "new" else word for word in INDEX),
         ("idx2" if word == "new" else word for word in again),
     ):
-        done = whence(*command, folder=folder)
+        done = whence(*command, folder=folder, timeout=600)
         assert done.code == 0, done.stderr
     _write_scores(folder)
     return folder
@@ -77,7 +77,7 @@ def attempt(case: Case, base: Path, folder: Path) -> list[str]:
     shutil.copytree(base, folder, symlinks=True)
     case.change(folder)
     before = snapshot(folder)
-    done = whence(*case.command, folder=folder, timeout=90)
+    done = whence(*case.command, folder=folder, timeout=300)
     wrong = judge(done, is_good=case.is_good)
     if done.code == 2 and (changed := snapshot(folder).items() ^ before.items()):
         wrong.append(f"changed {sorted({name for name, _ in changed})[:5]}")

@@ -226,6 +226,7 @@ def main() -> None:
     code, events, blocks = fork(WHAT[what], root)
     assert code == 0, f"{what} failed without a kill"
     good = contents(root)
+    assert good == contents(root, hidden=False), f"{what} leaves hidden files"
     draw = random.Random(seed)
     for point in sorted(draw.sample(range(1, events + 1), min(points, events))):
         start()
