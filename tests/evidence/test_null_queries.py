@@ -78,3 +78,26 @@ def test_a_contrast_subtracts_another_completion():
 
 def test_without_texts_there_are_no_queries():
     assert null_queries([], [Shape(2, 1)], corpus_of([7]), decode=str) == ()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
+def test_texts_are_read_until_they_suffice_and_the_first_that_fit_are_taken(share: float):
+    rng = random.Random(1)
+    example = list(range(100, 140))
+    texts = [[rng.randrange(90) for _ in range(20)] for _ in range(3000)]
+    for text in texts:
+        if rng.random() < share:
+            text[3:13] = example[5:15]
+    num_read = 0
+
+    def read():
+        nonlocal num_read
+        for text in texts:
+            num_read += 1
+            yield text
+
+    wanted = [Shape(16, 4)] * 50
+    found = null_queries(read(), wanted, corpus_of(example), decode=str)
+    fit = [place for place, text in enumerate(texts) if 105 not in text]
+    assert [q.terms[0].input_ids for q in found] == [tuple(texts[place]) for place in fit[:50]]
+    assert fit[49] < num_read <= max(100, 4 * fit[49])

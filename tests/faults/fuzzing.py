@@ -36,12 +36,15 @@ IMPORT = ("--method", "theirs", "--orientation", "higher")
 
 @dataclass(frozen=True)
 class Case:
-    """A change of the folder, a command, and whether the oracle calls the input good."""
+    """A change of the folder, a command, and whether the oracle calls the input good.
+
+    Of some inputs it cannot say (None): they may be refused or not, but never in another way.
+    """
 
     name: str
     change: Change
     command: tuple[str, ...]
-    is_good: bool = False
+    is_good: bool | None = False
 
 
 def prepare(folder: Path, tiny: Path) -> Path:
@@ -53,7 +56,7 @@ def prepare(folder: Path, tiny: Path) -> Path:
         ("idx" if word == "new" else word for word in INDEX),
         ("idx2" if word == "new" else word for word in again),
     ):
-        done = whence(*command, folder=folder)
+        done = whence(*command, folder=folder, timeout=600)
         assert done.code == 0, done.stderr
     _write_scores(folder)
     return folder
@@ -74,7 +77,7 @@ def attempt(case: Case, base: Path, folder: Path) -> list[str]:
     shutil.copytree(base, folder, symlinks=True)
     case.change(folder)
     before = snapshot(folder)
-    done = whence(*case.command, folder=folder, timeout=90)
+    done = whence(*case.command, folder=folder, timeout=300)
     wrong = judge(done, is_good=case.is_good)
     if done.code == 2 and (changed := snapshot(folder).items() ^ before.items()):
         wrong.append(f"changed {sorted({name for name, _ in changed})[:5]}")
@@ -82,11 +85,11 @@ def attempt(case: Case, base: Path, folder: Path) -> list[str]:
     return [f"{case.name}: {' '.join(case.command)}: {fault}" for fault in wrong]
 
 
-def judge(done: Done, *, is_good: bool) -> list[str]:
+def judge(done: Done, *, is_good: bool | None) -> list[str]:
     """What is wrong with how a command ended."""
     last = "\n".join(done.stderr.splitlines()[-4:])[-600:]
     wrong = []
-    if done.code != (0 if is_good else 2):
+    if done.code not in ((0, 2) if is_good is None else (0,) if is_good else (2,)):
         wrong.append(f"exit code {done.code}\n{last}")
     if "Traceback" in done.stderr or "Warning" in done.stderr:
         wrong.append(f"more than a sentence\n{last}")
@@ -782,13 +785,23 @@ _BASE: dict[str, tuple[str, ...]] = {
     "bank": ("bank", "new", "--most", "1"),
     "testbed": ("testbed", "new", "--size", "nano"),
     "methods": ("methods",),
+    "compare": ("compare", "run"),
+    "find": ("find", "the dog", "run"),
+    "surprises": ("surprises", "run", "--checkpoint", "model"),
+    "export": ("export", "run", "--out", "new"),
+    "demo": ("demo", "--size", "nano", "--out", "new"),
+    "doctor": ("doctor",),
 }
-_OUTPUTS = {("index", 1), ("run", 3), ("discover", 1), ("bank", 1), ("testbed", 1)}
+_OUTPUTS = {
+    *(("index", 1), ("run", 3), ("discover", 1), ("bank", 1), ("testbed", 1), ("export", 3)),
+    ("demo", 4),
+}
 _WORDS: dict[object, tuple[str, ...]] = {
     int: ("x", "-1", "2.5", "", str(2**70), "nan", "1e400"),
     float: ("x", "-1", "", "nan", "inf", "1e400"),
     bool: ("maybe",),
 }
+_TEXTS = ("", "nonsense", LONG, "n" * 5000, "\x1b]0;x\x07", "a\u202eb@c", "-", "../..", "~nobody/x")
 
 
 def flags(draw: random.Random) -> Iterator[Case]:
@@ -801,9 +814,13 @@ def flags(draw: random.Random) -> Iterator[Case]:
             yield Case("no words", nothing, base[:1])
         yield Case("not UTF-8", nothing, (*base, "--\udcff"))
         for name, annotation in _parameters(command):
+            flag = f"--{name.replace('_', '-')}"
             for word in _bad_words(annotation, draw):
-                flag = f"--{name.replace('_', '-')}"
                 yield Case(f"{flag} {word[:20]!r}", nothing, (*base, f"{flag}={word}"))
+            if name != "out" and {str, Path} & {annotation, *typing.get_args(annotation)}:
+                for word in draw.sample(_TEXTS, 3):
+                    words = (*base, f"{flag}={word}")
+                    yield Case(f"{flag} {word[:20]!r}", nothing, words, is_good=None)
     yield from _places()
 
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 _EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
 # What is opened for writing once a block of rows or of products, or a training, was computed.
-_BLOCK = re.compile(r"/\.progress/(blocks|work/.*)/\.[^/]+\.partial$|/runs/\.[^/]+\.json\.partial$")
+_BLOCK = re.compile(r"/\.progress/(blocks|work)/\.[^/]+\.partial$|/runs/\.[^/]+\.json\.partial$")
 _SHARDS = 3
 
 
@@ -142,12 +142,16 @@ def renew_index(root: Path) -> None:
 
 
 def run_study(root: Path) -> None:
-    """Runs the tiny study."""
+    """Runs the tiny study, whose pass over the corpus has several blocks."""
+    from whence.gradients.passes import streamed
     from whence.runs.study import run_study as run
     from whence.settings import load_study
 
+    streamed.BLOCK_TOKENS = 40
     folder = Path(os.environ["WHENCE_TINY"])
-    run(load_study(folder / "study.toml"), root / "run", base=folder)
+    study = load_study(folder / "study.toml")
+    index = study.index.model_copy(update={"token_batch_size": 48})
+    run(study.model_copy(update={"index": index}), root / "run", base=folder)
 
 
 def make_bank(root: Path) -> None:
@@ -222,6 +226,7 @@ def main() -> None:
     code, events, blocks = fork(WHAT[what], root)
     assert code == 0, f"{what} failed without a kill"
     good = contents(root)
+    assert good == contents(root, hidden=False), f"{what} leaves hidden files"
     draw = random.Random(seed)
     for point in sorted(draw.sample(range(1, events + 1), min(points, events))):
         start()

@@ -253,6 +253,8 @@ def killed(what: str, root: Path, *, points: int, seed: int = 0, **environment: 
     good = {"killed": -9, "again": 0, "leftovers": [], "missing": [], "wrong": []}
     bad = [row for row in rows if any(row[name] != value for name, value in good.items())]
     bad += [row for row in rows if row["lost"] > 1]
+    if "artifact" not in what and what != "renew_index":
+        bad += [row for row in rows if row["blocks"] < 2]
     assert not bad, (bad[:3], done.stderr[-2000:])
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from whence.errors import ModelError
 from whence.models import load_model
+from whence.models.optimizer_files import load_second_moments
 from whence.settings import ModelSettings
 
 
@@ -31,3 +32,14 @@ def test_sizes_of_zero_gave_a_warning_beside_the_sentence(tiny: Path) -> None:
     with warnings.catch_warnings(), pytest.raises(ModelError, match="of other shapes"):
         warnings.simplefilter("error")
         load_model(edit(tiny, intermediate_size=0))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x02"])
+def test_an_empty_file_was_said_to_be_able_to_run_code(tiny: Path, content: bytes) -> None:
+    (tiny / "optimizer.pt").write_bytes(content)
+    with pytest.raises(ModelError, match="is empty or cut short"):
+        load_second_moments(tiny / "optimizer.pt", load_model(edit(tiny)))
+    (tiny / "model" / "model.safetensors").unlink()
+    (tiny / "model" / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(ModelError, match="are empty or cut short"):
+        load_model(edit(tiny))

@@ -161,6 +161,86 @@ def test_a_damaged_verification_was_read_as_it_is(copy) -> None:
     assert show_verdicts(copy / "run")
 
 
+def without_behaviors(run: Path) -> None:
+    edit(run, "decisions", "decisions.json", {"behaviors": []})
+
+
+def with_an_unknown_query(run: Path) -> None:
+    edit(run, "scores/bm25", "scores.json", {"query_ids": ["nobody", "else"]})
+
+
+def with_anothers_manifest(run: Path) -> None:
+    shutil.copy(run / "manifest.json", stage_of(run, "decisions"))
+
+
+def stage_of(run: Path, name: str) -> Path:
+    (found,) = (run / "stages").glob(f"{name.replace('/', '.')}-*")
+    return found
+
+
+def edit(run: Path, stage: str, name: str, values: dict[str, object]) -> None:
+    path = stage_of(run, stage) / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    "change", [without_behaviors, with_an_unknown_query, with_anothers_manifest]
+)
+def test_a_run_whose_record_was_edited_was_shown(copy, change) -> None:
+    change(copy / "run")
+    done = whence("show", "run", folder=copy)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 2), (done.stdout, done.stderr)
+    assert "again" in done.stderr
+
+
+def test_the_page_and_the_records_of_a_run_named_folders_of_this_machine(finished) -> None:
+    paths = [finished / "run" / "index.html", *(finished / "run").rglob("*.json")]
+    assert len(paths) > 20
+    assert not [path for path in paths if str(finished.parent) in path.read_text()]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ('name = "model"', 'name = "$SECRET"'),
+        ('initial = "initial"', 'initial = "a/${SECRET}"'),
+        ('source = "corpus.jsonl"', 'source = "$SECRET"'),
+        ('file = "behaviors.toml"', 'file = "$SECRET.toml"'),
+        ('title = "tiny"', 'title = "$SECRET"\nnonsense = 1'),
+        ("[corpus]", '[attribution.adam]\nsecond_moments = "$SECRET{step}"\n[corpus]'),
+        ("[corpus]", '[attribution.adam]\nsecond_moments = "{step}/$SECRET"\n[corpus]'),
+    ],
+)
+def test_a_strangers_study_printed_the_value_of_any_variable(
+    copy, monkeypatch, setting: str, value: str
+) -> None:
+    monkeypatch.setenv("SECRET", "hunter2")
+    study = (copy / "study.toml").read_text()
+    assert setting in study
+    (copy / "study.toml").write_text(study.replace(setting, value))
+    done = whence("run", "study.toml", "--out", "new", folder=copy)
+    assert done.returncode == 2, done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+    assert not (copy / "new").exists()
+
+
+def test_a_variable_stands_for_the_folder_of_what_there_is(copy, monkeypatch) -> None:
+    from whence.runs.opening import resolve
+
+    monkeypatch.setenv("PLACE", str(copy))
+    values = {
+        'name = "model"': 'name = "$PLACE/model"',
+        "[corpus]": '[attribution.adam]\nsecond_moments = "${PLACE}/model/{step}.pt"\n[corpus]',
+    }
+    study = (copy / "study.toml").read_text()
+    for old, new in values.items():
+        study = study.replace(old, new)
+    (copy / "study.toml").write_text(study)
+    found = resolve(load_study(copy / "study.toml"), copy)
+    assert found.model.name == str(copy / "model")
+    assert found.attribution.adam.second_moments == str(copy / "model" / "{step}.pt")
+
+
 def test_a_damaged_import_left_a_run_without_a_word(copy) -> None:
     record = load_run(copy / "run")
     table = pa.table(

@@ -10,7 +10,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from tests.faults.forking import whence
+from tests.faults.forking import call, whence
 
 from whence.cli.console import answer, printable, progress
 from whence.cli.terminal import visible
@@ -77,6 +77,51 @@ def test_an_answer_that_cannot_be_written_is_a_sentence() -> None:
 )
 def test_wrong_words_on_the_command_line_are_a_sentence_and_code_2(arguments) -> None:
     assert said_by(start(*arguments), 2).count("\n") == 2
+
+
+def starve(package: str) -> None:
+    """Runs a command that needs more memory than there is."""
+    from whence.cli import main, methods
+
+    def too_much() -> None:
+        num = 2**46
+        if package == "torch":
+            import torch
+
+            torch.empty(num)
+        elif package == "numpy":
+            import numpy as np
+
+            np.empty(num)
+        elif package == "pyarrow":
+            import pyarrow as pa
+
+            pa.allocate_buffer(8 * num)
+        else:
+            bytes(8 * num)
+
+    methods.methods = too_much
+    sys.argv = ["whence", "methods"]
+    main()
+
+
+@pytest.mark.parametrize("package", ["torch", "numpy", "pyarrow", "python"])
+def test_memory_that_does_not_suffice_was_a_traceback(tmp_path, package) -> None:
+    done = call(starve, package, folder=tmp_path)
+    assert done.code == 2, done.stderr
+    problem, remedy = done.stderr.splitlines()
+    assert problem.startswith("whence: The memory does not suffice (")
+    assert "token_batch_size" in remedy
+
+
+def test_warnings_of_imported_packages_reached_the_user(tiny) -> None:
+    done = start(
+        *("index", "index", "--model", "model", "--corpus", "corpus.jsonl"),
+        *("--projection-dim", "2"),
+        cwd=tiny,
+    )
+    said = said_by(done, 0).splitlines()
+    assert not [line for line in said if not line.startswith(("Gradients", "Reading"))]
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])

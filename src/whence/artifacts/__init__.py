@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -90,13 +91,19 @@ def fingerprint(*parts: object) -> str:
 
 def versions() -> dict[str, str]:
     """Lists the versions that numbers depend on; a package that is absent is left out."""
+    return dict(_versions())
+
+
+# Each is read from a package's files, and no process sees them change.
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for name in ("whence", "bergson", "torch", "transformers", "tokenizers", "bm25s", "numpy"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return tuple(found.items())
 
 
 def partial_directory(directory: Path) -> Path:

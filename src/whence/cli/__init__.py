@@ -238,7 +238,21 @@ def _end(error: BaseException, number: int | None) -> None:
     if isinstance(error, OSError) and error.errno in _PLACES and error.filename is not None:
         _say(f"whence: {error.filename} cannot be used ({error.strerror}).", "Check the path.")
         sys.exit(2)
+    if _is_out_of_memory(error):
+        # A C++ error may have a stack below its first line.
+        first = (str(error).splitlines() or ["none is left"])[0]
+        _say(
+            f"whence: The memory does not suffice ({first}).",
+            "Choose a smaller `token_batch_size`, model or corpus, or a machine with more memory.",
+        )
+        sys.exit(2)
     raise error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was refused: to Python, or to a package that has no type for it."""
+    is_refusal = isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
+    return is_refusal or isinstance(error, MemoryError)
 
 
 def _is_usage(error: BaseException) -> bool:
@@ -251,6 +265,7 @@ def _is_usage(error: BaseException) -> bool:
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 # What is wrong with a path that a user named, wherever it is looked at first.
 _PLACES = {errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM}
+_NO_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory|bad_alloc", re.I)
 # Names of this length are cut where they are printed.
 _LONG_NAME = re.compile(r"\S{300,}")
 

@@ -4,7 +4,9 @@ They have the shape of the study's own queries, and share no run of tokens with 
 of the corpus would have itself and its copies as proponents.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from whence.records import Corpus, Query, Term
@@ -83,13 +85,17 @@ def null_queries(
     """
     import numpy as np
 
-    windows = list(_windows(texts, wanted))
-    runs = {_longest_run(shape) for shape, _ in windows}
-    shared = {n: _shared(windows, corpus, n) for n in sorted(runs)}
     kept: dict[Shape, list[tuple[int, ...]]] = {}
-    for place, (shape, ids) in enumerate(windows):
-        if not shared[_longest_run(shape)][place]:
-            kept.setdefault(shape, []).append(ids)
+    # A text may be costly, such as a sample of the model; each look at the corpus is, too. So no
+    # more texts are read than are needed, in parts that double.
+    left, size = _windows(texts, wanted), 2 * len(wanted)
+    while not _suffice(kept, wanted) and (windows := list(islice(left, size))):
+        runs = {_longest_run(shape) for shape, _ in windows}
+        shared = {n: _shared(windows, corpus, n) for n in sorted(runs)}
+        for place, (shape, ids) in enumerate(windows):
+            if not shared[_longest_run(shape)][place]:
+                kept.setdefault(shape, []).append(ids)
+        size *= 2
     chosen = [(shape, kept[shape].pop(0)) for shape in wanted if kept.get(shape)]
     others = np.roll(np.arange(len(chosen)), 1)
     queries = []
@@ -102,6 +108,11 @@ def null_queries(
             terms.append(Term((*ids[:n], *completion), n, -1.0))
         queries.append(Query(f"{_PREFIX}{number + 1}", tuple(terms), decode(ids)))
     return tuple(queries)
+
+
+def _suffice(kept: Mapping[Shape, Sequence[object]], wanted: Sequence[Shape]) -> bool:
+    """Whether there are as many windows of every shape as are wanted."""
+    return all(len(kept.get(shape, ())) >= num for shape, num in Counter(wanted).items())
 
 
 def _longest_run(shape: Shape) -> int:

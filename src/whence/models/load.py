@@ -214,6 +214,8 @@ def _explain_weights(error: Exception, folder: Path, *, is_safe: bool) -> ModelE
             f"{folder} holds no weights: neither model.safetensors nor pytorch_model.bin.",
             "Check the folder; weights of other frameworks must be converted first.",
         )
+    if isinstance(error, EOFError):
+        return ModelError(f"The weights in {folder} are empty or cut short.", "Copy them again.")
     return ModelError(
         f"The weights in {folder} are a pickle that cannot be read as plain tensors "
         f"({type(error).__name__}), and unpickling a file can run any code.",

@@ -118,6 +118,8 @@ def _optimizer_state(path: Path) -> tuple[Mapping[int, Any], list[Mapping[str, A
             value: object = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"There is no file {path}.", "Check the path.") from None
+    except EOFError:
+        raise ModelError(f"{path} is empty or cut short.", "Copy it again.") from None
     except Exception as error:
         raise ModelError(
             f"{path} is not a file of plain tensors ({type(error).__name__}), and unpickling it "

@@ -126,19 +126,26 @@ def _from_model(
     for turn in range(_TRIES):
         rows = rng.choice(with_tokens, size=num)
         starts = [corpus.input_ids(int(row))[:1] for row in rows]
-        # Equal prompts have equal samples, so that one call per start draws all of its texts.
+        # Equal prompts have equal samples, so that all of a start's texts are drawn together, and
+        # with those of starts which need up to four times as many.
         counts: dict[int, int] = {}
         for (start,) in starts:
             counts[start] = counts.get(start, 0) + 1
+        groups: dict[int, list[int]] = {}
         for start, count in counts.items():
+            groups.setdefault((count.bit_length() + 1) // 2, []).append(start)
+        drawn: dict[int, list[tuple[int, ...]]] = {}
+        for group in groups.values():
             found = sample_continuations(
                 model,
-                [[start]],
-                num_samples=count,
+                [[start] for start in group],
+                num_samples=max(counts[start] for start in group),
                 num_tokens=longest - 1,
                 temperature=1.0,
                 seed=seed * _TRIES + turn,
                 progress=progress,
             )
-            for ids in found[0]:
+            drawn |= dict(zip(group, found, strict=True))
+        for start, count in counts.items():
+            for ids in drawn[start][:count]:
                 yield [start, *ids]

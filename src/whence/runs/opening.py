@@ -125,8 +125,9 @@ def _expanded(name: str, base: Path) -> str:
             f"The study names `{name}`, but that environment variable is not set.",
             "Set it, or write the path out.",
         )
-    # `{step}` may stand in a file's name, so that no such file exists.
-    if not (base / path.partition("{step}")[0]).exists() and not (base / path).parent.is_dir():
+    # `{step}` may stand in a file's name, so that no such file exists; its folder does.
+    place = os.path.dirname(name.partition("{step}")[0]) if "{step}" in name else name  # noqa: PTH120
+    if "$" in name[len(place) :] or not _exists(base / os.path.expandvars(place)):
         raise SettingsError(
             f"The study names `{name}`, which is no file or folder here.",
             "Check the variable and the path; variables stand for paths only.",

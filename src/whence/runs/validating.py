@@ -204,7 +204,8 @@ def make_retrainings(
 
 def _retraining(size: str, since: int, until: int | None) -> RetrainingSettings:
     """Describes a window; its end has one description, whether it is named or not."""
-    settings = RetrainingSettings(size=size, since=since, stop_after=until)
+    values: dict[str, object] = {"size": size, "since": since, "stop_after": until}
+    settings = parse(RetrainingSettings, values, where="The window")
     window(settings)
     return (
         settings if until != last_step(size) else settings.model_copy(update={"stop_after": None})
