@@ -52,7 +52,7 @@ def init(
         f"Edit the behaviors, then: whence verify {found.behaviors} --model {model}\n"
         f"Then:                     whence run {found.study}"
     )
-    answer(values, text, json_line=json)
+    answer({**values}, text, json_line=json)
 
 
 def _asked(question: str, *, usual: str | None) -> str:

@@ -36,12 +36,15 @@ def memorization(
     found = run_memorization(
         settings, directory, base=study.parent, source=study, progress=progress()
     )
+    page = directory / "index.html"
+    text = describe(found) if tables else summarize(found)
     answer(
         {
             "run": str(directory),
+            "page": str(page),
             "answers": [one._asdict() for one in answers(found)],
             **memorization_json(found),
         },
-        f"{describe(found) if tables else summarize(found)}\n\nRun   {directory}",
+        f"{text}\n\nRun   {directory}\nPage  {page}",
         json_line=json,
     )

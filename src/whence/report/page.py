@@ -51,15 +51,16 @@ def write_page(record: RunRecord, path: Path) -> Path:
     Raises:
         ArtifactError: The place cannot be written.
     """
-    style = _asset("page.css") + _asset(STYLE)
+    style = asset("page.css") + asset(STYLE)
     script = page_script()
     write_text(
         path,
-        Template(_asset("page.html")).substitute(
+        Template(asset("page.html")).substitute(
             title=html.escape(_visible(str(strict(record.title)))),
             policy=(
-                f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-                "img-src data:; base-uri 'none'; form-action 'none'"
+                f"default-src 'none'; style-src '{policy_hash(style)}'; "
+                f"script-src '{policy_hash(script)}'; img-src data:; "
+                "base-uri 'none'; form-action 'none'"
             ),
             style=style,
             script=script,
@@ -83,25 +84,27 @@ def page_script() -> str:
     All but `unpack.js` run once the page's data are unpacked. A section's script stands in a block
     of its own, so that its names are its own.
     """
-    sections = ("{\n" + _asset(f"sections/{name}.js") + "}\n" for name in section_kinds())
-    shared = (_asset(name) for name in _SHARED)
+    sections = ("{\n" + asset(f"sections/{name}.js") + "}\n" for name in section_kinds())
+    shared = (asset(name) for name in _SHARED)
     return "\n".join(
         [
-            _asset("unpack.js"),
+            asset("unpack.js"),
             "startPage(async () => {",
             *shared,
             *sections,
-            _asset("main.js"),
+            asset("main.js"),
             "});\n",
         ]
     )
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Reads a file of the page's assets."""
     return (files("whence.report") / "assets" / name).read_text(encoding="utf-8")
 
 
-def _hash(content: str) -> str:
+def policy_hash(content: str) -> str:
+    """Computes the hash by which a security policy admits a style or a script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 

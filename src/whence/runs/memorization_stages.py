@@ -39,13 +39,11 @@ from whence.records import Corpus, Query
 from whence.runs.checkpoints import Checkpoints
 from whence.runs.directory import Run
 from whence.runs.models import StudyModel
+from whence.runs.record import MEMORIZATION
 from whence.runs.stages import read_queries
 
 if TYPE_CHECKING:
     from whence.corpus.duplicates import SuffixArray
-
-
-MEMORIZATION = "memorization"
 
 
 def windows_stage(

@@ -20,6 +20,7 @@ from whence.memorization.record import (
 )
 from whence.memorization.settings import SCAN, MemorizationStudy
 from whence.progress import SILENT, Progress
+from whence.report.memorization import write_memorization_page
 from whence.runs import opening
 from whence.runs.checkpoints import Checkpoints
 from whence.runs.directory import open_run, writing
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 from whence.runs.memorization_ranking import rank, targets_of
 from whence.runs.memorization_stages import (
-    MEMORIZATION,
     StoredArray,
     documents_stage,
     fine_scans,
@@ -43,6 +43,9 @@ from whence.runs.memorization_stages import (
     scan_at,
     windows_stage,
 )
+from whence.runs.record import MEMORIZATION
+
+PAGE = "index.html"
 
 
 def load_memorization_study(path: Path) -> MemorizationStudy:
@@ -172,6 +175,7 @@ def run_memorization(
         asked = opening.portable(study, directory).model_dump(mode="json")
         run.finish(asked, {"model": own.fingerprint, "corpus": corpus.fingerprint})
         write_study_file(directory / STUDY, study, source)
+        write_memorization_page(found, study.title, directory / PAGE)
         return found
 
 

@@ -9,15 +9,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 from whence.errors import BehaviorError, SettingsError
+from whence.memorization.record import read_memorization
 from whence.progress import SILENT, Progress
 from whence.records import Behavior, Corpus, Verification
+from whence.report.memorization import write_memorization_page
 from whence.runs import opening
 from whence.runs.attribution import attribute
 from whence.runs.directory import Run, open_run, writing
 from whence.runs.evidence import keep_evidence, renew_evidence
 from whence.runs.models import model_origin, study_model
 from whence.runs.planning import prepare
-from whence.runs.record import IMPORTED, Decisions, decisions_stage, load_run
+from whence.runs.record import (
+    IMPORTED,
+    MEMORIZATION,
+    Decisions,
+    decisions_stage,
+    load_run,
+    part,
+)
 from whence.runs.stages import corpus_stage, verification_stage
 from whence.runs.study_file import STUDY, check_study_file, write_study_file
 from whence.runs.views import StudyModels, initial_model
@@ -117,7 +126,14 @@ def write_report(directory: Path) -> Path:
     Raises:
         ArtifactError: The directory is not a finished run.
     """
-    return _write_page(open_run(directory))
+    run = open_run(directory)
+    if run.find(MEMORIZATION) is not None:
+        return write_memorization_page(
+            read_memorization(part(run, MEMORIZATION)),
+            str(run.manifest.inputs["title"]),
+            directory / PAGE,
+        )
+    return _write_page(run)
 
 
 def _write_page(run: Run) -> Path:

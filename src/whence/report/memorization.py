@@ -1,0 +1,219 @@
+"""The page of a memorization study: its answers, then pictures and tables; without scripts."""
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+
+from whence.artifacts import write_text
+from whence.memorization.answers import Answer, answers, interval
+from whence.memorization.record import Attributed, Causes, Memorization
+from whence.memorization.shares import SHARE_CLASSES
+from whence.memorization.tables import describe
+from whence.report.page import asset, policy_hash
+from whence.report.svg import Bar, Part, estimates, legend, stacked_bars
+
+_CHIPS = {"told": "shown", "cannot be told": "weak", "not measured": ""}
+# Too many methods make one picture unreadable; the tables have all.
+_METHODS = ("cosine", "tracin_cosine", "bm25", "random")
+
+
+def write_memorization_page(found: Memorization, title: str, path: Path) -> Path:
+    """Writes the page of a memorization study: one file that works offline and has no script.
+
+    Args:
+        found: What the study found.
+        title: Of the study.
+        path: Where to write; an old page there is replaced in one piece.
+
+    Raises:
+        ArtifactError: The place cannot be written.
+    """
+    style = asset("page.css") + asset("memorization.css")
+    page = Template(asset("memorization.html")).substitute(
+        title=html.escape("".join(c for c in title if c.isprintable())),
+        policy=(
+            f"default-src 'none'; style-src '{policy_hash(style)}'; img-src data:; "
+            "base-uri 'none'; form-action 'none'"
+        ),
+        style=style,
+        body=_body(found, title),
+    )
+    write_text(path, page)
+    return path
+
+
+def _body(found: Memorization, title: str) -> str:
+    parts = [
+        f"<h1>{_text(title)}</h1>",
+        _paragraph(
+            f"{found.model} reproduces {found.num_memorized:,} of {found.num_windows:,} sequences "
+            f"of {found.corpus}, given their first {found.num_prompt_tokens} tokens, for "
+            f"{found.num_completion_tokens} tokens; {found.num_ever:,} at some checkpoint."
+        ),
+        *(_answer(one) for one in answers(found)),
+        _timeline(found),
+        _dose(found),
+    ]
+    if found.attributed is not None:
+        parts.append(_shares(found.attributed))
+    parts += [_causes(found.causes), _tables(found)]
+    return "\n".join(part for part in parts if part)
+
+
+def _answer(one: Answer) -> str:
+    change = f'<p class="soft small">What would change this: {_text(one.change)}</p>'
+    return (
+        f'<section class="answer"><h2>{_text(one.question)}</h2>'
+        f'<p><span class="chip {_CHIPS[one.verdict]}">{_text(one.verdict)}</span></p>'
+        f"{_paragraph(one.text)}{change if one.change else ''}</section>"
+    )
+
+
+def _timeline(found: Memorization) -> str:
+    bars = [
+        Bar(
+            f"step {one.step}: {one.num_extractible:,}",
+            (
+                Part(one.kept, "kept"),
+                Part(one.new, "new"),
+                Part(-one.forgotten, "forgotten"),
+            ),
+        )
+        for one in found.flow
+    ]
+    return _figure(
+        "Reproduced at each checkpoint",
+        legend(("kept", "new", "forgotten"))
+        + stacked_bars(bars, label="Sequences kept, new and forgotten at each checkpoint"),
+        "Kept from the checkpoint before, new since it, and forgotten since it (to the left).",
+    )
+
+
+def _dose(found: Memorization) -> str:
+    rows = [
+        (
+            "1 document"
+            if one.high == 1
+            else f"{one.low}{'' if one.low == one.high else f' to {one.high}'} documents",
+            one.continuations,
+        )
+        for one in found.dose
+        if one.continuations.n
+    ]
+    if not rows:
+        return ""
+    return _figure(
+        "Copies and reproduction",
+        estimates(
+            rows,
+            label="Share of distinct continuations reproduced, by documents that hold them",
+            unit="share",
+            lines=(0.0, 1.0),
+        ),
+        "The share of distinct continuations that are reproduced, by the number of documents that "
+        "hold them, with Wilson's 95 % interval.",
+    )
+
+
+def _shares(found: Attributed) -> str:
+    bars = []
+    labels = dict.fromkeys(s.method.label for s in found.shares if s.method.method in _METHODS)
+    for label in labels:
+        for group, num in found.num_targets:
+            if num:
+                values = [found.share(label, group, "examples", name) for name in SHARE_CLASSES]
+                parts = [
+                    Part(value.value, name)
+                    for name, value in zip(SHARE_CLASSES, values, strict=True)
+                    if value is not None and value.value is not None
+                ]
+                bars.append(Bar(f"{label}, {group}", tuple(parts)))
+    return _figure(
+        f"What the first {found.top_k} examples are",
+        legend(SHARE_CLASSES)
+        + stacked_bars(bars, label="Shares of relations among the first examples", digits=2),
+        "For memorized sequences and two kinds of controls that are not memorized: of the same "
+        "family, and of other content with as many copies. The own example is not counted. "
+        f"{found.pool}",
+    )
+
+
+def _causes(found: Causes) -> str:
+    parts = []
+    for one in found.steps:
+        parts.append(
+            _figure(
+                f"One step on one example, at step {one.step}",
+                estimates(
+                    list(one.classes),
+                    label="Change of the log-probability by one step, by relation",
+                    unit="nats",
+                ),
+                "Change of the log-probability of the whole continuation by one optimizer step on "
+                "an example of each relation; mean and 95 % interval over families.",
+            )
+        )
+    if found.twins is not None:
+        parts.append(
+            _figure(
+                f"Training on from step {found.twin_step} without copies",
+                estimates(
+                    [(one.name, one.estimate) for one in found.twins.effects],
+                    label="What removing copies costs",
+                    unit="nats per token",
+                ),
+                f"{found.twin_num_steps} steps; {found.twin_families} families, each with every "
+                "arm in turn; mean and 95 % interval over families. `exact alone` and `near alone` "
+                "are what one class gives where the other is absent.",
+            )
+        )
+    return "\n".join(parts)
+
+
+def _tables(found: Memorization) -> str:
+    rows = [
+        (str(lag), interval(one, 3), str(one.n))
+        for lag, one in found.exposure_effects
+        if one.interval is not None
+    ]
+    parts = []
+    if rows:
+        caption = (
+            "Log-probability of the continuation of examples that were seen, minus that of examples "
+            "not seen yet, both compared with the checkpoint before the exposure; negative numbers "
+            "of checkpoints are before it and should be zero."
+        )
+        header = ("checkpoints since exposure", "nats per token", "windows")
+        parts.append(f"<h2>Before and after exposure</h2>{_paragraph(caption)}")
+        parts.append(_table(header, rows))
+    text = _text(describe(found))
+    parts.append(
+        "<h2>All tables</h2><details><summary>Every figure of this study as text</summary>"
+        f'<pre tabindex="0">{text}</pre></details>'
+    )
+    return "".join(parts)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll" tabindex="0">{table}</div>'
+
+
+def _figure(title: str, picture: str, caption: str) -> str:
+    return (
+        f"<h2>{_text(title)}</h2><figure>{picture}"
+        f'<figcaption class="soft small">{_text(caption)}</figcaption></figure>'
+    )
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{_text(text)}</p>"
+
+
+def _text(text: str) -> str:
+    return html.escape("".join(c for c in text if c.isprintable() or c == "\n"))
