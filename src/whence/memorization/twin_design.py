@@ -168,6 +168,10 @@ def twin_targets(
 ) -> dict[str, int]:
     """Chooses for each family the window with the most copies of both classes.
 
+    Two families may stand in the same documents, such as a site's header and its footer. Then what
+    is removed for one is missing for the other, so that only copies count which no other family's
+    target has. Targets are chosen without regard to that first, then each anew beside the others.
+
     Args:
         copies: Of all windows.
         families: The family of each window.
@@ -178,17 +182,32 @@ def twin_targets(
         copies; then the one with more exact copies, then the first. A family without exact and near
         copies has one, too.
     """
-    exact = copies.count(settings.exact_classes).clip(max=settings.max_exact).tolist()
-    near = copies.count(settings.near_classes).clip(max=settings.max_near).tolist()
-    best: dict[str, int] = {}
+    members: dict[str, list[int]] = {}
     for window, family in enumerate(families):
-        known = best.setdefault(family, window)
-        if (min(exact[window], near[window]), exact[window]) > (
-            min(exact[known], near[known]),
-            exact[known],
-        ):
-            best[family] = window
-    return best
+        members.setdefault(family, []).append(window)
+
+    def best(windows: list[int], elsewhere: "np.ndarray") -> int:
+        def worth(window: int) -> tuple[int, int]:
+            exact, near = (
+                min(most, int((~np.isin(copies.of(window, classes), elsewhere)).sum()))
+                for classes, most in (
+                    (settings.exact_classes, settings.max_exact),
+                    (settings.near_classes, settings.max_near),
+                )
+            )
+            return min(exact, near), exact
+
+        return max(windows, key=worth)
+
+    nowhere = np.zeros(0, dtype=np.int64)
+    found = {family: best(windows, nowhere) for family, windows in members.items()}
+    counted = (*settings.exact_classes, *settings.near_classes)
+    of_target = {family: copies.of(window, counted) for family, window in found.items()}
+    for family, windows in members.items():
+        others = [rows for other, rows in of_target.items() if other != family]
+        found[family] = best(windows, np.concatenate([nowhere, *others]))
+        of_target[family] = copies.of(found[family], counted)
+    return found
 
 
 def make_design(
