@@ -18,6 +18,7 @@ from whence.memorization.twin_design import (
     REMOVED,
     TwinSettings,
     copies_of_targets,
+    families_with_copies,
     make_design,
     twin_targets,
 )
@@ -160,6 +161,14 @@ def test_a_passage_that_copies_two_targets_is_in_neither() -> None:
     found = copies_of_targets(copies_of(2, pairs), {"a": 0, "b": 1}, SETTINGS)
     assert found.by_family == {"a": ((0, 1), ()), "b": ((5,), ())}
     assert found.shared == (2,)
+
+
+def test_what_a_family_left_out_shares_belongs_to_the_other() -> None:
+    pairs = [(0, row, "exact") for row in range(4)] + [(0, row, "near") for row in range(4, 7)]
+    pairs += [(1, row, "exact") for row in range(3)] + [(2, 20, "self")]
+    found = families_with_copies(copies_of(3, pairs), {"a": 0, "b": 1, "c": 2}, SETTINGS)
+    assert found.by_family == {"a": ((0, 1, 2, 3), (4, 5, 6))}
+    assert found.shared == ()
 
 
 def test_copies_of_the_continuation_alone_go_where_the_settings_say() -> None:

@@ -163,6 +163,31 @@ def copies_of_targets(
     )
 
 
+def families_with_copies(
+    copies: "Copies", targets: Mapping[str, int], settings: TwinSettings
+) -> TargetCopies:
+    """Leaves out families without enough copies of their own, the one with the fewest first.
+
+    What a family that is left out shares with another one belongs to that then.
+
+    Args:
+        copies: Of all windows.
+        targets: From each family to the place of its target window.
+        settings: Which classes count, and how many of each a family must have.
+    """
+    left = dict(targets)
+    while True:
+        found = copies_of_targets(copies, left, settings)
+        too_few = {
+            family: sum(map(len, parts))
+            for family, parts in found.by_family.items()
+            if min(map(len, parts)) < settings.min_copies
+        }
+        if not too_few:
+            return found
+        del left[min(too_few, key=lambda family: too_few[family])]
+
+
 def twin_targets(
     copies: "Copies", families: Sequence[str], settings: TwinSettings
 ) -> dict[str, int]:
@@ -245,8 +270,7 @@ def make_design(
             _some(parts.exact, settings.max_exact, rng, own=copies.of(targets[family], ("self",))),
             _some(parts.near, settings.max_near, rng),
         )
-        for family, parts in copies_of_targets(copies, targets, settings).by_family.items()
-        if min(map(len, parts)) >= settings.min_copies
+        for family, parts in families_with_copies(copies, targets, settings).by_family.items()
     }
     if not taking_part:
         raise CorpusError(
