@@ -18,6 +18,7 @@ from whence.memorization.twin_design import (
     REMOVED,
     TwinSettings,
     copies_of_targets,
+    families_with_copies,
     make_design,
     twin_targets,
 )
@@ -162,6 +163,14 @@ def test_a_passage_that_copies_two_targets_is_in_neither() -> None:
     assert found.shared == (2,)
 
 
+def test_what_a_family_left_out_shares_belongs_to_the_other() -> None:
+    pairs = [(0, row, "exact") for row in range(4)] + [(0, row, "near") for row in range(4, 7)]
+    pairs += [(1, row, "exact") for row in range(3)] + [(2, 20, "self")]
+    found = families_with_copies(copies_of(3, pairs), {"a": 0, "b": 1, "c": 2}, SETTINGS)
+    assert found.by_family == {"a": ((0, 1, 2, 3), (4, 5, 6))}
+    assert found.shared == ()
+
+
 def test_copies_of_the_continuation_alone_go_where_the_settings_say() -> None:
     pairs = [(0, 0, "self"), (0, 1, "continuation"), (0, 2, "near"), (0, 3, "weak-near")]
     found = copies_of(1, pairs)
@@ -174,14 +183,16 @@ def test_copies_of_the_continuation_alone_go_where_the_settings_say() -> None:
 
 def test_targets_have_the_most_copies_of_both_classes() -> None:
     rng = np.random.default_rng(5)
-    pairs = [
-        (window, row, CLASSES[rng.integers(5)])
-        for window in range(30)
-        for row in rng.choice(200, rng.integers(0, 25), replace=False).tolist()
-    ]
     families = [f"f{i}" for i in rng.integers(0, 5, 30)]
+    # No two families have an example in common.
+    pairs = [
+        (window, 5 * row + int(families[window][1]), CLASSES[rng.integers(5)])
+        for window in range(30)
+        for row in rng.choice(40, rng.integers(0, 25), replace=False).tolist()
+    ]
     found = copies_of(30, pairs)
     chosen = twin_targets(found, families, SETTINGS)
+    assert list(chosen) == list(dict.fromkeys(families))
     for family in set(families):
         members = [w for w in range(30) if families[w] == family]
 
@@ -191,6 +202,20 @@ def test_targets_have_the_most_copies_of_both_classes() -> None:
 
         assert worth(chosen[family]) == max(map(worth, members))
         assert chosen[family] == next(w for w in members if worth(w) == worth(chosen[family]))
+
+
+def test_targets_of_two_families_stand_in_different_examples_where_they_can() -> None:
+    # Families a and b share documents 0 to 7; window 1 of a also has copies of its own.
+    shared = [*[(row, "exact") for row in range(4)], *[(row, "near") for row in range(4, 8)]]
+    pairs = [(window, row, name) for window in (0, 2) for row, name in shared]
+    pairs += [(1, row, "exact") for row in (20, 21, 22)]
+    pairs += [(1, row, "near") for row in (23, 24, 25)]
+    found = copies_of(3, pairs)
+    chosen = twin_targets(found, ["a", "a", "b"], SETTINGS)
+    assert chosen == {"a": 1, "b": 2}
+    taking_part = copies_of_targets(found, chosen, SETTINGS)
+    assert not taking_part.shared
+    assert min(len(rows) for parts in taking_part.by_family.values() for rows in parts) >= 3
 
 
 def test_two_families_have_arms_equally_far_apart_in_one_order_only(world: World) -> None:

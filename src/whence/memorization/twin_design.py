@@ -163,10 +163,39 @@ def copies_of_targets(
     )
 
 
+def families_with_copies(
+    copies: "Copies", targets: Mapping[str, int], settings: TwinSettings
+) -> TargetCopies:
+    """Leaves out families without enough copies of their own, the one with the fewest first.
+
+    What a family that is left out shares with another one belongs to that then.
+
+    Args:
+        copies: Of all windows.
+        targets: From each family to the place of its target window.
+        settings: Which classes count, and how many of each a family must have.
+    """
+    left = dict(targets)
+    while True:
+        found = copies_of_targets(copies, left, settings)
+        too_few = {
+            family: sum(map(len, parts))
+            for family, parts in found.by_family.items()
+            if min(map(len, parts)) < settings.min_copies
+        }
+        if not too_few:
+            return found
+        del left[min(too_few, key=lambda family: too_few[family])]
+
+
 def twin_targets(
     copies: "Copies", families: Sequence[str], settings: TwinSettings
 ) -> dict[str, int]:
     """Chooses for each family the window with the most copies of both classes.
+
+    Two families may stand in the same documents, such as a site's header and its footer. Then what
+    is removed for one is missing for the other, so that only copies count which no other family's
+    target has. Targets are chosen without regard to that first, then each anew beside the others.
 
     Args:
         copies: Of all windows.
@@ -178,17 +207,32 @@ def twin_targets(
         copies; then the one with more exact copies, then the first. A family without exact and near
         copies has one, too.
     """
-    exact = copies.count(settings.exact_classes).clip(max=settings.max_exact).tolist()
-    near = copies.count(settings.near_classes).clip(max=settings.max_near).tolist()
-    best: dict[str, int] = {}
+    members: dict[str, list[int]] = {}
     for window, family in enumerate(families):
-        known = best.setdefault(family, window)
-        if (min(exact[window], near[window]), exact[window]) > (
-            min(exact[known], near[known]),
-            exact[known],
-        ):
-            best[family] = window
-    return best
+        members.setdefault(family, []).append(window)
+
+    def best(windows: list[int], elsewhere: "np.ndarray") -> int:
+        def worth(window: int) -> tuple[int, int]:
+            exact, near = (
+                min(most, int((~np.isin(copies.of(window, classes), elsewhere)).sum()))
+                for classes, most in (
+                    (settings.exact_classes, settings.max_exact),
+                    (settings.near_classes, settings.max_near),
+                )
+            )
+            return min(exact, near), exact
+
+        return max(windows, key=worth)
+
+    nowhere = np.zeros(0, dtype=np.int64)
+    found = {family: best(windows, nowhere) for family, windows in members.items()}
+    counted = (*settings.exact_classes, *settings.near_classes)
+    of_target = {family: copies.of(window, counted) for family, window in found.items()}
+    for family, windows in members.items():
+        others = [rows for other, rows in of_target.items() if other != family]
+        found[family] = best(windows, np.concatenate([nowhere, *others]))
+        of_target[family] = copies.of(found[family], counted)
+    return found
 
 
 def make_design(
@@ -226,8 +270,7 @@ def make_design(
             _some(parts.exact, settings.max_exact, rng, own=copies.of(targets[family], ("self",))),
             _some(parts.near, settings.max_near, rng),
         )
-        for family, parts in copies_of_targets(copies, targets, settings).by_family.items()
-        if min(map(len, parts)) >= settings.min_copies
+        for family, parts in families_with_copies(copies, targets, settings).by_family.items()
     }
     if not taking_part:
         raise CorpusError(

@@ -22,7 +22,7 @@ from whence.memorization.scan import scan
 from whence.memorization.twin_design import (
     Design,
     TwinSettings,
-    copies_of_targets,
+    families_with_copies,
     make_design,
 )
 from whence.progress import SILENT, Progress
@@ -69,7 +69,7 @@ class Twins:
         arms: What was removed, as in `twin_design.REMOVED`.
         counts: Numbers of exact and near copies of each family in the full arm.
         left_out: Families with too few copies.
-        num_shared: Examples that copy the targets of several families, and were trained on in none.
+        num_shared: Examples that copy the targets of several of the families, and were left out.
         step: The step that all runs went on from.
         num_steps: Steps of each run.
         start_nats: Log-probability per continuation token before any of them, in nats.
@@ -137,7 +137,7 @@ def twins_stage(
     def make(place: Path) -> None:
         found = _train_all(start, corpus, chosen, designs, progress_directory(place), progress)
         left_out = tuple(family for family in targets if family not in found.families)
-        shared = copies_of_targets(copies, targets, settings).shared
+        shared = families_with_copies(copies, targets, settings).shared
         found = replace(found, left_out=left_out, num_shared=len(shared))
         write_json(place / TWINS_FILE, _to_json(found))
 
