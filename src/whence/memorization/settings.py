@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from whence.memorization.families import FamilyRule
 from whence.memorization.windows import NUM_COMPLETION_TOKENS, NUM_PROMPT_TOKENS
 from whence.settings import MOST, CorpusSettings, IndexSettings, ModelSettings, Seed, Settings
 from whence.training import Recipe
@@ -131,6 +132,9 @@ class CauseSettings(Settings):
     )
     since: int | None = Field(
         default=None, ge=0, description="Train without copies from this checkpoint on."
+    )
+    families: FamilyRule = Field(
+        default="jaccard-30", description="What is independent in training without copies."
     )
     orders: int = Field(default=3, ge=1, le=1000, description="Orders of the examples.")
     num_examples: int = Field(default=400, ge=1, le=MOST, description="Of one such training.")

@@ -180,9 +180,9 @@ def _tables(found: Memorization) -> str:
     parts = []
     if rows:
         caption = (
-            "Log-probability of the continuation of examples that were seen, minus that of examples "
-            "not seen yet, both compared with the checkpoint before the exposure; negative numbers "
-            "of checkpoints are before it and should be zero."
+            "Log-probability of the continuation of examples that were seen, minus that of "
+            "examples not seen yet, both compared with the checkpoint before the exposure; "
+            "negative numbers of checkpoints are before it and should be zero."
         )
         header = ("checkpoints since exposure", "nats per token", "windows")
         parts.append(f"<h2>Before and after exposure</h2>{_paragraph(caption)}")

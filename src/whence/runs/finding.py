@@ -11,12 +11,13 @@ from whence.artifacts import read_manifest
 from whence.corpus.duplicates import SuffixArray, suffix_array_stage
 from whence.corpus.search import Finding, Pattern, Place, search_corpus
 from whence.errors import ArtifactError, SettingsError
+from whence.memorization.settings import MemorizationStudy
 from whence.progress import SILENT, Progress
 from whence.records import Corpus
 from whence.runs import opening
 from whence.runs.directory import Run, open_run, writing
 from whence.runs.models import model_origin, study_model, tokenizer_hash
-from whence.runs.record import part, run_decisions
+from whence.runs.record import MEMORIZATION, part, run_decisions
 from whence.runs.stages import corpus_stage
 from whence.settings import CorpusSettings, ModelSettings
 
@@ -207,8 +208,15 @@ def _search_of_run(directory: Path, progress: Progress) -> CorpusSearch:
             array = run.get(stage)
             run.finish()
     card = json.loads((part(run, "model/own") / "model.json").read_text(encoding="utf-8"))
-    study = run_decisions(run).study
-    return CorpusSearch(corpus, array, study.model, card["tokenizer"], run.cache)
+    return CorpusSearch(corpus, array, _model_of(run), card["tokenizer"], run.cache)
+
+
+def _model_of(run: Run) -> ModelSettings:
+    """The model of a run's study, of either kind."""
+    if run.find(MEMORIZATION) is None:
+        return run_decisions(run).study.model
+    study = MemorizationStudy.model_validate(run.manifest.inputs)
+    return opening.absolute_model(study.model, run.directory)
 
 
 def _is_finished(run: Run) -> bool:

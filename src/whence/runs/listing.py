@@ -7,8 +7,9 @@ from typing import Literal
 
 from whence.artifacts import read_manifest_json
 from whence.errors import ArtifactError, SettingsError
+from whence.memorization.record import read_memorization
 from whence.runs.directory import KIND, STAGES, UNFINISHED, open_run
-from whence.runs.record import DECISIONS, read_decisions
+from whence.runs.record import DECISIONS, MEMORIZATION, read_decisions
 
 State = Literal["finished", "unfinished", "damaged"]
 _MAX_DEPTH = 3
@@ -24,7 +25,7 @@ class RunSummary:
             files cannot be read.
         title: The study's.
         model: The model that was attributed.
-        num_behaviors: Behaviors that were attributed.
+        num_behaviors: Behaviors that were attributed; None for a memorization study.
         finished: When it was finished, in ISO 8601.
         page: Its page, where it has one.
     """
@@ -79,6 +80,15 @@ def _summary(directory: Path) -> RunSummary | None:
     page = directory / "index.html"
     try:
         run = open_run(directory)
+        if (kept := run.find(MEMORIZATION)) is not None:
+            return RunSummary(
+                path,
+                "finished",
+                title=str(run.manifest.inputs["title"]),
+                model=read_memorization(kept).model,
+                finished=run.manifest.finished,
+                page=str(page) if page.is_file() else None,
+            )
         place = run.find(DECISIONS)
         decisions = None if place is None else read_decisions(place)
         if decisions is None:

@@ -118,7 +118,7 @@ def run_memorization(
             corpus,
             known,
             copies.select(memorized),
-            [str(name) for name in families(known, "window-13")],
+            [str(name) for name in families(known, study.causes.families)],
             progress=progress,
         )
         ranking, steps, near = None, (), ()

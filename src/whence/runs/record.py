@@ -106,8 +106,14 @@ def run_decisions(run: Run) -> Decisions:
     """Reads what a finished run decided; paths in its study are absolute again.
 
     Raises:
-        ArtifactError: The run is not finished, or its files are broken.
+        ArtifactError: The run is not finished, its files are broken, or it is of another kind of
+            study.
     """
+    if run.find(MEMORIZATION) is not None:
+        raise ArtifactError(
+            f"{run.directory} is a run of `whence memorization`, which has no behaviors.",
+            "Open its page, or print its answers and tables with `whence memorization`.",
+        )
     found = read_decisions(part(run, DECISIONS))
     return replace(found, study=opening.resolve(found.study, run.directory))
 
