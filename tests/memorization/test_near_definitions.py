@@ -129,6 +129,18 @@ def test_templates_differ_by_fewer_than_20_characters_and_by_at_least_one(
     assert "cosine of embeddings was left out" in found.pairs["template"].note
 
 
+def test_equal_windows_of_two_documents_have_each_other(
+    windows: Windows, corpus: Corpus, tokenizer
+) -> None:
+    # The content stands whole in documents 0, 1 and 7.
+    twice = Windows(("a", "b"), windows.tokens[[0, 0]], PROMPT, np.array([0, 7]), np.zeros(2, int))
+    found = near_definitions(twice, build_suffix_array(corpus), tokenizer)
+    assert listed(found, "span") == [(0, r) for r in (1, 2, 3, 4, 7)] + [
+        (1, r) for r in (0, 1, 2, 3, 4)
+    ]
+    assert listed(found, "template") == [(0, 2), (1, 2)]
+
+
 def test_embeddings_decide_where_a_model_is_named(
     windows: Windows, corpus: Corpus, tokenizer
 ) -> None:

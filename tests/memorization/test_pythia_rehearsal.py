@@ -144,3 +144,34 @@ def test_what_the_model_learned_re_verifies_and_its_row_is_found(
     for name in placed.windows.ids:
         where = locate(int(name), sequences=str(standin.sequences), corpus=str(standin.map))
         assert where.is_confirmed
+
+
+STUDY = """
+title = "stand-in"
+model = { name = "model/step3" }
+corpus = { source = "data/preshuffled", format = "mmap", first_row = 60, num_rows = 2400 }
+sequences = { source = "data/memorized-evals", split = "deduped.70m" }
+checkpoints = { name = "model/step{step}", steps = [1, 2], last = 3 }
+targets = { attribution_steps = [1, 2], max_targets = 4 }
+pool = { num_random = 10, num_weak = 2 }
+"""
+
+
+@pytest.mark.slow
+def test_a_study_of_published_rows_runs_from_one_file(tmp_path: Path, tokenizer: Any) -> None:
+    from whence.runs.memorizing import load_memorization_study, run_memorization
+
+    standin = write_standin(tmp_path / "data")
+    for step, known in ((1, 0), (2, 3), (3, 6)):
+        model = make_model(standin.contents[-max(known, 1) :], steps=100 if known else 0)
+        model.config.max_position_embeddings = 2048
+        model.save_pretrained(tmp_path / f"model/step{step}")
+        tokenizer.save_pretrained(tmp_path / f"model/step{step}")
+    (tmp_path / "study.toml").write_text(STUDY)
+    study = load_memorization_study(tmp_path / "study.toml")
+    found = run_memorization(study, tmp_path / "run", base=tmp_path)
+    assert found.num_memorized == 6
+    assert [one.num_extractible for one in found.checkpoints] == [0, 3, 6]
+    # Known from step 2 on, and read at step 3 only.
+    late = [row for row in standin.memorized[-3:] if row // 1024 + 1 > 2]
+    assert found.before_self == (len(late), 6)

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 import numpy as np
 
 from whence.corpus.duplicates import Duplicates, SuffixArray
-from whence.evidence.alignment import AlignedQuery
+from whence.evidence.alignment import best_window
 from whence.memorization.copies import CLASSES, Copies
 from whence.memorization.windows import Windows
 from whence.progress import SILENT, Progress
@@ -156,18 +156,21 @@ def near_definitions(
         progress: Reports progress, in windows.
 
     Cost:
-        Some milliseconds for each window and document that share ten tokens.
+        About a millisecond for each window and document that share ten tokens and do not copy it.
     """
     spans: list[tuple[int, int]] = []
     templates: list[tuple[int, int]] = []
     with progress.task("Near duplicates", total=len(windows), unit="windows") as task:
-        for place, ids in enumerate(windows.tokens.tolist()):
+        known: dict[bytes, tuple[list[int], list[int]]] = {}
+        for place, tokens in enumerate(windows.tokens):
+            # Equal windows are compared once.
+            key, ids = tokens.tobytes(), tokens.tolist()
+            if key not in known:
+                near = _near_spans(ids[windows.num_prompt_tokens :], array)
+                known[key] = near, _templates(ids, array, tokenizer, embed)
             own = int(windows.rows[place])
-            continuation = ids[windows.num_prompt_tokens :]
-            spans += [(place, row) for row in _near_spans(continuation, array) if row != own]
-            query = AlignedQuery((), tuple(ids))
-            rows = [row for row in _sharing(ids, array) if row != own]
-            templates += [(place, row) for row in _templates(query, rows, array, tokenizer, embed)]
+            for pairs, rows in zip((spans, templates), known[key], strict=True):
+                pairs += [(place, row) for row in rows if row != own]
             task.advance()
     every = np.ones(len(windows), dtype=bool)
     note = "" if embed else "the cosine of embeddings was left out: no model is named for it"
@@ -200,40 +203,49 @@ def weighted_jaccard(one: Sequence[int], other: Sequence[int]) -> float:
 def _near_spans(continuation: list[int], array: SuffixArray) -> list[int]:
     """The rows with a span that is near the continuation."""
     length, shared = len(continuation), min(SHARED_TOKENS, len(continuation))
-    hits: dict[int, set[int]] = {}
-    for gram in sorted({tuple(continuation[i : i + shared]) for i in range(length - shared + 1)}):
-        found = array.places(gram)
-        for row, offset in zip(found.rows.tolist(), found.offsets.tolist(), strict=True):
-            hits.setdefault(row, set()).add(offset)
-    near = []
-    for row in sorted(hits):
-        document = array.document(row).tolist()
-        last = len(document) - length
+    near = set(array.places(continuation).rows.tolist())
+    for row, offsets in _shared_runs(continuation, array).items():
+        if row in near:
+            continue
+        document = array.document(row)
         # Spans that hold a shared run whole.
         starts = {
             start
-            for offset in hits[row]
-            for start in range(max(0, offset + shared - length), min(offset, last) + 1)
+            for offset in offsets
+            for start in range(
+                max(0, offset + shared - length), min(offset, len(document) - length) + 1
+            )
         }
-        if any(
-            weighted_jaccard(continuation, document[start : start + length]) >= SPAN_JACCARD
-            for start in sorted(starts)
-        ):
-            near.append(row)
-    return near
+        if starts and _largest_jaccard(continuation, document, sorted(starts)) >= SPAN_JACCARD:
+            near.add(row)
+    return sorted(near)
 
 
-def _sharing(ids: list[int], array: SuffixArray) -> list[int]:
-    """The rows that share a run of ten tokens with a window."""
+def _largest_jaccard(continuation: list[int], document: np.ndarray, starts: list[int]) -> float:
+    """The largest weighted Jaccard similarity with the spans of a document at some starts."""
+    length = len(continuation)
+    tokens, counts = np.unique(continuation, return_counts=True)
+    part = document[starts[0] : starts[-1] + length]
+    held = np.cumsum(part == tokens[:, None], axis=1)
+    held = np.concatenate([np.zeros((len(tokens), 1), dtype=held.dtype), held], axis=1)
+    in_span = held[:, length:] - held[:, :-length]
+    common = np.minimum(in_span, counts[:, None]).sum(axis=0)[np.array(starts) - starts[0]].max()
+    return float(common / (2 * length - common))
+
+
+def _shared_runs(ids: list[int], array: SuffixArray) -> dict[int, list[int]]:
+    """From the rows that share a run of ten tokens with a sequence to the offsets of such runs."""
     length = min(SHARED_TOKENS, len(ids))
-    grams = sorted({tuple(ids[i : i + length]) for i in range(len(ids) - length + 1)})
-    rows = [array.places(gram).rows for gram in grams]
-    return np.unique(np.concatenate(rows)).tolist()
+    found: dict[int, list[int]] = {}
+    for gram in sorted({tuple(ids[i : i + length]) for i in range(len(ids) - length + 1)}):
+        places = array.places(gram)
+        for row, offset in zip(places.rows.tolist(), places.offsets.tolist(), strict=True):
+            found.setdefault(row, []).append(offset)
+    return dict(sorted(found.items()))
 
 
 def _templates(
-    query: AlignedQuery,
-    rows: list[int],
+    ids: list[int],
     array: SuffixArray,
     tokenizer: "PreTrainedTokenizerBase",
     embed: Embed | None,
@@ -244,21 +256,23 @@ def _templates(
     def text(tokens: Sequence[int]) -> str:
         return str(tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))
 
-    own = text(query.ids)
+    # Where the window stands whole, the best-aligned part is an exact copy.
+    copies = set(array.places(ids).rows.tolist())
+    wanted = text(ids)
     near, texts = [], []
-    for row in rows:
-        document = array.document(row).tolist()
-        span = query.overlap(document).window
-        if span is None:
+    for row, offsets in _shared_runs(ids, array).items():
+        if row in copies:
             continue
-        part = text(document[slice(*span)])
-        distance = Levenshtein.distance(own, part, score_cutoff=TEMPLATE_CHARACTERS)
+        document = array.document(row)
+        around = document[max(0, min(offsets) - len(ids)) : max(offsets) + 2 * len(ids)].tolist()
+        part = text(around[slice(*best_window(ids, around))])
+        distance = Levenshtein.distance(wanted, part, score_cutoff=TEMPLATE_CHARACTERS)
         if 0 < distance < TEMPLATE_CHARACTERS:
             near.append(row)
             texts.append(part)
     if embed is None or not near:
         return near
-    vectors = embed([own, *texts])
+    vectors = embed([wanted, *texts])
     norms = np.linalg.norm(vectors, axis=1)
     # A text without a direction is similar to none.
     with np.errstate(invalid="ignore", divide="ignore"):
