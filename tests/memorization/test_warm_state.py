@@ -82,7 +82,7 @@ def test_the_moments_are_those_of_a_plain_loop(kept, corpus) -> None:
             row = torch.tensor([ids])
             logp = network(input_ids=row).logits[0, :-1].log_softmax(-1)
             (-logp.gather(1, row[0, 1:, None]).sum() / targets).backward()
-        norm = torch.sqrt(sum(p.grad.square().sum() for p in names.values()))
+        norm = torch.stack([p.grad.square().sum() for p in names.values()]).sum().sqrt()
         scale = min(1.0, 1 / (norm.item() + 1e-6))
         for k, p in names.items():
             m[k] = 0.7 * m[k] + 0.3 * scale * p.grad

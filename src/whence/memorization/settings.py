@@ -28,6 +28,15 @@ class SequenceSettings(Settings):
         "`EleutherAI/pythia-memorized-evals`.",
     )
     split: str | None = Field(default=None, description="Of a Hub dataset: the model's split.")
+    controls: str | None = Field(
+        default=None,
+        description="A list of random sequences beside a published one, such as "
+        "`EleutherAI/pile-deduped-pythia-random-sampled`; controls are chosen from both.",
+    )
+    controls_split: str | None = Field(default=None, description="Of the list of controls.")
+    num_controls: int = Field(
+        default=10_000, ge=1, le=MOST, description="Draw so many of the controls at random."
+    )
     num_prompt_tokens: int = Field(default=NUM_PROMPT_TOKENS, ge=1, le=MOST)
     num_completion_tokens: int = Field(default=NUM_COMPLETION_TOKENS, ge=1, le=MOST)
     max_windows: int | None = Field(

@@ -163,7 +163,9 @@ def twins(
     def start() -> tuple[LoadedModel, TrainingState]:
         return model.loaded, run.get(warm)
 
-    opened = Start(warm.key, start, asked.since, recipe, num_steps(recipe, len(corpus)))
+    opened = Start(
+        warm.key, start, asked.since, recipe, max(num_steps(recipe, len(corpus)), checkpoints.last)
+    )
     try:
         stage = twins_stage(
             opened,

@@ -108,7 +108,11 @@ def rank(
 def _learning_rates(
     study: MemorizationStudy, num_examples: int, steps: Sequence[int]
 ) -> dict[int, float]:
-    """The rate of the step after each checkpoint; 1 for each where no recipe is known."""
+    """The rate of the step after each checkpoint; 1 for each where no recipe is known.
+
+    A corpus that is a range of the training data ends before training does: then the last
+    checkpoint is the end.
+    """
     size = opening.testbed_size(study.model.name)
     if size is not None:
         from whence.testbed import learning_rate_after
@@ -116,7 +120,7 @@ def _learning_rates(
         return {step: learning_rate_after(size, step) for step in steps}
     if study.recipe is None:
         return dict.fromkeys(steps, 1.0)
-    total = num_steps(study.recipe, num_examples)
+    total = max(num_steps(study.recipe, num_examples), *steps)
     return {
         step: learning_rate(study.recipe, min(step + 1, total), total_steps=total) for step in steps
     }

@@ -16,7 +16,7 @@ from whence.memorization.arrays import read_arrays, save_arrays
 from whence.memorization.copies import Copies
 from whence.memorization.families import families
 from whence.memorization.near_definitions import DefinitionRow, near_definitions
-from whence.memorization.placing import place_windows
+from whence.memorization.placing import join_windows, place_windows
 from whence.memorization.prior import PriorCheck, check_prior
 from whence.memorization.record import (
     Memorization,
@@ -55,15 +55,17 @@ def windows_stage(
     def make(place: Path) -> None:
         save_windows(_windows(study, corpus, checkpoints), place / "windows.npz")
 
-    origin: object = asked.source
-    if (path := Path(asked.source)).exists():
-        origin = {"name": path.name, "files": files_state(path)}
+    named = [name for name in (asked.source, asked.controls) if name is not None]
+    origin = [
+        {"name": path.name, "files": files_state(path)} if (path := Path(name)).exists() else name
+        for name in named
+    ]
     return Stage(
         "windows",
         1,
         {
             "origin": origin,
-            "settings": asked.model_dump(mode="json", exclude={"source"}),
+            "settings": asked.model_dump(mode="json", exclude={"source", "controls"}),
             "corpus": corpus_key,
         },
         make=make,
@@ -82,16 +84,39 @@ def _windows(study: MemorizationStudy, corpus: Corpus, checkpoints: Checkpoints)
             end_of_text=end if isinstance(end, int) and study.corpus.append_eos else None,
         )
     else:
-        read = read_sequences(
-            asked.source,
-            split=asked.split,
-            num_prompt_tokens=asked.num_prompt_tokens,
-            num_completion_tokens=asked.num_completion_tokens,
-        )
-        found = place_windows(read.windows, corpus).windows
+        found = _published(study, corpus)
     if asked.max_windows is not None and len(found) > asked.max_windows:
         found = found.select(np.arange(asked.max_windows) * len(found) // asked.max_windows)
     return found
+
+
+def _published(study: MemorizationStudy, corpus: Corpus) -> Windows:
+    """The published sequences of a study, with controls; of the corpus's range where some are.
+
+    Raises:
+        CorpusError: A list cannot be read, or is of other data than the corpus.
+    """
+    asked = study.sequences
+    read = read_sequences(
+        asked.source,
+        split=asked.split,
+        num_prompt_tokens=asked.num_prompt_tokens,
+        num_completion_tokens=asked.num_completion_tokens,
+    )
+    found = read.windows
+    if asked.controls is not None:
+        others = read_sequences(
+            asked.controls,
+            split=asked.controls_split,
+            num_prompt_tokens=asked.num_prompt_tokens,
+            num_completion_tokens=asked.num_completion_tokens,
+            sample=asked.num_controls,
+            seed=study.targets.seed,
+        )
+        found = join_windows(found, others.windows)
+    placed = place_windows(found, corpus)
+    # Of a range of the training data, the sequences of other rows have no copies to look at.
+    return placed.inside() if placed.is_inside.any() else placed.windows
 
 
 def scan_at(

@@ -206,7 +206,11 @@ def resolve(study: MemorizationStudy, base: Path) -> MemorizationStudy:
         for key in ("name", "dense_name")
         if (value := getattr(named, key)) is not None
     }
-    source = study.sequences.source
+    sequences = {
+        key: value if value == SCAN else opening.absolute_name(value, base)
+        for key in ("source", "controls")
+        if (value := getattr(study.sequences, key)) is not None
+    }
     return study.model_copy(
         update={
             "model": opening.absolute_model(study.model, base),
@@ -214,8 +218,6 @@ def resolve(study: MemorizationStudy, base: Path) -> MemorizationStudy:
                 update={"source": opening.absolute_name(study.corpus.source, base)}
             ),
             "checkpoints": named.model_copy(update=patterns),
-            "sequences": study.sequences.model_copy(
-                update={"source": source if source == SCAN else opening.absolute_name(source, base)}
-            ),
+            "sequences": study.sequences.model_copy(update=sequences),
         }
     )
