@@ -1,5 +1,7 @@
 """A memorization study: one command, resumed without work, refused in one sentence."""
 
+import html
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from whence.memorization.answers import answers
 from whence.memorization.record import Memorization
 from whence.memorization.settings import MemorizationStudy
 from whence.memorization.tables import describe, summarize
+from whence.report.memorization import write_memorization_page
 from whence.runs.memorizing import load_memorization, load_memorization_study, run_memorization
 from whence.settings import ModelSettings, parse
 
@@ -88,6 +91,32 @@ def test_answers_and_tables_are_written(run: tuple[Path, Memorization]) -> None:
     early = answers(found)[1]
     # Five families tell nothing.
     assert early.verdict == "cannot be told"
+
+
+def test_the_page_shows_every_text_as_text_and_runs_nothing(
+    run: tuple[Path, Memorization], tmp_path: Path
+) -> None:
+    directory, found = run
+    page = (directory / "index.html").read_text(encoding="utf-8")
+    assert all(html.escape(one.question) in page for one in answers(found))
+    hostile = "<script>alert(1)</script> & \x1b[31m \u202e"
+    bad = replace(found, model=hostile, corpus="</pre><img src=x onerror=alert(1)>")
+    path = write_memorization_page(bad, hostile, tmp_path / "page.html")
+    text = path.read_text(encoding="utf-8")
+    for part in ("<script", "<img", "\x1b", "\u202e", "onerror=alert(1)>"):
+        assert part not in text
+    assert "&lt;script&gt;" in text
+    assert text.count('role="img"') == text.count("<svg") > 3
+
+
+def test_commands_know_a_run_of_memorization(run: tuple[Path, Memorization]) -> None:
+    directory, found = run
+    (listed,) = whence.list_runs(directory)
+    assert (listed.state, listed.title, listed.model) == ("finished", "nano", found.model)
+    assert whence.write_report(directory) == directory / "index.html"
+    with pytest.raises(ArtifactError, match="has no behaviors"):
+        whence.show(directory, "fact/capital-france")
+    assert whence.find(" the", directory).counts.num_documents > 10
 
 
 def test_a_second_run_makes_nothing_again(
