@@ -51,9 +51,9 @@ def ask(page: Any, prompt: str, completion: str) -> None:
 def test_a_question_is_answered_with_verdict_lists_and_marks(page: Any) -> None:
     ask(page, "the capital of france is", " paris")
     page.wait_for_selector(".list .hit", timeout=60_000)
-    assert page.inner_text(".verdict") == "shown"
+    assert page.inner_text(".verdict") == "Shown"
     assert page.locator(".list").count() == 2
-    assert "gradient cosine" in page.inner_text("#answer")
+    assert "Gradient cosine" in page.inner_text("#answer")
     assert page.locator("mark.answer").first.inner_text().strip() == "paris"
     assert "unrelated queries" in page.inner_text("#answer")
     assert page.inner_text("#visible") == "read as ·paris"

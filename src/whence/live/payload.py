@@ -10,6 +10,7 @@ from whence.behaviors import verification_to_json
 from whence.errors import SettingsError
 from whence.evidence import RELATIONS, mark_text
 from whence.records import Behavior, Hit
+from whence.report.sentences import capitalized, method_label
 from whence.runs.adhoc import GRADIENT_METHODS, AdHocResult, Ranking
 from whence.settings import Kind, Settings, parse
 
@@ -110,6 +111,7 @@ def _ranking(ranking: Ranking, behavior: Behavior) -> dict[str, Any]:
 
     return {
         "method": ranking.method,
+        "label": capitalized(method_label(ranking.method)),
         "family": ranking.family,
         "higher_means": ranking.higher_means,
         "proponents": listed(ranking.hits.proponents),

@@ -51,6 +51,7 @@ class Opened:
     def to_json(self) -> dict[str, Any]:
         """Lays out what a page has to know."""
         from whence.methods import METHODS
+        from whence.report.sentences import capitalized, method_label
 
         corpus, answerer = self.answerer.corpus, self.answerer
         streamed = [name for name in GRADIENT_METHODS if self.can_stream]
@@ -62,6 +63,7 @@ class Opened:
             "methods": [
                 {
                     "name": name,
+                    "label": capitalized(method_label(name)),
                     "family": METHODS[name].family,
                     "about": METHODS[name].about,
                     "is_streamed": name in streamed,

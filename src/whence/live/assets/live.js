@@ -154,13 +154,12 @@ function card(hit, numNull, place) {
 }
 
 function list(ranking, numNull) {
-  const name = ranking.method.replaceAll("_", " ");
   const proponents = ranking.proponents.map((hit, i) => card(hit, numNull, `${i + 1}.`));
   const opponents = ranking.opponents.map((hit, i) => card(hit, numNull, `−${i + 1}.`));
   return el(
     "div",
     { class: "list" },
-    el("h3", {}, name),
+    el("h3", {}, ranking.label),
     el("p", { class: "quiet" }, `Higher means: ${ranking.higher_means}.`),
     proponents.length ? el("ol", {}, ...proponents) : el("p", {}, "No example has a positive score."),
     opponents.length
@@ -171,6 +170,7 @@ function list(ranking, numNull) {
 
 function verdict(found) {
   const { verification } = found;
+  const name = verification.verdict[0].toUpperCase() + verification.verdict.slice(1);
   const rows = verification.completion.tokens.map((token, i) =>
     el(
       "tr",
@@ -182,7 +182,7 @@ function verdict(found) {
   );
   return [
     el("h2", {}, "Does the model do this?"),
-    el("p", {}, el("span", { class: `verdict ${verification.verdict.replace(" ", "-")}` }, verification.verdict), `. ${verification.reason}`),
+    el("p", {}, el("span", { class: `verdict ${verification.verdict.replace(" ", "-")}` }, name), `. ${verification.reason}`),
     ...found.notes.map((note) => el("p", { class: "remark" }, note)),
     el(
       "details",
@@ -261,7 +261,7 @@ async function start() {
       const box = el("input", { type: "checkbox", value: method.name });
       box.checked = !method.is_streamed && method.name !== "gradient_dot";
       const pass = method.is_streamed ? ` (a pass over all examples${took})` : "";
-      return el("label", { title: method.about }, box, ` ${method.name.replaceAll("_", " ")}${pass}`);
+      return el("label", { title: method.about }, box, ` ${method.label}${pass}`);
     }),
   );
   $("prompt").maxLength = state.limits.prompt;
