@@ -333,6 +333,11 @@ def test_a_click_on_words_keeps_the_examples_that_have_them(
         assert all("Norland" in text for text in texts)
         assert "24 in the corpus" in tab.inner_text(".chosen")
         assert tab.get_attribute(".spans .span:text-is('Norland')", "aria-pressed") == "true"
+        tab.focus(".spans .span:text-is('Norland')")
+        tab.keyboard.press("Enter")
+        tab.wait_for_selector(".chosen", state="detached")
+        tab.keyboard.press(" ")
+        tab.wait_for_selector(".chosen")
         tab.click(".chosen button")
         tab.wait_for_selector(".chosen", state="detached")
         assert tab.locator(proponents).count() == before
