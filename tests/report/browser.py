@@ -75,6 +75,19 @@ def text_of(page: Any) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page.inner_html("#main"))).split())
 
 
+def go(page: Any, view: str) -> None:
+    """Opens another view of the page that is open, and waits until it is drawn."""
+    page.evaluate(
+        """(view) => new Promise((done) => {
+          addEventListener("hashchange", () => setTimeout(done), { once: true });
+          setTimeout(done, 1000);
+          location.hash = view;
+        })""",
+        view,
+    )
+    page.wait_for_selector("#main:not([aria-busy])")
+
+
 def _outside(url: str, path: Path) -> list[str]:
     is_own = url.split("#")[0] == path.as_uri() or url.startswith(("data:", "blob:"))
     return [] if is_own else [f"request: {url}"]

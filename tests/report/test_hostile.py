@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from tests.report.browser import Browser
+from tests.report.browser import Browser, go
 from tests.report.conftest import HOSTILE, corpus_of, hostile_record, with_evidence
 from tests.report.test_data import with_a_window
 
@@ -98,8 +98,7 @@ def test_every_view_of_hostile_texts_is_quiet(
             "at=__proto__",
             *views,
         ]:
-            tab.evaluate("(view) => (location.hash = view)", view)
-            tab.wait_for_timeout(80)
+            go(tab, view)
             tab.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
             assert tab.title() != "owned"
             assert tab.evaluate("document.querySelectorAll('script').length") == tab.evaluate(

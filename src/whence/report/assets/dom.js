@@ -59,7 +59,9 @@ function number(value, digits = 3) {
 }
 
 function nats(value) {
-  return value === null || value === undefined ? UNDEFINED : signed(value.toFixed(2));
+  if (value === null || value === undefined) return UNDEFINED;
+  const text = value.toFixed(2);
+  return text === "-0.00" ? "0.00" : signed(text);
 }
 
 function percent(value, digits = 0) {

@@ -56,9 +56,12 @@ async function show() {
   lastKey = key;
   const behavior = findBehavior(key);
   const beside = findBehavior(STATE.beside);
+  const main = document.getElementById("main");
+  main.setAttribute("aria-busy", "true");
   await Promise.all([behavior, beside].filter(Boolean).map(loadBehavior));
   // Another view was opened while this one was unpacked.
   if (lastKey !== key) return;
+  main.removeAttribute("aria-busy");
   render();
   window.scrollTo(0, STATE.behavior ? 0 : SCROLLED.get("") || 0);
   const heading = document.querySelector("h1");

@@ -29,16 +29,25 @@ function chooseSpan(behavior, place, redraw) {
 function spanButton(behavior, place, content, redraw) {
   const span = detailOf(behavior).spans[place];
   const many = `${plural(span.num_words, "word")}, shared by ${count(span.shown.length)} listed` + inCorpus(span);
+  const choose = () => chooseSpan(behavior, place, redraw);
+  const press = (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    choose();
+  };
+  // A button element would not break into lines, as a long run of words has to.
   return el(
-    "button",
+    "span",
     {
       class: "span " + level(span.num_words),
-      type: "button",
+      role: "button",
+      tabindex: 0,
       "data-span": place,
       "aria-pressed": String(chosenSpan(behavior) === place),
       title: many,
       "aria-description": many,
-      onclick: () => chooseSpan(behavior, place, redraw),
+      onclick: choose,
+      onkeydown: press,
     },
     content,
   );
@@ -83,6 +92,10 @@ function quote(behavior, redraw) {
   ];
 }
 
+function oneLine(text) {
+  return shorten(text.replace(/\s+/g, " "), 60);
+}
+
 // Every span with its counts, also those that overlap with marked ones.
 function spanList(behavior, text, redraw) {
   const { spans } = detailOf(behavior);
@@ -92,7 +105,7 @@ function spanList(behavior, text, redraw) {
     el(
       "li",
       null,
-      spanButton(behavior, place, visible(shorten(at.slice(span.start, span.end), 60)), redraw),
+      spanButton(behavior, place, visible(oneLine(at.slice(span.start, span.end))), redraw),
       el("span", { class: "soft" }, ` ${count(span.shown.length)} listed`, inCorpus(span)),
     );
   const title = "Words that listed examples share; a click keeps the examples that have them";
@@ -105,7 +118,7 @@ function spanNote(behavior, redraw) {
   if (place === null) return null;
   const span = detailOf(behavior).spans[place];
   const text = slicer(behavior.prompt + completionText(behavior)).slice(span.start, span.end);
-  const what = () => el("q", { class: "text" }, said(shorten(text, 80)));
+  const what = () => el("q", { class: "text" }, said(oneLine(text)));
   return el(
     "p",
     { class: "chosen", role: "status" },

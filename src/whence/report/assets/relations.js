@@ -142,6 +142,20 @@ function isHub(entry) {
   return Boolean(entry.num_hub && total && entry.num_hub * 10 >= total);
 }
 
+// Where an example stands among unrelated queries, from 0 to 100%; beyond the line is stronger than chance.
+function nullMeter(tail) {
+  const [width, height] = [96, 12];
+  const x = (share) => 2 + share * (width - 4);
+  const line = x(1 - DATA.reading.largest_tail);
+  return svg(
+    "svg",
+    { class: "whisker meter", viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true" },
+    svg("line", { class: "axis", x1: x(0), x2: x(1), y1: 6, y2: 6 }),
+    svg("line", { class: "noise-line", x1: line, x2: line, y1: 0, y2: height }),
+    svg("circle", { cx: x(Math.max(0, 1 - tail)), cy: 6, r: 3.5 }),
+  );
+}
+
 function strengthNote(entry, result) {
   if (entry.tail === null || !result.num_null) return null;
   const n = Math.round(entry.tail * (result.num_null + 1)) - 1;
@@ -149,7 +163,7 @@ function strengthNote(entry, result) {
   const isAbove = isAboveNull(entry);
   const start = isAbove ? term("stronger than chance") : "not above chance";
   const cls = "strength" + (isAbove ? " above" : "");
-  return el("p", { class: cls }, start, `: ${many} so strong an example at this rank`);
+  return el("p", { class: cls }, nullMeter(entry.tail), start, `: ${many} so strong an example at this rank`);
 }
 
 function hubNote(entry) {
