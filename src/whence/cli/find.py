@@ -64,12 +64,17 @@ def find(
             f"`--{flag}` belongs to a model, and no `--model` is named.",
             "Name the model and its corpus, or leave it out to search the run's.",
         )
+    if model is None and (revision is not None or tokenizer is not None):
+        raise SettingsError(
+            "`--revision` and `--tokenizer` are about a model, and no `--model` is named.",
+            "Name the model, or leave them out.",
+        )
     search = open_search(
         directory,
         model=flags(ModelSettings, name=model, revision=revision, tokenizer=tokenizer)
         if model
         else None,
-        corpus=read_as.settings(corpus) if corpus else None,
+        corpus=read_as.settings_if(corpus),
         progress=progress(),
     )
     asked: dict[str, Any] = {"limit": limit, "before_step": before_step}
