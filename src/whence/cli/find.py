@@ -54,20 +54,17 @@ def find(
     corpus
         The corpus to search: a Hub dataset, a file or folder, or testbed:mini.
     """
+    from whence.corpus.search import check_numbers
     from whence.runs.finding import open_search
     from whence.settings import ModelSettings
 
     tokens = _ids(text) if ids else None
+    check_numbers(limit, before_step)
     if model is None and (revision or tokenizer):
         flag = "revision" if revision else "tokenizer"
         raise SettingsError(
             f"`--{flag}` belongs to a model, and no `--model` is named.",
             "Name the model and its corpus, or leave it out to search the run's.",
-        )
-    if model is None and (revision is not None or tokenizer is not None):
-        raise SettingsError(
-            "`--revision` and `--tokenizer` are about a model, and no `--model` is named.",
-            "Name the model, or leave them out.",
         )
     search = open_search(
         directory,

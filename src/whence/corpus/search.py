@@ -100,6 +100,18 @@ class Finding:
     num_tokens: int
 
 
+def check_numbers(limit: int, before_step: int | None) -> None:
+    """Refuses numbers that no search can use.
+
+    Raises:
+        SettingsError: One is below 0, or larger than any setting.
+    """
+    if not 0 <= limit <= MOST:
+        raise SettingsError(f"{limit} is no number of occurrences.", "Give at least 0.")
+    if before_step is not None and not 0 <= before_step <= MOST:
+        raise SettingsError(f"{before_step} is no step of a training.", "Give at least 0.")
+
+
 def search_corpus(
     corpus: Corpus,
     search: TokenSearch,
@@ -124,10 +136,7 @@ def search_corpus(
     Cost:
         Some 0.1 ms, and 1 µs for each document found.
     """
-    if not 0 <= limit <= MOST:
-        raise SettingsError(f"{limit} is no number of occurrences.", "Give at least 0.")
-    if before_step is not None and not 0 <= before_step <= MOST:
-        raise SettingsError(f"{before_step} is no step of a training.", "Give at least 0.")
+    check_numbers(limit, before_step)
     found = [search.places(pattern.tokens) for pattern in patterns]
     forms = tuple(
         (pattern, _counts(places.rows)) for pattern, places in zip(patterns, found, strict=True)
