@@ -91,8 +91,9 @@ def test_no_more_places_than_the_limit_are_listed_and_all_are_counted() -> None:
     found = find([[1, 1, 1], [1]], [1], limit=2)
     assert [(p.row, p.offset) for p in found.places] == [(0, 0), (0, 1)]
     assert found.counts == Counts(4, 2)
-    with pytest.raises(SettingsError, match="-1"):
-        find([[1]], [1], limit=-1)
+    for wrong in ({"limit": -1}, {"limit": 2**70}, {"before_step": -1}, {"before_step": 2**70}):
+        with pytest.raises(SettingsError, match=str(*wrong.values())):
+            find([[1]], [1], **wrong)
 
 
 def test_documents_without_steps_have_no_first_step() -> None:

@@ -270,6 +270,23 @@ def test_validation_accepted_numbers_without_meaning(copy, changes) -> None:
         validate_run(copy / "run", **changes)
 
 
+def with_other_queries(folder: Path) -> Path:
+    study = (
+        (folder / "study.toml").read_text().replace('file = "', 'ids = ["fact/france"]\nfile = "')
+    )
+    (folder / "other.toml").write_text(study)
+    return run_study(load_study(folder / "other.toml"), folder / "other", base=folder).directory
+
+
+@pytest.mark.parametrize("other", [lambda folder: folder / "nowhere", with_other_queries])
+def test_a_run_that_cannot_be_compared_with_was_refused_after_the_work(copy, other) -> None:
+    place = other(copy)
+    before = contents(copy / "run")
+    with pytest.raises((ArtifactError, SettingsError), match=str(place)):
+        validate_run(copy / "run", against=[place])
+    assert contents(copy / "run") == before
+
+
 def test_a_refused_command_marked_a_run_as_unfinished(copy) -> None:
     (copy / "run" / "manifest.json").unlink()
     before = contents(copy / "run")

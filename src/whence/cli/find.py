@@ -54,10 +54,12 @@ def find(
     corpus
         The corpus to search: a Hub dataset, a file or folder, or testbed:mini.
     """
+    from whence.corpus.search import check_numbers
     from whence.runs.finding import open_search
     from whence.settings import ModelSettings
 
     tokens = _ids(text) if ids else None
+    check_numbers(limit, before_step)
     if model is None and (revision or tokenizer):
         flag = "revision" if revision else "tokenizer"
         raise SettingsError(
@@ -69,7 +71,7 @@ def find(
         model=flags(ModelSettings, name=model, revision=revision, tokenizer=tokenizer)
         if model
         else None,
-        corpus=read_as.settings(corpus) if corpus else None,
+        corpus=read_as.settings_if(corpus),
         progress=progress(),
     )
     asked: dict[str, Any] = {"limit": limit, "before_step": before_step}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from whence.corpus.duplicates.suffix_array import Match, Places
 from whence.errors import SettingsError
 from whence.records import Corpus
+from whence.settings import MOST
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,6 +100,18 @@ class Finding:
     num_tokens: int
 
 
+def check_numbers(limit: int, before_step: int | None) -> None:
+    """Refuses numbers that no search can use.
+
+    Raises:
+        SettingsError: One is below 0, or larger than any setting.
+    """
+    if not 0 <= limit <= MOST:
+        raise SettingsError(f"{limit} is no number of occurrences.", "Give at least 0.")
+    if before_step is not None and not 0 <= before_step <= MOST:
+        raise SettingsError(f"{before_step} is no step of a training.", "Give at least 0.")
+
+
 def search_corpus(
     corpus: Corpus,
     search: TokenSearch,
@@ -118,13 +131,12 @@ def search_corpus(
         before_step: Count occurrences in documents of earlier steps apart.
 
     Raises:
-        SettingsError: `limit` is below 0, or a pattern is empty.
+        SettingsError: `limit` or `before_step` is below 0 or too large, or a pattern is empty.
 
     Cost:
         Some 0.1 ms, and 1 µs for each document found.
     """
-    if limit < 0:
-        raise SettingsError(f"{limit} is no number of occurrences.", "Give at least 0.")
+    check_numbers(limit, before_step)
     found = [search.places(pattern.tokens) for pattern in patterns]
     forms = tuple(
         (pattern, _counts(places.rows)) for pattern, places in zip(patterns, found, strict=True)

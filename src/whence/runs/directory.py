@@ -194,6 +194,21 @@ class Run:
     ) -> None:
         """Makes the requested stages the finished run, and removes their older forms.
 
+        See `adopt` for what it keeps.
+
+        Raises:
+            ArtifactError: The directory cannot be written.
+        """
+        self.adopt(inputs, hashes)
+        write_json(self.directory / MANIFEST, self.manifest.to_json())
+        (self.directory / UNFINISHED).unlink(missing_ok=True)
+        self._sweep(set(self.manifest.stages.values()))
+
+    def adopt(
+        self, inputs: Mapping[str, object] | None = None, hashes: Mapping[str, str] | None = None
+    ) -> None:
+        """Reads the requested stages as the run's own from here on; writes nothing yet.
+
         A stage of the run before that names in its inputs what it is `about`, keys of other stages
         or fingerprints, stays while all of those are in the new run, as imported scores do.
 
@@ -201,9 +216,6 @@ class Run:
             inputs: The settings of the study, JSON-able. Without it the run before stays as it is,
                 with the new stages beside its own.
             hashes: Fingerprints of what the inputs name.
-
-        Raises:
-            ArtifactError: The directory cannot be written.
         """
         stages = {name: place.name for name, place in self._used.items() if place.is_dir()}
         if inputs is None:
@@ -222,9 +234,6 @@ class Run:
             versions=versions(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        write_json(self.directory / MANIFEST, self._manifest.to_json())
-        (self.directory / UNFINISHED).unlink(missing_ok=True)
-        self._sweep(set(stages.values()))
 
     def _kept(self, stages: Mapping[str, str], known: set[str]) -> dict[str, str]:
         kept = {}

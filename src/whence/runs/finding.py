@@ -63,7 +63,7 @@ class CorpusSearch:
             before_step: Count those in documents of earlier steps apart.
 
         Raises:
-            SettingsError: The text is empty, or `limit` is below 0.
+            SettingsError: The text is empty, or a number is out of its bounds.
             WhenceError: The tokenizer cannot be loaded.
         """
         return search_corpus(
@@ -76,7 +76,7 @@ class CorpusSearch:
         """Finds a sequence of token ids; needs no tokenizer.
 
         Raises:
-            SettingsError: There is no id, one is negative, or `limit` is below 0.
+            SettingsError: There is no id, one is negative, or a number is out of its bounds.
         """
         if any(token < 0 for token in ids):
             raise SettingsError(f"{min(ids)} is no token id.", "Token ids count from 0.")

@@ -95,7 +95,7 @@ def import_scores(
                 read=load_scores,
             )
         )
-        written.finish()
+        written.adopt()
         renew_evidence(written)
         written.finish()
     return scores

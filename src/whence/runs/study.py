@@ -107,13 +107,13 @@ def run_study(
                 )
             )
         )
-        run.finish(
+        run.adopt(
             opening.portable(study, directory).model_dump(mode="json"),
             {"model": models.own.fingerprint, "corpus": corpus.fingerprint},
         )
         if any(name.startswith(IMPORTED) for name in run.names()):
             renew_evidence(run, progress=progress)
-            run.finish()
+        run.finish()
         for name in run.dropped:
             progress.note(f"`{name}` is damaged and was left out of the run; make it again.")
         write_study_file(run.directory / STUDY, study, source)

@@ -1,12 +1,12 @@
 """Validating a finished run, and training the retrainings that this needs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from whence.artifacts import read_manifest
 from whence.errors import SettingsError
 from whence.progress import SILENT, Progress
-from whence.records import RunRecord
+from whence.records import RunRecord, Scores
 from whence.runs import opening
 from whence.runs.directory import Run, open_run, writing
 from whence.runs.record import load_run, run_decisions, run_model, validation_stage
@@ -64,6 +64,8 @@ def validate_run(
     with writing(directory) as run:
         record, study = load_run(run, is_validating=True), run_decisions(run).study
         subject = _subject(run, record, study)
+        repeats = {str(path): load_run(path, is_validating=True).scores for path in against}
+        _check_repeats(subject.scores, repeats)
         about = run.keys("scores/", "imported/", "corpus")
         patches = run.get(
             tail_patch_stage(
@@ -81,12 +83,25 @@ def validate_run(
             banks=banks,
             num_masks=num_masks,
             num_second=num_second,
-            repeats={str(path): load_run(path, is_validating=True).scores for path in against},
+            repeats=repeats,
         )
         run.get(validation_stage(validation, about=about))
         run.finish()
     write_report(directory)
     return validation
+
+
+def _check_repeats(scores: Sequence[Scores], repeats: Mapping[str, Sequence[Scores]]) -> None:
+    """Refuses runs of another study before anything is measured."""
+    own = {one.method: (one.query_ids, one.example_ids) for one in scores}
+    for run, others in repeats.items():
+        for one in others:
+            about = one.query_ids, one.example_ids
+            if own.get(one.method, about) != about:
+                raise SettingsError(
+                    f"{run} has other queries or examples.",
+                    "Compare runs of the same study, on the same corpus.",
+                )
 
 
 def read_subject(directory: Path) -> Subject:
