@@ -18,8 +18,9 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 demo: $(STAMP)
 	$(BIN)/whence demo --out runs/demo
 
+# Two processes of one thread each: threads of several processes would wait for each other.
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 # The bank of retrainings is made once (about seven minutes) and kept in runs/bank.
 test-slow: $(STAMP)

@@ -126,6 +126,10 @@ def test_every_surface_names_the_same_examples_in_the_same_order(
 
     monkeypatch.setattr("whence.gradients.open_index", lambda _: index)
     monkeypatch.setattr("whence.runs.indexing.index_model", lambda _: model)
+    answerer = "whence.runs.adhoc.Answerer"
+    monkeypatch.setattr(f"{answerer}.verify", lambda *_: record.verifications[behavior.id])
+    monkeypatch.setattr(f"{answerer}._scores", lambda *_, **__: (record.scores[0],))
+    monkeypatch.setattr("whence.behaviors.spacing.spacing_note", lambda *_: None)
     ask = ("query", str(tmp_path), "--prompt", "a", "--completion", " b", "--top-k", str(K))
     assert of_json(run_command(*ask, "--json")) == expected
     assert printed_ids(run_command(*ask)) == ids

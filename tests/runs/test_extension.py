@@ -1,5 +1,6 @@
 """A new method is what it states of itself: no other file knows it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.report.unpacked import unpacked
 
 from whence.artifacts import read_manifest
 from whence.methods import METHODS, Products
@@ -97,7 +99,7 @@ def test_a_new_method_runs_from_study_to_page(tiny: Path, monkeypatch: pytest.Mo
     assert read_manifest(place).inputs["least"] == 1
     assert record.plan is not None
     assert "final, shared_tokens" in record.plan.reason
-    page = run.page.read_text(encoding="utf-8")
+    page = json.dumps(unpacked(run.page), ensure_ascii=False)
     for method in NEW:
         assert method.about in page
         assert method.higher_means in page

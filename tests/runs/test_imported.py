@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.report.unpacked import unpacked
 
 from whence.errors import ArtifactError, SettingsError
 from whence.gradients import require_engine
@@ -208,7 +209,7 @@ def test_the_page_and_the_commands_know_what_was_imported(run, tmp_path) -> None
     record = load_run(run)
     assert [scores.method for scores in record.scores] == ["bm25", "theirs"]
     assert [scores.family for scores in record.scores] == ["text", "unknown"]
-    assert "theirs" in write_report(run).read_text(encoding="utf-8")
+    assert "theirs" in str(unpacked(write_report(run)))
     found = show_behavior(run, QUERIES[0], method="theirs", k=5)
     assert [hit.id for hit in found.hits.proponents] == ["d6", "d5"]
     import_scores(run, path, method="theirs", orientation="lower")

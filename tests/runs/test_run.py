@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.report.unpacked import unpacked
 
 from whence.errors import ArtifactError, BehaviorError, SettingsError, WhenceError
 from whence.methods import METHODS
@@ -33,7 +34,7 @@ def test_a_study_becomes_a_page_with_a_manifest(finished: Path) -> None:
     manifest = json.loads((finished / "manifest.json").read_text())
     assert manifest["kind"] == "run"
     assert set(manifest["hashes"]) == {"model", "corpus"}
-    page = (finished / "index.html").read_text(encoding="utf-8")
+    page = json.dumps(unpacked(finished / "index.html"))
     assert "fact/france" in page
     assert "memorized/herons" in page
 

@@ -166,7 +166,7 @@ def export_table(
 
 
 def _check_new(out: Path | None) -> None:
-    if out is not None and out.exists():
+    if out is not None and (out.exists() or out.is_symlink()):
         raise ArtifactError(f"{out} exists.", "Choose another name, or move it away.")
 
 
