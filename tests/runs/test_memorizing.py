@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import whence
-from whence.errors import ArtifactError, SettingsError
+from whence.errors import ArtifactError, ModelError, SettingsError
 from whence.memorization.answers import answers
 from whence.memorization.record import Memorization
 from whence.memorization.settings import MemorizationStudy
@@ -172,6 +172,20 @@ def test_a_checkpoint_after_the_model_is_refused(tmp_path: Path) -> None:
         }
     )
     with pytest.raises(SettingsError, match="step 256"):
+        run_memorization(study, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_checkpoint_is_named_before_any_work(tmp_path: Path) -> None:
+    study = MemorizationStudy.model_validate(
+        {
+            "title": "x",
+            "model": {"name": "testbed:nano"},
+            "corpus": {"source": "testbed:nano"},
+            "checkpoints": {"steps": (0,), "name": f"{tmp_path}/step{{step}}"},
+        }
+    )
+    with pytest.raises(ModelError, match=r"no checkpoint .*step0"):
         run_memorization(study, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

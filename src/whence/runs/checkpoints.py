@@ -1,8 +1,9 @@
 """The checkpoints of a memorization study: the model, and the same model earlier in training."""
 
 import re
+from pathlib import Path
 
-from whence.errors import SettingsError
+from whence.errors import ModelError, SettingsError
 from whence.memorization.settings import STEP, MemorizationStudy
 from whence.runs import opening
 from whence.runs.directory import Run
@@ -27,6 +28,15 @@ class Checkpoints:
                 f"{self.last}.",
                 "Name earlier checkpoints only, or set `checkpoints.last`.",
             )
+
+        # Before any of them is scanned.
+        for step in (*self.steps, *self.dense_steps):
+            place = self._settings(step)
+            if place.revision is None and not Path(place.name).is_dir():
+                raise ModelError(
+                    f"There is no checkpoint {place.name}.",
+                    "Check `checkpoints.name` and the steps.",
+                )
 
     @property
     def steps(self) -> tuple[int, ...]:
