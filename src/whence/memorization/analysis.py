@@ -43,7 +43,7 @@ from whence.memorization.shares import (
 from whence.memorization.targets import GROUPS, Targets
 from whence.memorization.taxonomy import Forms, taxonomy
 from whence.memorization.windows import Windows
-from whence.statistics import Estimate
+from whence.statistics import UNBOUNDED, Estimate
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -218,10 +218,12 @@ def early_until(stable: Onset, is_memorized: "np.ndarray") -> int | None:
 
 
 def _target_families(material: Material, targets: Targets, rule: FamilyRule) -> list[str]:
-    """The family of each target by a rule; a control has that of its target."""
-    memorized = material.windows.select(targets.places[targets.numbers("memorized")])
-    own = families(memorized, rule)
-    return [str(own[number]) for number in targets.of.tolist()]
+    """The family of each target among all memorized windows; a control has that of its target."""
+    is_memorized = material.fine[-1].is_extractible
+    memorized = material.studied[is_memorized]
+    names = families(material.windows.select(memorized), rule)
+    own = names[np.searchsorted(memorized, targets.places[targets.of])]
+    return [str(name) for name in own]
 
 
 def _early_late(
@@ -249,8 +251,19 @@ def _early_late(
         if unit == "examples":
             label = f"share of exact copies, {method.label}"
             outcomes[label] = values[numbers][:, exact].sum(axis=1)
+    # Of the copies themselves, a slope at equal numbers of copies says nothing.
+    held = {name: 0 if name.startswith("exact") else 1 for name in outcomes}
     return tuple(
-        compare_early_late(name, values, stable.by[own], num_exact[own], groups, cut=cut, seed=seed)
+        compare_early_late(
+            name,
+            values,
+            stable.by[own],
+            held[name] * num_exact[own],
+            groups,
+            cut=cut,
+            bounds=(0.0, 1.0) if name.startswith("share") else UNBOUNDED,
+            seed=seed,
+        )
         for name, values in outcomes.items()
     )
 

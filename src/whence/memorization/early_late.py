@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from whence.statistics import MIN_FAMILIES, Estimate, Interval, mean_estimate
+from whence.statistics import MIN_FAMILIES, UNBOUNDED, Estimate, Interval, mean_estimate
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -84,6 +84,7 @@ def compare_early_late(
     families: Sequence[object],
     *,
     cut: int,
+    bounds: tuple[float, float] = UNBOUNDED,
     seed: int = 0,
 ) -> EarlyLate:
     """Compares an outcome of early and late windows.
@@ -95,6 +96,7 @@ def compare_early_late(
         num_before: Copies before the onset.
         families: What is independent.
         cut: The last step that counts as early.
+        bounds: What a mean of the outcome cannot be beyond.
         seed: Of the shuffles.
     """
     known = ~np.isnan(values)
@@ -114,8 +116,12 @@ def compare_early_late(
     num = len(set(names.tolist()))
     return EarlyLate(
         outcome=outcome,
-        early=mean_estimate(values[is_early].tolist(), families=names[is_early].tolist()),
-        late=mean_estimate(values[~is_early].tolist(), families=names[~is_early].tolist()),
+        early=mean_estimate(
+            values[is_early].tolist(), families=names[is_early].tolist(), bounds=bounds
+        ),
+        late=mean_estimate(
+            values[~is_early].tolist(), families=names[~is_early].tolist(), bounds=bounds
+        ),
         difference=difference,
         matched=mean_estimate(both),
         slope=_slope(values, steps, before, names),
