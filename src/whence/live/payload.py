@@ -36,7 +36,7 @@ class Question(Settings):
 
     @property
     def behavior(self) -> Behavior:
-        """The behavior that is asked about."""
+        """The behavior of the query."""
         return Behavior(
             id="query",
             kind=self.kind,

@@ -137,7 +137,7 @@ def reverify(
     """Decodes windows from their prompts, and scans them.
 
     Args:
-        model: The model that is said to have memorized them.
+        model: The model that, by the list, memorized them.
         windows: Published ones, see `read_sequences`.
         step: The model's training step, which is only noted.
         progress: Reports progress, in windows.

@@ -4,7 +4,7 @@ const DATA = PAGE;
 const READ_ALOUD = new Set(["title", "aria-label", "aria-description"]);
 const SVG = "http://www.w3.org/2000/svg";
 
-// Names come from studies and tools, so that no text is taken as it is; see `visible`.
+// Names come from studies and tools, so that every text is cleaned first; see `visible`.
 function textNodes(node, text) {
   const isPlain = node.namespaceURI === SVG || node.tagName === "OPTION";
   return isPlain ? [visibleText(text)] : visible(text);
