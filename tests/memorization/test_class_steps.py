@@ -5,7 +5,6 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-import torch
 from tests.memorization.planted import NUM_FAMILIES, World, copies_of
 from tests.methods.conftest import corpus_of, fit
 from tests.validation.conftest import _tokenizer
@@ -31,17 +30,7 @@ SETTINGS = ClassStepSettings(step=STEP, num_examples=2, seed=1)
 FAMILIES = [f"family {n}" for n in range(NUM_FAMILIES)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    return World()
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

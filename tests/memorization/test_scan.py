@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from whence.behaviors.generate import greedy_continuations
+from whence.corpus.duplicates.clusters import clusters, linked
 from whence.errors import CorpusError, SettingsError
 from whence.memorization import first_windows
-from whence.memorization.families import families, joined, linked
+from whence.memorization.families import families
 from whence.memorization.onset import DEFINITIONS, agreement, flow, onset
 from whence.memorization.scan import Scan, scan, scan_stage
 from whence.memorization.windows import Windows
@@ -159,7 +160,8 @@ def test_families_are_those_of_a_plain_comparison_of_all_pairs() -> None:
         "window-13": lambda i, j: run(lists[i], lists[j]),
         "continuation-13": lambda i, j: run(lists[i][16:], lists[j][16:]),
     }.items():
-        expected = joined(40, [pair for pair in pairs if holds(*pair)])
+        near = [pair for pair in pairs if holds(*pair)]
+        expected = clusters(np.array(near, dtype=np.int32).reshape(-1, 2), 40)
         assert families(windows, rule).tolist() == expected.tolist()  # pyright: ignore[reportArgumentType]
 
 

@@ -32,17 +32,7 @@ TOTAL = 120
 SETTINGS = TwinSettings(num_steps=40, max_exact=4, max_near=3, num_orders=2, seed=3)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    return World()
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ out as a whole, permuted as a whole and resampled as a whole. One family is
 
 from collections.abc import Sequence
 
+from whence.corpus.duplicates.clusters import linked
 from whence.evidence.alignment import n_grams
 from whence.records import Behavior, Query
 
@@ -28,19 +29,16 @@ def families(behaviors: Sequence[Behavior], queries: Sequence[Query]) -> dict[st
     Returns:
         From a behavior's id to the id of the first behavior of its family.
     """
-    parent = list(range(len(behaviors)))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            row = parent[row]
-        return row
-
-    owner: dict[object, int] = {}
-    for row, (behavior, query) in enumerate(zip(behaviors, queries, strict=True)):
-        for key in (_content(behavior), *_runs(query)):
-            first, second = sorted((root(owner.setdefault(key, row)), root(row)))
-            parent[second] = first
-    return {behavior.id: behaviors[root(row)].id for row, behavior in enumerate(behaviors)}
+    found = linked(
+        [
+            (_content(behavior), *_runs(query))
+            for behavior, query in zip(behaviors, queries, strict=True)
+        ]
+    )
+    return {
+        behavior.id: behaviors[first].id
+        for behavior, first in zip(behaviors, found.tolist(), strict=True)
+    }
 
 
 def _content(behavior: Behavior) -> tuple[str, ...]:

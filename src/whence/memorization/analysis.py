@@ -142,9 +142,7 @@ def analyze(
             for other in DEFINITIONS[place + 1 :]
         ),
         families=tuple(_family_count(rule, family_of[rule]) for rule in FAMILY_RULES),
-        copies_at_onset=_copies_at_onset(
-            material.copies, stable, memorized, family_of["window-13"]
-        ),
+        copies_at_onset=_copies_at_onset(before.before, stable, memorized, family_of["window-13"]),
         before_self=Part(int(before.is_before_self[memorized].sum()), len(memorized)),
         without_copy=Part(int((np.asarray(has_copy)[memorized] == 0).sum()), len(memorized)),
         before_exposure=pre_exposure(
@@ -163,12 +161,19 @@ def analyze(
             continuations=[row.tobytes() for row in material.windows.continuations],
             starts=DOSE_STARTS,
         ),
-        attributed=_attributed(material, stable, top_k=top_k, seed=seed),
+        attributed=_attributed(material, stable, before.before, top_k=top_k, seed=seed),
         causes=material.causes,
     )
 
 
-def _attributed(material: Material, stable: Onset, *, top_k: int, seed: int) -> Attributed | None:
+def _attributed(
+    material: Material,
+    stable: Onset,
+    before: Mapping[CopyClass, np.ndarray],
+    *,
+    top_k: int,
+    seed: int,
+) -> Attributed | None:
     """What needs scores; None where nothing was attributed."""
     targets, ranking = material.targets, material.ranking
     if targets is None or ranking is None:
@@ -183,7 +188,7 @@ def _attributed(material: Material, stable: Onset, *, top_k: int, seed: int) -> 
     numbers = targets.numbers("memorized")
     cut = early_until(stable, material.fine[-1].is_extractible)
     early: list[tuple[FamilyRule, tuple[EarlyLate, ...]]] = [
-        (rule, _early_late(material, found, stable, numbers, places, names, cut, seed))
+        (rule, _early_late(before, found, stable, numbers, places, names, cut, seed))
         for rule, names in by_rule.items()
     ]
     against: list[tuple[FamilyRule, tuple[Difference, ...]]] = [
@@ -227,7 +232,7 @@ def _target_families(material: Material, targets: Targets, rule: FamilyRule) -> 
 
 
 def _early_late(
-    material: Material,
+    before: Mapping[CopyClass, np.ndarray],
     shares: Mapping[tuple[Named, Unit], np.ndarray],
     stable: Onset,
     numbers: list[int],
@@ -239,7 +244,6 @@ def _early_late(
     if cut is None:
         return ()
     own = np.array([places[number] for number in numbers])
-    before = copies_before(material.copies, stable).before
     num_exact = before["exact"] + before["continuation"] + before["self"]
     groups = [names[number] for number in numbers]
     outcomes: dict[str, np.ndarray] = {
@@ -289,9 +293,11 @@ def _family_count(rule: FamilyRule, found: np.ndarray) -> FamilyCount:
 
 
 def _copies_at_onset(
-    copies: Copies, stable: Onset, memorized: np.ndarray, family_of: np.ndarray
+    before: Mapping[CopyClass, np.ndarray],
+    stable: Onset,
+    memorized: np.ndarray,
+    family_of: np.ndarray,
 ) -> tuple[CopiesAtOnset, ...]:
-    before = copies_before(copies, stable).before
     rows = []
     for step in np.unique(stable.by[memorized]).tolist():
         own = stable.by[memorized] == step

@@ -17,8 +17,6 @@ class CopiesBefore(NamedTuple):
     Attributes:
         before: By class, the copies that the checkpoint of the onset had seen; 0 where the window
             has no onset.
-        total: By class, the copies in the whole corpus.
-        self_step: The step at which the window's own example was seen; -1 where that is not known.
         is_before_self: Whether the window is memorized at a checkpoint that had not seen its own
             example yet, so that this example cannot be the cause.
         first_step: The first step at which an exact copy of the window or its continuation was
@@ -26,8 +24,6 @@ class CopiesBefore(NamedTuple):
     """
 
     before: "dict[CopyClass, Int[np.ndarray, ' windows']]"
-    total: "dict[CopyClass, Int[np.ndarray, ' windows']]"
-    self_step: "Int[np.ndarray, ' windows']"
     is_before_self: "Bool[np.ndarray, ' windows']"
     first_step: "Int[np.ndarray, ' windows']"
 
@@ -42,12 +38,9 @@ def copies_before(copies: Copies, found: Onset) -> CopiesBefore:
     before: dict[CopyClass, np.ndarray] = {
         name: copies.count([name], seen_by=found.by) for name in CLASSES
     }
-    total: dict[CopyClass, np.ndarray] = {name: copies.count([name]) for name in CLASSES}
     own = _first(copies, ("self",))
     return CopiesBefore(
         before,
-        total,
-        own,
         np.asarray(found.is_reached & (own > found.by)),
         _first(copies, ("self", "exact", "continuation")),
     )

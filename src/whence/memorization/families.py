@@ -5,11 +5,11 @@ in it. How many families there are is the definition's choice, so that intervals
 coarse, a middle and a fine one.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from whence.corpus.duplicates.clusters import clusters, linked
 from whence.evidence.alignment import n_grams
 from whence.memorization.windows import Windows
 
@@ -47,38 +47,10 @@ def families(windows: Windows, rule: FamilyRule) -> "Int[np.ndarray, ' windows']
     if rule == "continuation-13":
         keys = [n_grams(ids, min(_RUN, len(ids))) for ids in windows.continuations.tolist()]
         return linked(keys)
-    return joined(len(windows), _similar(windows, int(rule.removeprefix("jaccard-")) / 100))
+    return clusters(_similar(windows, int(rule.removeprefix("jaccard-")) / 100), len(windows))
 
 
-def linked(keys: Sequence[Iterable[Hashable]]) -> "Int[np.ndarray, ' things']":
-    """Groups things that share a key, directly or through others."""
-    first: dict[Hashable, int] = {}
-    pairs = [
-        (owner, place)
-        for place, own in enumerate(keys)
-        for key in own
-        if (owner := first.setdefault(key, place)) != place
-    ]
-    return joined(len(keys), pairs)
-
-
-def joined(num: int, pairs: Iterable[tuple[int, int]]) -> "Int[np.ndarray, ' things']":
-    """Groups things by pairs; a group is named by its first member."""
-    parent = list(range(num))
-
-    def root(place: int) -> int:
-        while parent[place] != place:
-            parent[place] = parent[parent[place]]
-            place = parent[place]
-        return place
-
-    for one, other in pairs:
-        low, high = sorted((root(one), root(other)))
-        parent[high] = low
-    return np.array([root(place) for place in range(num)], dtype=np.int64)
-
-
-def _similar(windows: Windows, threshold: float) -> list[tuple[int, int]]:
+def _similar(windows: Windows, threshold: float) -> "Int[np.ndarray, 'pairs 2']":
     """Lists the pairs whose sets of 5-grams have at least a Jaccard similarity."""
     import scipy.sparse as sp
 
@@ -93,4 +65,4 @@ def _similar(windows: Windows, threshold: float) -> list[tuple[int, int]]:
     shared = sp.triu(incidence @ incidence.T, k=1).tocoo()
     union = sizes[shared.row] + sizes[shared.col] - shared.data
     is_near = shared.data >= threshold * union - 1e-9
-    return list(zip(shared.row[is_near].tolist(), shared.col[is_near].tolist(), strict=True))
+    return np.stack([shared.row[is_near], shared.col[is_near]], axis=1)

@@ -1,7 +1,7 @@
 """The targets of a memorization study, and what every method ranks first for them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,12 +24,11 @@ from whence.records import Behavior, Corpus, Query
 from whence.runs import opening
 from whence.runs.checkpoints import Checkpoints
 from whence.runs.directory import Run
+from whence.runs.memorization_stages import StoredArray, target_queries_stage
 from whence.training.recipe import learning_rate, num_steps
 
-if TYPE_CHECKING:
-    pass
-
-from whence.runs.memorization_stages import StoredArray, target_queries_stage
+# What relates an example that is no copy.
+RELATED = frozenset(("templated", "topical", "same-style", "same-format"))
 
 
 def targets_of(
@@ -102,7 +101,7 @@ def rank(
         targets,
     )
     related = _related(ranking, corpus, queries, k=study.targets.top_k, progress=progress)
-    return Ranking(scores, classes, related, pool, ranking.clusters, targets)
+    return replace(ranking, is_related=related)
 
 
 def _learning_rates(
@@ -153,9 +152,6 @@ def _related(
                 found[target, place] = tie.relation in RELATED
             task.advance()
     return found
-
-
-RELATED = frozenset(("templated", "topical", "same-style", "same-format"))
 
 
 def _first_of(rows: np.ndarray, clusters: np.ndarray, k: int) -> list[int]:

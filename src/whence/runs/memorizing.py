@@ -6,7 +6,6 @@ resumes from what it finished.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,13 +24,6 @@ from whence.runs import opening
 from whence.runs.checkpoints import Checkpoints
 from whence.runs.directory import open_run, writing
 from whence.runs.memorization_causes import causes, single_steps, twins
-from whence.runs.stages import corpus_stage
-from whence.runs.study_file import STUDY, check_study_file, write_study_file
-from whence.settings import parse, read_toml
-
-if TYPE_CHECKING:
-    pass
-
 from whence.runs.memorization_ranking import rank, targets_of
 from whence.runs.memorization_stages import (
     StoredArray,
@@ -44,6 +36,9 @@ from whence.runs.memorization_stages import (
     windows_stage,
 )
 from whence.runs.record import MEMORIZATION
+from whence.runs.stages import corpus_stage
+from whence.runs.study_file import STUDY, check_study_file, write_study_file
+from whence.settings import parse, read_toml
 
 PAGE = "index.html"
 

@@ -1,5 +1,7 @@
 """Connected components: clusters of similar documents, and what single shared n-grams chain."""
 
+from collections.abc import Hashable, Iterable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +26,22 @@ def clusters(pairs: NDArray[np.int32], num_documents: int) -> NDArray[np.int32]:
     _, labels = connected_components(links, directed=False)
     _, smallest, number = np.unique(labels, return_index=True, return_inverse=True)
     return smallest[number].astype(np.int32)
+
+
+def linked(keys: Sequence[Iterable[Hashable]]) -> NDArray[np.int32]:
+    """Joins things that share a key, directly or through others; see `clusters`.
+
+    Args:
+        keys: Of each thing.
+    """
+    first: dict[Hashable, int] = {}
+    pairs = [
+        (owner, place)
+        for place, own in enumerate(keys)
+        for key in own
+        if (owner := first.setdefault(key, place)) != place
+    ]
+    return clusters(np.array(pairs, dtype=np.int32).reshape(-1, 2), len(keys))
 
 
 def shares_ngram(incidence: Incidence, num_documents: int) -> NDArray[np.bool_]:
