@@ -163,3 +163,14 @@ def test_nano_repeats_bit_for_bit(cache: Path):
     kept = checkpoints._read("nano", cache / "testbed-nano" / "step64")
     for (name, a), (_, b) in zip(model.named_parameters(), kept.named_parameters(), strict=True):
         assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize("size", ["nano", "nano@3", "recall"])
+def test_worlds_that_are_trained_have_second_moments_at_every_step_but_the_first(size: str) -> None:
+    assert testbed.second_moment_steps(size) == testbed.all_steps(size)[1:]
+
+
+def test_of_what_ships_only_the_steps_on_disk_have_second_moments() -> None:
+    shipped = testbed.second_moment_steps("mini")
+    assert shipped
+    assert set(shipped) < set(testbed.all_steps("mini")) - {0}

@@ -239,7 +239,7 @@ def _moments(study: StudySettings, view: View, cache: Path) -> Moments:
         from whence.testbed import last_step, second_moment_steps, second_moments
 
         place = last_step(size) if step is None else step
-        if place in second_moment_steps(size, cache=cache) or (size == "nano" and place > 0):
+        if place in second_moment_steps(size, cache=cache):
             return Moments(
                 {"second_moments": f"the optimizer's, after step {place}"},
                 lambda model, corpus: second_moments(size, step=place, cache=cache),

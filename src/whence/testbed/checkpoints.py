@@ -246,12 +246,18 @@ def second_moments(
 
 
 def second_moment_steps(size: str, *, cache: Path | None = None) -> tuple[int, ...]:
-    """Lists the steps whose second moments are on disk; never 0, where there are none yet."""
+    """Lists the steps that `second_moments` has: those that ship, or all that are trained.
+
+    Never 0, where there are none yet.
+    """
     return tuple(
         step
         for step in all_steps(size)
-        if step
-        and (_moments_directory(size, step, cache) / f"step{step}" / SECOND_MOMENTS).is_file()
+        if step > 0
+        and (
+            size != _SHIPPED
+            or (_moments_directory(size, step, cache) / f"step{step}" / SECOND_MOMENTS).is_file()
+        )
     )
 
 
