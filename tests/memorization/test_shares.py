@@ -1,5 +1,7 @@
 """Targets, pool and shares: what is computed with weights is what the whole corpus gives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -63,6 +65,21 @@ def test_every_copy_is_in_the_pool_and_weights_count_the_corpus() -> None:
     for w, r, c in zip(copies.windows, copies.rows, copies.classes, strict=True):
         assert found[w, r] == c
     assert (found >= 0).sum() == len(copies.rows)
+
+
+@pytest.mark.parametrize("num_random", [50, "all"])
+def test_what_comes_later_in_training_than_the_model_is_in_no_pool(num_random) -> None:
+    rng = np.random.default_rng(0)
+    copies, corpus = _copies(5, 400, rng), _corpus(400)
+    steps = pa.array([None if i % 40 == 0 else 1 + i // 4 for i in range(400)], pa.int64())
+    corpus = replace(corpus, table=corpus.table.append_column("step", steps))
+    pool = choose_pool(copies, corpus, num_random=num_random, num_weak=3, seen_by=50, seed=0)
+    seen = np.array([s is None or s <= 50 for s in steps.to_pylist()])
+    assert seen[pool.rows].all()
+    assert pool.weights.sum() == pytest.approx(seen.sum())
+    assert pool.num_unseen == (~seen).sum()
+    assert f"{(~seen).sum()} come later" in pool.sentence()
+    assert pool.is_whole == (num_random == "all")
 
 
 def test_shares_of_weighted_pools_average_to_those_of_the_corpus() -> None:

@@ -428,6 +428,8 @@ def test_effects_are_differences_of_means_over_families(outcome) -> None:
     per_copy = [(exact - both) / made.counts[:, 1], (near - both) / made.counts[:, 0]]
     ratio = per_copy[0].mean() / per_copy[1].mean()
     assert effects.near_in_exact.value == pytest.approx(ratio)
+    shapley = (full - exact + near - both).mean() / 2
+    assert effects.exact_share.value == pytest.approx(shapley / (full - both).mean())
 
 
 def test_five_families_have_no_interval_and_one_order_no_agreement() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from whence.memorization.attribution import UNTRAINED, Named
 from whence.memorization.before_onset import copies_before
 from whence.memorization.copies import CLASSES, Copies, CopyClass
+from whence.memorization.copy_scores import copy_scores
 from whence.memorization.dose import extraction_by_dose
 from whence.memorization.early_late import EarlyLate, compare_early_late
 from whence.memorization.exposure_map import exposure_map, pre_exposure
@@ -203,6 +204,9 @@ def _attributed(
         shares=mean_shares(found, targets, by_rule["window-13"]),
         differences=tuple(against),
         own_ranks=own_ranks(ranking),
+        copy_scores=copy_scores(
+            ranking, by_rule["window-13"], material.windows.rows[targets.places]
+        ),
         early_late=tuple(early),
         early_until=cut,
     )

@@ -13,6 +13,8 @@ from whence.statistics import MIN_FAMILIES, Estimate
 
 Verdict = Literal["told", "cannot be told", "not measured"]
 _DASH = "\u2014"
+# Whose sums over copies are held against training without copies.
+_SUMMED = ("cosine", "tracin", "bm25", "random")
 
 
 class Answer(NamedTuple):
@@ -63,6 +65,8 @@ def _kinds(found: Memorization) -> Answer:
     if twins is not None:
         verdict, text = _from_twins(found.causes, twins)
         parts.append(text)
+        if found.attributed is not None and is_above_zero(twins.exact_share):
+            parts.append(_against_scores(twins, found.attributed))
     if steps:
         parts.append(_from_steps(steps[0], is_first=len(steps) > 1))
         verdict = "told" if verdict == "not measured" else verdict
@@ -75,7 +79,7 @@ def _kinds(found: Memorization) -> Answer:
         f"{found.families[0].num_families if found.families else 0} by "
         f"{FAMILY_RULES['window-13']}); training without copies from the first step."
     )
-    return Answer(question, verdict, " ".join(parts), change)
+    return Answer(question, verdict, " ".join(filter(None, parts)), change)
 
 
 def _from_twins(causes: Causes, twins: TwinEffects) -> tuple[Verdict, str]:
@@ -109,6 +113,18 @@ def _from_twins(causes: Causes, twins: TwinEffects) -> tuple[Verdict, str]:
         others = effect["removing others"]
         text += f" Removing as many unrelated examples costs {interval(others, sign=True)}."
     return "told", text
+
+
+def _against_scores(twins: TwinEffects, found: Attributed) -> str:
+    """Holds what methods give exact copies against what training without copies does."""
+    methods = [one for one in found.copy_scores if one.method.method in _SUMMED]
+    listed = ", ".join(f"{one.method.label} {interval(one.exact_share)}" for one in methods)
+    return (
+        f"Of what both classes give in training, exact copies have {interval(twins.exact_share)}; "
+        f"of the scores of both, over all attributed windows that have both: {listed}."
+        if listed
+        else ""
+    )
 
 
 def _from_steps(one: StepEffects, *, is_first: bool) -> str:

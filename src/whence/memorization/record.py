@@ -10,6 +10,7 @@ from whence.artifacts import write_text
 from whence.errors import ArtifactError
 from whence.memorization.class_steps import ClassDifference
 from whence.memorization.copies import CopyClass
+from whence.memorization.copy_scores import CopyScores
 from whence.memorization.dose import DoseBin
 from whence.memorization.early_late import EarlyLate
 from whence.memorization.families import FamilyRule
@@ -139,6 +140,7 @@ class Attributed:
         shares: By method, group, unit and class, with intervals over the coarsest families.
         differences: By rule of families: memorized minus controls and minus the untrained model.
         own_ranks: The ranks of the windows' own examples.
+        copy_scores: What each method gives exact and near copies of windows that have both.
         early_late: By rule of families: comparisons of early with late windows.
         early_until: The last step that counts as early.
     """
@@ -150,6 +152,7 @@ class Attributed:
     shares: tuple[Share, ...]
     differences: tuple[tuple[FamilyRule, tuple[Difference, ...]], ...]
     own_ranks: tuple[OwnRank, ...]
+    copy_scores: tuple[CopyScores, ...]
     early_late: tuple[tuple[FamilyRule, tuple[EarlyLate, ...]], ...]
     early_until: int | None
 

@@ -209,6 +209,7 @@ def _causes(found: Causes) -> list[str]:
             for one in found.twins.effects
         ]
         rows.append(["near copy in exact ones", interval(found.twins.near_in_exact), "", ""])
+        rows.append(["exact copies' part of both", interval(found.twins.exact_share), "", ""])
         header = ["training without copies", "nats per token", "by order", "orders agree"]
         parts.append(
             f"From step {found.twin_step}, {found.twin_num_steps} steps, {found.twin_families} "
@@ -251,6 +252,18 @@ def _attributed(found: Attributed) -> list[str]:
     )
     rows = [[r.method.label, f"{r.median:g}", f"{r.worst:g}", r.n] for r in found.own_ranks]
     parts.append("Rank of the own example\n" + columns(rows, ["method", "median", "worst", "n"]))
+    rows = [
+        [
+            one.method.label,
+            interval(one.exact_share),
+            interval(one.near_in_exact),
+            len(one.targets),
+            one.exact_share.n,
+        ]
+        for one in found.copy_scores
+    ]
+    header = ["method", "exact copies' part", "near copy in exact ones", "windows", "families"]
+    parts.append("Scores of exact and near copies together\n" + columns(rows, header))
     for rule, outcomes in found.early_late:
         rows = [
             [

@@ -59,10 +59,13 @@ class TwinEffects(NamedTuple):
         effects: One per contrast whose arms were run.
         near_in_exact: How many exact copies one near copy is worth, each class without the other:
             effect per near copy over effect per exact copy, with Fieller's interval over families.
+        exact_share: The exact copies' part of what both classes give: the mean of their effect with
+            and without near copies, over that of removing both, likewise.
     """
 
     effects: tuple[Effect, ...]
     near_in_exact: Estimate
+    exact_share: Estimate
 
     def named(self, name: str) -> Effect:
         """Finds an effect by its name."""
@@ -83,7 +86,8 @@ def twin_effects(
 
     Source:
         The 2 × 2 factorial design: Box, Hunter and Hunter, "Statistics for Experimenters", 2005,
-        chapter 5; in Latin squares over families, which are the units.
+        chapter 5; in Latin squares over families, which are the units. The share of a class is its
+        Shapley value: Shapley, "A Value for n-Person Games", 1953.
     """
     values = {
         name: _contrast(twins, getattr(twins, outcome), weights)
@@ -94,6 +98,8 @@ def twin_effects(
         (values[f"{name} alone"].mean(axis=0) / twins.counts[:, column]).tolist()
         for column, name in enumerate(("exact", "near"))
     )
+    shapley = (values["removing exact"] + values["exact alone"]).mean(axis=0) / 2
+    both = values["removing both"].mean(axis=0)
     return TwinEffects(
         tuple(
             Effect(
@@ -105,6 +111,7 @@ def twin_effects(
             for name, of in values.items()
         ),
         _claimed(ratio_estimate(near, exact)),
+        _claimed(ratio_estimate(shapley.tolist(), both.tolist())),
     )
 
 

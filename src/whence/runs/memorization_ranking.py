@@ -70,7 +70,12 @@ def rank(
     queries = run.get(target_queries_stage(windows, checkpoints.own))
     asked = study.pool
     pool = choose_pool(
-        copies, corpus, num_random=asked.num_random, num_weak=asked.num_weak, seed=asked.seed
+        copies,
+        corpus,
+        num_random=asked.num_random,
+        num_weak=asked.num_weak,
+        seen_by=checkpoints.last,
+        seed=asked.seed,
     )
     examples = pool.corpus(corpus)
     by_step = {}
