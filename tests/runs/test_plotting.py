@@ -1,9 +1,14 @@
 """A run's pictures are written as files, and what it lacks is refused."""
 
+import io
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from tests.report.conftest import plausible, with_evidence
 
 from whence.errors import SettingsError
@@ -29,6 +34,25 @@ def test_an_unknown_picture_and_another_kind_of_file_are_refused(run: Path, tmp_
     with pytest.raises(SettingsError, match="no picture called 'nothing'") as caught:
         plotting.write_plot(run, "nothing", tmp_path / "a.svg")
     assert "agreement" in str(caught.value)
-    with pytest.raises(SettingsError, match="as SVG"):
+    with pytest.raises(SettingsError, match="as SVG or PNG"):
+        plotting.write_plot(run, "agreement", tmp_path / "a.pdf")
+    assert not list(tmp_path.iterdir())
+
+
+def test_pixels_are_in_color_and_twice_the_size(run: Path, tmp_path: Path) -> None:
+    svg = plotting.write_plot(run, "agreement", tmp_path / "a.svg").read_text(encoding="utf-8")
+    data = plotting.write_plot(run, "agreement", tmp_path / "a.PNG").read_bytes()
+    pixels = np.array(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    size = [2 * float(n) for n in re.findall(r' (?:height|width)="(.*?)"', svg)[1::-1]]
+    assert pixels.shape[:2] == pytest.approx(size, abs=2)
+    # The accent of the dots, in no pixel of a picture whose colors were not understood.
+    assert (np.abs(pixels - [0x0A, 0x5C, 0x63]).sum(axis=-1) < 9).sum() > 100
+
+
+def test_pixels_without_the_package_are_refused_in_one_sentence(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    with pytest.raises(SettingsError, match=r"whence\[png\]"):
         plotting.write_plot(run, "agreement", tmp_path / "a.png")
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ from whence.cli.console import Json, answer, table
 def plot(
     run: Path, name: str | None = None, *, out: Path | None = None, json: Json = False
 ) -> None:
-    """Write a picture of a run as SVG, or list those that it has.
+    """Write a picture of a run as SVG or PNG, or list those that it has.
 
     Parameters
     ----------
@@ -17,7 +17,7 @@ def plot(
     name
         Which picture; without a name, all are listed.
     out
-        Where to write it; `NAME.svg` here by default.
+        Where to write it: NAME.svg here by default, or a .png file (extra `png`).
     """
     from whence.runs.plotting import list_plots, write_plot
 

@@ -5,6 +5,7 @@ label that says the same in words, and a table of the numbers behind it.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -285,8 +286,9 @@ def nice_ticks(low: float, high: float) -> list[float]:
 
 
 def svg_text(picture: Picture) -> str:
-    """Writes a picture as an SVG file of its own."""
+    """Writes a picture as an SVG file of its own, in plain colors, which every program draws."""
     style = (files("whence.report") / "assets" / STYLE).read_text(encoding="utf-8")
+    style = re.sub(r"var\(--[a-z-]+, (#[0-9a-f]+)\)", r"\1", style)
     size = f'viewBox="0 0 {picture.width:g} {picture.height:g}"'
     size += f' width="{picture.width:g}" height="{picture.height:g}"'
     parts = [
