@@ -32,6 +32,33 @@ def test_a_leaderboard_is_shown_as_text(browser: Browser, record: RunRecord, tmp
     assert "LDS: no bank" in text
 
 
+def test_a_leaderboard_sorts_by_any_column_and_controls_stay_below(
+    browser: Browser, record: RunRecord, tmp_path: Path
+):
+    found = LEADERBOARD.figures[0]
+    values = {"a": 0.2, "b": None, "c": 0.9, "d": -0.1}
+    figures = tuple(
+        found.model_copy(update={"method": name, "estimate": found.estimate._replace(value=value)})
+        for name, value in values.items()
+    )
+    path = write_page(
+        replace(record, validation=LEADERBOARD.model_copy(update={"figures": figures})),
+        tmp_path / "p.html",
+    )
+    with browser.open(path, "view=leaderboard") as page:
+        board = page.locator("table.board").first
+        head = board.locator("th[aria-sort]").first
+
+        def methods() -> list[str]:
+            return board.locator("tbody th").all_inner_texts()
+
+        assert methods() == ["a", "b", "c", "d", "control"]
+        for order, expected in (("descending", "cadb"), ("ascending", "dacb"), ("none", "abcd")):
+            head.get_by_role("button").press("Enter")
+            assert head.get_attribute("aria-sort") == order
+            assert methods() == [*expected, "control"]
+
+
 def test_windows_of_training_are_a_table_of_their_own(
     browser: Browser, record: RunRecord, tmp_path: Path
 ):

@@ -14,20 +14,45 @@ function estimateCell(e) {
   );
 }
 
-// `columns` have a name and a unit, `rows` a name, estimates, and a class.
+// A click sorts by a column, best first; another turns the order, a third restores it.
+const TURNS = { none: "descending", descending: "ascending", ascending: "none" };
+
+function sortHead({ name, unit }, onclick) {
+  const button = el("button", { type: "button", class: "sort", onclick }, name);
+  return el("th", { scope: "col", "aria-sort": "none" }, button, unit && el("div", { class: "soft" }, unit));
+}
+
+// What is undefined comes last in either order.
+function sorted(rows, place, order) {
+  if (order === "none") return rows;
+  const sign = order === "ascending" ? 1 : -1;
+  const value = (row) => row.estimates[place]?.value ?? null;
+  const missing = (row) => Number(value(row) === null);
+  return [...rows].sort((x, y) => missing(x) - missing(y) || sign * (value(x) - value(y)));
+}
+
+// `columns` have a name and a unit, `rows` a name, estimates, and a class; those with one stay below.
 function boardTable(columns, rows) {
-  const head = ({ name, unit }) =>
-    el("th", { scope: "col" }, name, unit && el("div", { class: "soft" }, unit));
   const row = ({ name, estimates, cls }) =>
     el("tr", { class: cls }, el("th", { scope: "row" }, name), estimates.map(estimateCell));
+  const body = el("tbody");
+  const draw = (place, order) => {
+    const methods = rows.filter(({ cls }) => !cls);
+    const below = rows.filter(({ cls }) => cls);
+    body.replaceChildren(...[...sorted(methods, place, order), ...below].map(row));
+  };
+  const heads = columns.map((column, place) =>
+    sortHead(column, () => {
+      const order = TURNS[heads[place].getAttribute("aria-sort")];
+      heads.forEach((head, i) => head.setAttribute("aria-sort", i === place ? order : "none"));
+      draw(place, order);
+    }),
+  );
+  draw(0, "none");
+  const first = el("th", { scope: "col" }, "Method");
   return scrolled(
     "Methods by measure",
-    el(
-      "table",
-      { class: "board" },
-      el("thead", null, el("tr", null, head({ name: "Method" }), columns.map(head))),
-      el("tbody", null, rows.map(row)),
-    ),
+    el("table", { class: "board" }, el("thead", null, el("tr", null, first, heads)), body),
   );
 }
 
