@@ -17,6 +17,7 @@ from whence.live.payload import MAX_BODY_BYTES, MAX_TEXT, result_json
 from whence.progress import Progress
 from whence.records import Behavior
 from whence.runs.warm import Opened, open_for_queries
+from whence.settings import Kind
 
 PARIS = {"prompt": "the capital of france is", "completion": " paris"}
 CAPITALS = {"france": "paris", "spain": "madrid", "japan": "tokyo", "egypt": "cairo"}
@@ -63,6 +64,24 @@ def test_the_answer_is_that_of_the_same_question_without_a_server(ask: Ask, open
 def test_a_missing_space_is_remarked_on(ask: Ask) -> None:
     found = ask(prompt=PARIS["prompt"], completion="paris", force=True)["result"]
     assert 'Write the completion " paris"' in found["notes"][0]
+
+
+def test_examples_of_a_toxic_completion_and_labeled_ones_are_masked(opened: Opened) -> None:
+    """The page shows such a text only when asked to."""
+
+    def hits(kind: Kind, **changes: Any) -> list[dict[str, Any]]:
+        behavior = Behavior("query", kind, PARIS["prompt"], PARIS["completion"])
+        answerer = opened.answerer
+        found = answerer.answer(behavior, methods=("bm25",), only_shown=False)
+        ranking = found.rankings[0]
+        changed = [hit._replace(**changes) for hit in ranking.hits.proponents]
+        ranking = ranking._replace(hits=ranking.hits._replace(proponents=tuple(changed)))
+        return result_json(found._replace(rankings=(ranking,)))["rankings"][0]["proponents"]
+
+    assert not any(hit["is_sensitive"] for hit in hits("fact"))
+    for hit in hits("toxic"):
+        assert hit["is_sensitive"] == ("paris" in hit["text"])
+    assert all(hit["is_sensitive"] for hit in hits("fact", labels=("Toxic:insult",)))
 
 
 def test_what_the_model_does_not_show_is_ranked_only_on_demand(ask: Ask) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.live.test_server import Server
+from tests.report.browser import serious_findings
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium")
@@ -90,6 +91,32 @@ def test_hostile_texts_stay_texts_and_errors_are_shown(page: Any) -> None:
     ask(page, "the", hostile)
     page.wait_for_selector("#ask:not([disabled])", timeout=60_000)
     assert page.locator("#answer img, #answer script, #error img, #error script").count() == 0
+
+
+def test_texts_with_a_toxic_completion_are_shown_only_when_asked_for(page: Any) -> None:
+    page.click("summary:has-text('More')")
+    page.select_option("#kind", "toxic")
+    page.check("#force")
+    ask(page, "the capital of france is", " paris")
+    page.wait_for_selector(".list .hit", timeout=60_000)
+    answer = page.locator("#answer .lists")
+    assert "paris" not in answer.inner_text()
+    first = page.get_by_role("button", name="Text masked, as it may offend. Show it").first
+    first.press("Enter")
+    assert "paris" in answer.inner_text()
+    assert "paris" in page.evaluate("document.activeElement.textContent")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_live_page_has_no_serious_finding_of_axe(page: Any, scheme: str, width: int) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 900})
+    assert serious_findings(page) == []
+    ask(page, "the capital of france is", " paris")
+    page.wait_for_selector(".list .hit", timeout=60_000)
+    assert serious_findings(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_a_behavior_of_the_study_fills_the_form(page: Any) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "Observations",
     "Samples",
     "Verdict",
+    "is_labeled_toxic",
     "make_judges",
     "needs_texts",
 ]
@@ -256,3 +257,8 @@ def make_judges(
 def needs_texts(behaviors: Iterable[Behavior]) -> bool:
     """Tells whether verifying some behaviors needs documents of the corpus, to train judges on."""
     return any(RULES[behavior.kind].needs_texts for behavior in behaviors)
+
+
+def is_labeled_toxic(labels: Sequence[str]) -> bool:
+    """Whether an example carries a label that says it is toxic; its text is masked at first."""
+    return any("toxic" in label.lower() for label in labels)

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 from pydantic import Field
 
 from whence.behaviors import verification_to_json
+from whence.behaviors.kinds import RULES, is_labeled_toxic
 from whence.errors import SettingsError
 from whence.evidence import RELATIONS, mark_text
 from whence.records import Behavior, Hit
@@ -133,6 +134,8 @@ def _hit(hit: Hit, ranking: Ranking, behavior: Behavior) -> dict[str, Any]:
         "labels": list(hit.labels),
         "text": None if hit.text is None else shown,
         "num_cut": len(text) - len(shown),
+        "is_sensitive": is_labeled_toxic(hit.labels)
+        or (RULES[behavior.kind].is_sensitive and bool(marks.answers)),
         "spans": _spans(marks.spans, shown),
         "answers": _spans(marks.answers, shown),
         "relation": None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from whence.behaviors.kinds import RULES
+from whence.behaviors.kinds import RULES, is_labeled_toxic
 from whence.evidence.gap import Compared, compared_methods
 from whence.evidence.overlap import word_shares
 from whence.records import RunRecord
@@ -89,9 +89,10 @@ class Context:
 
     def is_sensitive(self, row: int) -> bool:
         """Whether an example was planted for a sensitive behavior, or is labeled toxic."""
-        labels = self._labels[row] or []
-        is_toxic = any("toxic" in label.lower() for label in labels)
-        return is_toxic or self.record.corpus.ids[row] in self._sensitive_ids
+        return (
+            is_labeled_toxic(self._labels[row] or [])
+            or self.record.corpus.ids[row] in self._sensitive_ids
+        )
 
     @cached_property
     def _labels(self) -> list[list[str] | None]:

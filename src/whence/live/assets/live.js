@@ -123,6 +123,21 @@ function marked(hit) {
   return parts;
 }
 
+function masked(hit) {
+  const holder = el("div");
+  const show = () => holder.replaceChildren(el("p", { class: "text", tabindex: "0" }, ...marked(hit)));
+  if (!hit.is_sensitive) show();
+  else {
+    const button = el("button", { type: "button" }, "Text masked, as it may offend. Show it");
+    button.addEventListener("click", () => {
+      show();
+      holder.firstChild.focus();
+    });
+    holder.append(el("p", {}, button));
+  }
+  return holder;
+}
+
 function strength(hit, numNull) {
   if (hit.z === null || hit.tail === null) return null;
   const share = 100 * (1 - hit.tail);
@@ -149,7 +164,7 @@ function card(hit, numNull, place) {
       hit.subset ? el("span", {}, hit.subset) : null,
       hit.labels.length ? el("span", {}, hit.labels.join(", ")) : null,
     ),
-    el("p", { class: "text", tabindex: "0" }, ...marked(hit)),
+    masked(hit),
   );
 }
 
