@@ -70,7 +70,7 @@ def test_examples_of_a_toxic_completion_and_labeled_ones_are_masked(opened: Open
     """The page shows such a text only when asked to."""
 
     def hits(kind: Kind, **changes: Any) -> list[dict[str, Any]]:
-        behavior = Behavior("query", kind, PARIS["prompt"], PARIS["completion"])
+        behavior = Behavior(id="query", kind=kind, **PARIS)
         answerer = opened.answerer
         found = answerer.answer(behavior, methods=("bm25",), only_shown=False)
         ranking = found.rankings[0]
