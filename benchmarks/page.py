@@ -3,11 +3,12 @@
 100 behaviors, 8 methods, 50 proponents each and as many opponents where a method has any, examples
 of 1 KB, all of it generated: words of a made-up vocabulary with the frequencies of Zipf's law,
 which compress about as far as English does; one example in a hundred shares a few words with a
-behavior. Two cases: methods that agree in part, so that the page shows some ten thousand examples,
-and methods that list nothing in common. A browser without a window opens each page several times;
-measured are the seconds until the first view is drawn, and until a behavior is, from the click,
-and how long the page's main thread had a processor, which others on the machine do not lengthen.
-Printed and written to `results/latest/page.json`.
+behavior, and the first five scores of each are split by token and by 24 layers. Two cases: methods
+that agree in part, so that the page shows some ten thousand examples, and methods that list nothing
+in common. A browser without a window opens each page several times; measured are the seconds until
+the first view is drawn, and until a behavior is, from the click, and how long the page's main
+thread had a processor, which others on the machine do not lengthen. Printed and written to
+`results/latest/page.json`.
 
     python benchmarks/page.py [--repeats 7] [--browser /usr/bin/chromium]
 """
@@ -15,10 +16,12 @@ Printed and written to `results/latest/page.json`.
 import argparse
 import hashlib
 import os
+import re
 import statistics
 import tempfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -32,12 +35,14 @@ from playwright.sync_api import Page, sync_playwright
 from whence.evidence.listing import entries, opponent_rows, proponent_rows
 from whence.evidence.record import BehaviorEvidence, Calibration, Evidence, Strength
 from whence.evidence.relations import RELATIONS, Relation
+from whence.evidence.splits import NUM_SPLIT, Split, Splits, TokenPart
 from whence.evidence.ties import Tie
 from whence.records import Behavior, Corpus, Family, Measured, RunRecord, Scores, Verification
 from whence.report import write_page
 from whence.report.examples import Examples
 
 NUM_BEHAVIORS, TOP_K, NUM_CHARACTERS, NUM_NULL = 100, 50, 1024, 200
+NUM_LAYERS = 24
 FAMILIES: dict[str, Family] = {
     "gradient_cosine": "gradient",
     "gradient_dot": "gradient",
@@ -167,7 +172,8 @@ def make_record(num_examples: int, shared: float) -> RunRecord:
         if family not in HAS_OPPONENTS:
             values = np.maximum(values - 1, 0)
         ids = tuple(b.id for b in behaviors)
-        scores.append(Scores(method, ids, corpus.ids, values, {}, 1.0, family=family))
+        settings = {"checkpoints": [1], "learning_rates": [1.0]} if method == "tracin" else {}
+        scores.append(Scores(method, ids, corpus.ids, values, settings, 1.0, family=family))
     record = RunRecord(
         title="A large study",
         model="testbed:mini",
@@ -179,7 +185,7 @@ def make_record(num_examples: int, shared: float) -> RunRecord:
         plan=None,
         top_k=TOP_K,
     )
-    return with_evidence(record, rng)
+    return with_splits(with_evidence(record, rng), rng)
 
 
 def make_texts(rng: np.random.Generator, num: int) -> list[str]:
@@ -248,8 +254,6 @@ def make_verification(behavior: Behavior) -> Verification:
 
 def with_evidence(record: RunRecord, rng: np.random.Generator) -> RunRecord:
     """The same run with a tie and a strength for every listed example."""
-    from dataclasses import replace
-
     relations: list[Relation] = [*RELATIONS]
     clusters = Examples(record.corpus).clusters
     ties: dict[tuple[str, str], Tie] = {}
@@ -282,6 +286,26 @@ def with_evidence(record: RunRecord, rng: np.random.Generator) -> RunRecord:
             num_null=NUM_NULL,
         ),
     )
+
+
+def with_splits(record: RunRecord, rng: np.random.Generator) -> RunRecord:
+    """The same run with the first scores of its first method split by words and by layers."""
+    method, evidence = record.scores[0].method, record.evidence
+    assert evidence is not None
+    texts = dict(zip(record.corpus.ids, record.corpus.texts(), strict=True))
+    splits = []
+    for behavior in record.behaviors:
+        for one in evidence.listed(method, behavior.id)[:NUM_SPLIT]:
+            ends = [m.end() for m in re.finditer(r"\s*\w{1,4}", texts[one.example_id] or "")]
+            parts = rng.standard_t(2, size=len(ends)) / len(ends) + 1 / len(ends)
+            tokens = tuple(
+                TokenPart("", float(part), start, end)
+                for part, (start, end) in zip(parts, pairwise([0, *ends]), strict=True)
+            )
+            shares = rng.dirichlet([1] * NUM_LAYERS) * parts.sum()
+            modules = {f"layers.{n}.mlp": float(part) for n, part in enumerate(shares)}
+            splits.append(Split(behavior.id, one.example_id, tokens, modules))
+    return replace(record, splits=Splits(method, "1 · final", tuple(splits)))
 
 
 def make_tie(

@@ -44,7 +44,7 @@ def main() -> None:
     truth = _truth()
     rows: list[dict[str, Any]] = []
     for placement, asked in STUDIES.items():
-        found = whence.study_memorization(_study(asked), PLACE / placement, progress=progress())
+        found = whence.study_memorization(_study(asked), PLACE, progress=progress())
         rows += _planted(found, placement)
         if found.attributed is not None:
             rows += _against(found.attributed, truth[placement], placement)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from whence.corpus.duplicates import Duplicates
     from whence.evidence import Evidence
+    from whence.evidence.splits import Splits
     from whence.validation import Surprises, Validation
 
 Verdict = Literal["shown", "weak", "not shown"]
@@ -485,8 +486,9 @@ class RunRecord:
     """Everything that a page shows.
 
     `validation` is what `whence validate` found of this run; `evidence` what is known of every
-    example that some method lists, `duplicates` the corpus's copies, and `surprises` what
-    `whence surprises` found; None where the run does not keep them.
+    example that some method lists, `splits` of which tokens and layers the first scores are made,
+    `duplicates` the corpus's copies, and `surprises` what `whence surprises` found; None where the
+    run does not keep them.
     """
 
     title: str
@@ -506,5 +508,6 @@ class RunRecord:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     validation: "Validation | None" = None
     evidence: "Evidence | None" = None
+    splits: "Splits | None" = None
     duplicates: "Duplicates | None" = None
     surprises: "Surprises | None" = None

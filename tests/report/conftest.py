@@ -1,8 +1,10 @@
 """Makes plausible runs out of nothing, so that the page can be tested without a model."""
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import get_args
 
 import numpy as np
@@ -13,6 +15,7 @@ from tests.report.browser import browser as browser
 from whence.evidence.listing import entries, opponent_rows, proponent_rows
 from whence.evidence.record import BehaviorEvidence, Calibration, Evidence, Side, Strength
 from whence.evidence.relations import RELATIONS, Relation
+from whence.evidence.splits import NUM_SPLIT, Split, Splits, TokenPart
 from whence.evidence.ties import Tie
 from whence.records import (
     Behavior,
@@ -332,6 +335,27 @@ def with_evidence(
             num_null=num_null,
         ),
     )
+
+
+def with_splits(record: RunRecord) -> RunRecord:
+    """The same run with the first scores by its first method split by words and by layers."""
+    evidence, method = record.evidence, record.scores[0].method
+    assert evidence is not None
+    texts = dict(zip(record.corpus.ids, record.corpus.texts(), strict=True))
+    splits = []
+    for behavior_id in record.scores[0].query_ids:
+        for one in evidence.listed(method, behavior_id)[:NUM_SPLIT]:
+            text = texts[one.example_id] or ""
+            ends = [match.end() for match in re.finditer(r"\s*\w+", text)]
+            tokens = tuple(
+                TokenPart(text[start:end], (-1.0, 1.0, 4.0)[n % 3], start, end)
+                for n, (start, end) in enumerate(pairwise([0, *ends]))
+            )
+            total = sum(token.part for token in tokens)
+            shares = {"layers.0.attention": 0.75, "layers.0.mlp": 0.5, "layers.1.mlp": -0.25}
+            modules = {name: total * share for name, share in shares.items()}
+            splits.append(Split(behavior_id, one.example_id, tokens, modules))
+    return replace(record, splits=Splits(method, "1 · final", tuple(splits)))
 
 
 def tie_of(behavior_id: str, example_id: str, relation: Relation) -> Tie:

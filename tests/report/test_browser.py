@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.report.browser import Browser
-from tests.report.conftest import with_evidence
+from tests.report.conftest import with_evidence, with_splits
 from tests.report.test_data import LEADERBOARD, behaviors_of, with_a_window
 
 from whence.records import RunRecord
@@ -206,3 +206,44 @@ def test_hostile_texts_are_shown_as_text(
     text = browser.text(path, view)
     assert "<script>document.title='owned'</script>" in text
     assert "U+202E" in text or view == ""
+
+
+def test_the_first_examples_say_which_tokens_and_layers_their_score_comes_from(
+    browser: Browser, record: RunRecord, tmp_path: Path
+):
+    path = write_page(with_splits(with_evidence(record)), tmp_path / "p.html")
+    with browser.open(path, "behavior=fact-000-norland") as tab:
+        splits = tab.locator("details.split")
+        assert splits.count() == 5
+        first = splits.first
+        assert first.locator(".tok").count() == 0
+        first.locator("summary").press("Enter")
+        text = "".join(first.locator(".tok").all_inner_texts())
+        assert text.strip(" .\n") in " ".join(tab.locator(".card .body").first.inner_text().split())
+        # Neither side is told by its color alone.
+        looks = {
+            cls: first.locator(f".tok.{cls}").first.evaluate(
+                "(node) => getComputedStyle(node).textDecorationStyle"
+            )
+            for cls in ("for3", "against1")
+        }
+        assert looks == {"for3": "solid", "against1": "dotted"}
+        label = "Shares by layer: layer 0 125%, layer 1 \u221225%"
+        assert first.locator("svg[role=img]").get_attribute("aria-label") == label
+        assert label in first.inner_text()
+        tab.locator("[role=tab][data-key=gradient_dot]").click()
+        assert tab.locator("details.split").count() > 0
+        tab.locator("[role=tab][data-key=bm25]").click()
+        assert tab.locator("details.split").count() == 0
+        panel = tab.locator("#panel").inner_text()
+        assert "Its scores are no sum over tokens and layers of the model" in panel
+
+
+def test_tokens_of_toxic_examples_are_masked_like_their_text(
+    browser: Browser, record: RunRecord, tmp_path: Path
+):
+    path = write_page(with_splits(with_evidence(record)), tmp_path / "p.html")
+    with browser.open(path, "behavior=toxic-000-norland") as tab:
+        assert tab.locator("details.split").count() == 0
+        tab.locator(".card .masked").first.click()
+        assert tab.locator("details.split").count() == 1

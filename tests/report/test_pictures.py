@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.report.browser import Browser
-from tests.report.conftest import plausible, with_evidence
+from tests.report.conftest import plausible, with_evidence, with_splits
 from tests.report.test_data import with_a_window
 
 from whence.records import RunRecord
@@ -89,6 +89,36 @@ def test_subsets_and_positions_add_up(validated: RunRecord) -> None:
     for name, column in (("subsets", 1), ("subsets", 4), ("positions", 1), ("positions", 2)):
         values = [row[column] for row in found[name].rows]
         assert sum(v for v in values if isinstance(v, float)) == pytest.approx(1), (name, column)
+
+
+def test_the_shares_of_layers_add_up_for_each_kind_and_stand_in_the_squares(
+    validated: RunRecord,
+) -> None:
+    picture = page_pictures(with_splits(validated))["layers"]
+    rows = [dict(zip(picture.columns, row, strict=True)) for row in picture.rows]
+    kinds = {str(row["row"]).partition(",")[0] for row in rows}
+    assert len(kinds) == 5
+    for kind in kinds:
+        of_kind = [row for row in rows if str(row["row"]).startswith(kind + ",")]
+        # Attention of the first layer has 75 %, its MLP 50 %, and that of the second -25 %.
+        assert [row["share of the score"] for row in of_kind if row["column"] == "layer 0"] == [
+            pytest.approx(0.75),
+            pytest.approx(0.5),
+        ]
+        values = [row["share of the score"] for row in of_kind]
+        assert sum(v for v in values if isinstance(v, float)) == pytest.approx(1)
+    texts = [shape.text for shape in picture.shapes if shape.kind == "text"]
+    assert texts.count("0.75") == len(kinds)
+    assert "\u22120.25" in texts
+    assert "layers" not in page_pictures(validated)
+
+
+def test_many_layers_are_drawn_as_a_dozen_columns_at_most() -> None:
+    from whence.report.plots import _layer_columns
+
+    columns = _layer_columns([f"layer {n}" for n in range(32)])
+    assert len(set(columns.values())) == 11
+    assert columns["layer 31"] == "layer 30\u201331"
 
 
 def test_a_forest_is_sorted_and_draws_search_as_a_line(validated: RunRecord) -> None:

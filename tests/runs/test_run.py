@@ -15,7 +15,7 @@ from whence.runs.record import load_run
 from whence.runs.show import show_behavior, show_verdicts
 from whence.runs.study import run_study, write_report
 from whence.runs.summary import summarize
-from whence.runs.tokens import token_parts
+from whence.runs.tokens import module_parts, token_parts
 from whence.settings import StudySettings, load_study
 
 
@@ -191,6 +191,59 @@ def test_the_tokens_of_a_proponent_sum_up_to_its_inner_product(finished: Path) -
         token_parts(finished, "memorized/herons", ["d999"])
     with pytest.raises(SettingsError, match="no behavior `x`"):
         token_parts(finished, "x", [])
+
+
+def test_a_run_keeps_the_splits_of_its_first_proponents_and_they_are_those_of_a_new_pass(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished
+    kept = load_run(run).splits
+    assert kept is not None
+    assert kept.method == "gradient_cosine"
+    for behavior_id in {one.behavior_id for one in kept.splits}:
+        of_behavior = [one for one in kept.splits if one.behavior_id == behavior_id]
+        ids = [one.example_id for one in of_behavior]
+        found = show_behavior(run, behavior_id, method="gradient_cosine", k=5).hits.proponents
+        assert {hit.id for hit in found} <= set(ids)
+        # Scores by the inner product are the same sums: they are not kept, and computed anew.
+        tokens = token_parts(run, behavior_id, ids, method="gradient_dot")
+        modules = module_parts(run, behavior_id, ids, method="gradient_dot")
+        for one in of_behavior:
+            assert list(one.tokens) == tokens[one.example_id]
+            assert one.modules == modules[one.example_id]
+            assert one.total == pytest.approx(sum(part.part for part in one.tokens), rel=1e-5)
+    # What is kept needs no model.
+    monkeypatch.setattr("whence.runs.tokens.run_model", None)
+    one = kept.splits[0]
+    assert token_parts(run, one.behavior_id, [one.example_id])
+
+
+def test_a_killed_split_goes_on_where_it_was(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from whence.runs.splitting import Splitter
+
+    calls: list[str] = []
+    whole = Splitter.split
+
+    def dies_at_the_second(self, query, example_ids):
+        calls.append(query.id)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(self, query, example_ids)
+
+    monkeypatch.setattr(Splitter, "split", dies_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        _run(tiny)
+    run = _run(tiny)
+    kept = load_run(run).splits
+    assert kept is not None
+    attributed = {one.behavior_id for one in kept.splits}
+    assert len(attributed) > 1
+    assert sorted(calls) == sorted([*attributed, calls[1]])
+
+
+def test_a_method_without_a_split_is_refused_in_one_sentence(finished: Path) -> None:
+    with pytest.raises(SettingsError, match="`bm25` are no sum over tokens and layers"):
+        token_parts(finished, "memorized/herons", ["d1"], method="bm25")
 
 
 def test_the_layers_of_a_proponent_sum_up_to_its_inner_product(

@@ -38,9 +38,10 @@ def show(
     top_k
         How many proponents, and how many opponents, to print at most.
     tokens
-        Split the inner product by the proponents' tokens; runs the model again.
+        Split the inner product by the proponents' tokens; runs the model again for those that the
+        run does not keep.
     modules
-        Split it by the model's layers; runs the model again.
+        Split it by the model's layers, likewise.
     """
     from whence.evidence import check_count
     from whence.runs.show import show_behavior, show_verdicts
@@ -65,10 +66,10 @@ def show(
         answer(empty, nothing("positive"), json_line=json)
         return
     if tokens:
-        _print_tokens(run, behavior, ids, json_line=json)
+        _print_tokens(run, behavior, ids, method=method, json_line=json)
         return
     if modules:
-        _print_modules(run, behavior, ids, json_line=json)
+        _print_modules(run, behavior, ids, method=method, json_line=json)
         return
     verification = found.verification
     values = {
@@ -149,11 +150,13 @@ def relation_label(tie: "Tie") -> str:
     return f"{label}, templated" if tie.is_templated else label
 
 
-def _print_tokens(run: Path, behavior: str, ids: list[str], *, json_line: bool) -> None:
+def _print_tokens(
+    run: Path, behavior: str, ids: list[str], *, method: str, json_line: bool
+) -> None:
     """Prints each proponent's tokens, the strongest first."""
     from whence.runs.tokens import token_parts
 
-    split = token_parts(run, behavior, ids, progress=progress())
+    split = token_parts(run, behavior, ids, method=method, progress=progress())
     blocks = []
     for example_id, parts in split.items():
         strongest = sorted(range(len(parts)), key=lambda place: -abs(parts[place].part))[:12]
@@ -166,16 +169,19 @@ def _print_tokens(run: Path, behavior: str, ids: list[str], *, json_line: bool) 
         blocks.append(f"{head}\n{table(cells, ('position', 'part', 'token'))}")
     value = {
         "behavior": behavior,
+        "method": method,
         "tokens": {name: [part._asdict() for part in parts] for name, parts in split.items()},
     }
     answer(value, "\n\n".join(blocks), json_line=json_line)
 
 
-def _print_modules(run: Path, behavior: str, ids: list[str], *, json_line: bool) -> None:
+def _print_modules(
+    run: Path, behavior: str, ids: list[str], *, method: str, json_line: bool
+) -> None:
     """Prints each proponent's part in every layer, and the sum over proponents."""
     from whence.runs.tokens import module_parts
 
-    split = module_parts(run, behavior, ids, progress=progress())
+    split = module_parts(run, behavior, ids, method=method, progress=progress())
     names = list(next(iter(split.values()), {}))
     sums = {name: sum(parts[name] for parts in split.values()) for name in names}
     rows = {**split, "all of these": sums}
@@ -183,4 +189,5 @@ def _print_modules(run: Path, behavior: str, ids: list[str], *, json_line: bool)
     cells.append(("sum", *(f"{sum(parts.values()):+.4g}" for parts in rows.values())))
     header = ("layer", *(printable(name, width=24) for name in rows))
     text = f"Inner products in nats, by layer\n{table(cells, header)}"
-    answer({"behavior": behavior, "modules": split}, text, json_line=json_line)
+    value = {"behavior": behavior, "method": method, "modules": split}
+    answer(value, text, json_line=json_line)

@@ -14,6 +14,7 @@ import numpy as np
 
 from whence.errors import SettingsError
 from whence.methods.requests import ReadingPair, Readings, Request, read_both
+from whence.methods.views import View
 from whence.progress import SILENT, Progress
 from whence.records import (
     Corpus,
@@ -136,6 +137,22 @@ class MethodResult(NamedTuple):
 Needs = Callable[[AttributionSettings], tuple[Request[object], ...]]
 
 
+class SplitTerm(NamedTuple):
+    """One view's inner products, and the positive weight with which they are part of a score."""
+
+    view: View
+    weight: float
+
+
+# From the settings that scores state to the inner products which they are sums of.
+Split = Callable[[Mapping[str, Any]], tuple[SplitTerm, ...]]
+
+
+def split_of(view: View) -> Split:
+    """The split of a method that reads the inner products of one view."""
+    return lambda settings: (SplitTerm(view, 1.0),)
+
+
 def needs_nothing(settings: AttributionSettings) -> tuple[Request[object], ...]:
     """Queries and examples are enough."""
     return ()
@@ -164,6 +181,8 @@ class Method(Generic[S]):
         source: The paper, and how we differ.
         avoid: When not to use it.
         version: Raised when equal inputs shall give other scores.
+        split: The inner products whose weighted sum is the score, but for a positive factor of each
+            pair; such a score is a sum over tokens and layers. None where it is no such sum.
     """
 
     name: str
@@ -180,6 +199,7 @@ class Method(Generic[S]):
     source: str
     avoid: str
     version: int = 1
+    split: Split | None = None
 
     @property
     def is_control(self) -> bool:

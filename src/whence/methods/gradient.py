@@ -14,7 +14,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from whence.methods.contract import Method, MethodInputs, MethodResult, Needs, from_products
+from whence.methods.contract import (
+    Method,
+    MethodInputs,
+    MethodResult,
+    Needs,
+    from_products,
+    split_of,
+)
 from whence.methods.products import Products
 from whence.methods.views import ADAM, FINAL, INITIAL, VOCABULARY, Part, View, cosines, dots
 from whence.settings import NoSettings
@@ -66,6 +73,7 @@ METHODS = (
         name="gradient_cosine",
         compute=_on(FINAL, cosines),
         needs=_needs(FINAL),
+        split=split_of(FINAL),
         settings=NoSettings,
         family="gradient",
         about="The angle between an example's gradient and the query's. Positive: to first order, "
@@ -88,6 +96,7 @@ METHODS = (
         name="gradient_dot",
         compute=_on(FINAL, dots),
         needs=_needs(FINAL),
+        split=split_of(FINAL),
         settings=NoSettings,
         family="gradient",
         about="The inner product of an example's gradient and the query's. Positive: to first "
@@ -110,6 +119,7 @@ METHODS = (
         name="gradient_cosine_adam",
         compute=_on(ADAM, cosines),
         needs=_needs(ADAM),
+        split=split_of(ADAM),
         settings=NoSettings,
         family="gradient",
         about="The angle between an example's gradient and the query's, after dividing both by "
@@ -129,6 +139,7 @@ METHODS = (
         name="gradient_dot_adam",
         compute=_on(ADAM, dots),
         needs=_needs(ADAM),
+        split=split_of(ADAM),
         settings=NoSettings,
         family="gradient",
         about="The inner product of an example's gradient and the query's, after dividing both by "
@@ -192,6 +203,7 @@ METHODS = (
         name="gradient_cosine_initial",
         compute=_on(INITIAL, cosines),
         needs=_needs(INITIAL),
+        split=split_of(INITIAL),
         settings=NoSettings,
         family="untrained",
         about="The angle between gradients in the untrained model, which has learned nothing. An "
@@ -210,6 +222,7 @@ METHODS = (
         name="gradient_dot_initial",
         compute=_on(INITIAL, dots),
         needs=_needs(INITIAL),
+        split=split_of(INITIAL),
         settings=NoSettings,
         family="untrained",
         about="The inner product of gradients in the untrained model, which has learned nothing: "

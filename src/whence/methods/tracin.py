@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from whence.errors import SettingsError
-from whence.methods.contract import Method, MethodInputs, MethodResult, Needs
+from whence.methods.contract import Method, MethodInputs, MethodResult, Needs, Split, SplitTerm
 from whence.methods.products import Products
 from whence.methods.requests import LearningRates, Request
 from whence.methods.views import Correction, Part, View, cosines, dots
@@ -103,11 +103,21 @@ def _over_checkpoints(
     return compute
 
 
+def _split(correction: Correction) -> Split:
+    """The sum over checkpoints; one with the rate 0 is no part of it."""
+    return lambda settings: tuple(
+        SplitTerm(View(step, correction), rate)
+        for step, rate in zip(settings["checkpoints"], settings["learning_rates"], strict=True)
+        if rate > 0
+    )
+
+
 METHODS = (
     Method(
         name="tracin",
         compute=_over_checkpoints(dots, correction="none"),
         needs=_needs("none"),
+        split=_split("none"),
         settings=TracinSettings,
         family="gradient",
         about="What small steps of training on the example at several checkpoints would have done "
@@ -143,6 +153,7 @@ METHODS = (
         name="tracin_adam",
         compute=_over_checkpoints(dots, correction="adam_step"),
         needs=_needs("adam_step"),
+        split=_split("adam_step"),
         settings=TracinSettings,
         family="gradient",
         about="What small steps of Adam on the example at several checkpoints would have done to "

@@ -25,11 +25,13 @@ from whence.report.schema import (
     MethodLists,
     MethodResult,
     Query,
+    ScoreSplit,
     ShownExample,
     TextRun,
     TieMeasures,
 )
 from whence.report.spans import query_spans
+from whence.report.splits import split_record
 from whence.report.sums import Sums, sum_up
 
 # How many copies of a shown text are listed by id.
@@ -179,8 +181,17 @@ def _shown(
         is_planted=is_planted,
         spans=_text_runs(marks.spans),
         answers=_text_runs(marks.answers),
+        split=_split(behavior.id, row, page),
         ranks={method: by_row.get(row, _NOWHERE).rank for method, by_row in placed.items()},
     )
+
+
+def _split(behavior_id: str, row: int, page: Context) -> ScoreSplit | None:
+    splits = page.record.splits
+    if splits is None:
+        return None
+    found = splits.find(behavior_id, page.record.corpus.ids[row])
+    return split_record(found, splits.layers)
 
 
 def _first_example(shown: ShownExample, row: int, page: Context) -> FirstExample:

@@ -14,6 +14,7 @@ from whence.report.examples import Examples, ranges
 from whence.report.schema import Kind, Page, Reading, RelationKind, Section, Verdict
 from whence.report.sections import section_kinds
 from whence.report.sentences import phrase
+from whence.report.splits import split_alike
 
 # Raised when the meaning of a key changes.
 FORMAT = 4
@@ -70,6 +71,9 @@ def page_record(record: RunRecord) -> Page:
             num_first=context.num_first,
             num_null=None if record.evidence is None else record.evidence.num_null,
             largest_tail=round(1 - LEVEL, 6),
+            split_method=None if record.splits is None else record.splits.method,
+            split_alike=split_alike(context),
+            layers=() if record.splits is None else record.splits.layers,
         ),
         sections=sections,
         examples=ranges(examples),

@@ -1,5 +1,6 @@
 """What the page says about a method."""
 
+from whence.methods import find_method, is_method
 from whence.records import Scores
 from whence.report.encode import jsonable
 from whence.report.schema import Method
@@ -16,6 +17,7 @@ def method_record(scores: Scores) -> Method:
         about=wording.about,
         family=wording.family,
         is_baseline=wording.family == "baseline",
+        is_sum=is_method(scores.method) and find_method(scores.method).split is not None,
         higher_means=scores.higher_means,
         settings=jsonable(scores.settings),
         seconds=scores.seconds,

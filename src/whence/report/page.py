@@ -28,6 +28,7 @@ _SHARED = (
     "state.js",
     "filters.js",
     "quote.js",
+    "split.js",
     "cards.js",
     "verification.js",
     "side.js",

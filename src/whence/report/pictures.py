@@ -274,6 +274,83 @@ def matrix_plot(
     )
 
 
+class Cell(NamedTuple):
+    """One cell of a table of numbers, with the interval of its value."""
+
+    row: str
+    column: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+def heat_table(
+    cells: Sequence[Cell],
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    unit: str,
+) -> Picture:
+    """Draws a table of numbers, each in a square that is the darker the larger it is.
+
+    The numbers stand in the squares, so that no color is needed to read them.
+
+    Args:
+        cells: Row by row; an undefined one gets no square.
+        name: What the picture is called.
+        title: Its heading.
+        caption: What is shown.
+        unit: Of the values.
+    """
+    rows = list(dict.fromkeys(cell.row for cell in cells))
+    columns = list(dict.fromkeys(cell.column for cell in cells))
+    largest = max([abs(cell.value) for cell in cells if cell.value is not None], default=0) or 1
+    width = min(64.0, (_WIDTH - _NAMES - _RIGHT) / max(1, len(columns)))
+    shapes: list[Shape] = [
+        _text(round(_NAMES + (n + 0.5) * width, 1), _TOP + 4, column, "middle")
+        for n, column in enumerate(columns)
+    ]
+    top = _TOP + 12
+    for n, row in enumerate(rows):
+        shapes.append(_text(_NAMES - 10, top + _ROW * (n + 0.5) + 4, row, "name"))
+    for cell in cells:
+        x = round(_NAMES + columns.index(cell.column) * width, 1)
+        y = top + _ROW * rows.index(cell.row)
+        said = f"{cell.row}, {cell.column}: {_number(cell.value)}"
+        if cell.low is not None and cell.high is not None:
+            said += f" [{_number(cell.low)}, {_number(cell.high)}]"
+        if cell.value is not None:
+            shapes.append(
+                Shape(
+                    kind="rect",
+                    look="cell",
+                    x=x,
+                    y=y,
+                    width=round(width - 2, 1),
+                    height=_ROW - 2,
+                    opacity=round(0.35 * abs(cell.value) / largest, 2),
+                    text=said,
+                )
+            )
+        value = "\u2013" if cell.value is None else f"{cell.value:.2f}".replace("-", "\u2212")
+        shapes.append(_text(round(x + width / 2 - 1, 1), y + _ROW / 2 + 4, value, "middle"))
+    bottom = top + _ROW * len(rows)
+    shapes.append(_text(_NAMES, bottom + 18, unit, "unit start"))
+    said = "; ".join(f"{c.row}, {c.column} {_number(c.value)}" for c in cells)
+    return Picture(
+        name=name,
+        title=title,
+        caption=caption,
+        label=f"{title}. {said}",
+        width=_WIDTH,
+        height=bottom + 28,
+        shapes=shapes,
+        columns=["row", "column", unit, "low", "high"],
+        rows=[[*cell] for cell in cells],
+    )
+
+
 def nice_ticks(low: float, high: float) -> list[float]:
     """Chooses round numbers that begin at or below `low` and end at or above `high`."""
     if high <= low:

@@ -1,22 +1,32 @@
-"""What the pictures of a page show: agreement, subsets, shared examples, training position."""
+"""What the pictures of a page show: agreement, subsets, sharing, place in training, layers."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
 
 from whence import statistics
 from whence.behaviors.kinds import RULES
 from whence.evidence.gap import first_clusters
 from whence.evidence.record import Evidence
+from whence.evidence.splits import NUM_SPLIT, Split, layer_of, part_of
 from whence.records import RunRecord
 from whence.report.context import Context
 from whence.report.examples import Examples
-from whence.report.pictures import Dot, Picture, bar_plot, dot_plot, matrix_plot
+from whence.report.pictures import (
+    Cell,
+    Dot,
+    Picture,
+    bar_plot,
+    dot_plot,
+    heat_table,
+    matrix_plot,
+)
 from whence.report.sentences import method_label
 from whence.report.sums import other_method, sum_up
 
 _NUM_SUBSETS = 15
 _NUM_PARTS = 10
+_MOST_LAYERS = 12
 # More rows than this are thinner than a pixel or two.
 _MOST_BEHAVIORS = 200
 
@@ -45,6 +55,7 @@ def across_pictures(page: Context) -> list[Picture]:
         _subsets(method, firsts, page),
         _positions(method, firsts, page),
         _overlap(method, firsts, page),
+        _layers(ids, page),
     ]
     return [figure for figure in found if figure is not None]
 
@@ -157,6 +168,70 @@ def _overlap(method: str, firsts: dict[str, list[int]], page: Context) -> Pictur
         caption="Jaccard of every two behaviors, the darker the larger; copies count once. Pairs "
         "that share none are empty.",
     )
+
+
+def _layers(ids: Sequence[str], page: Context) -> Picture | None:
+    """Mean shares of attention and MLP of each layer, by kind."""
+    splits = page.record.splits
+    if splits is None or not splits.modules:
+        return None
+    columns = _layer_columns(splits.layers)
+    profiles: dict[str, list[dict[tuple[str, str], float]]] = {}
+    kinds = {behavior.id: behavior.kind for behavior in page.record.behaviors}
+    for behavior_id in ids:
+        found = [one for one in splits.splits if one.behavior_id == behavior_id]
+        if profile := _profile(found, columns):
+            profiles.setdefault(kinds[behavior_id], []).append(profile)
+    if not profiles:
+        return None
+    parts = dict.fromkeys(part_of(module) for module in splits.modules)
+    cells = []
+    for kind, rule in RULES.items():
+        of_kind = profiles.get(kind, [])
+        for part in parts if of_kind else ():
+            for column in dict.fromkeys(columns.values()):
+                shares = [one[part, column] for one in of_kind if (part, column) in one]
+                found = statistics.mean_estimate(shares)
+                low, high = (None, None) if found.interval is None else found.interval[:2]
+                row = f"{rule.label} ({len(of_kind)}), {part}"
+                cells.append(Cell(row, column, found.value, low, high))
+    who = method_label(splits.method)
+    return heat_table(
+        cells,
+        name="layers",
+        title=f"Layers that the first scores by {who} come from",
+        caption="Mean share of the score over the behaviors of each kind, of its first "
+        f"{NUM_SPLIT} proponents by example and by cluster; the shares of a kind add up to 1. "
+        "Student's 95% interval stands behind each number and in the table.",
+        unit="share of the score",
+    )
+
+
+def _layer_columns(layers: Sequence[str]) -> dict[str, str]:
+    """The column of each layer: its own, or of several in a row where there are many."""
+    step = -(-len(layers) // _MOST_LAYERS)
+    found = {}
+    for start in range(0, len(layers), step):
+        of_column = layers[start : start + step]
+        last = of_column[-1].removeprefix("layer ")
+        name = of_column[0] if len(of_column) == 1 else f"{of_column[0]}\u2013{last}"
+        found |= dict.fromkeys(of_column, name)
+    return found
+
+
+def _profile(
+    splits: Sequence[Split], columns: Mapping[str, str]
+) -> dict[tuple[str, str], float] | None:
+    """Mean shares over some examples, by part and column; None where no score is positive."""
+    shares = [found for one in splits if (found := one.shares(list(one.modules.values())))]
+    if not shares:
+        return None
+    profile: dict[tuple[str, str], float] = {}
+    for n, module in enumerate(splits[0].modules):
+        key = (part_of(module), columns[layer_of(module)])
+        mean = sum(of_one[n] for of_one in shares) / len(shares)
+        profile[key] = profile.get(key, 0.0) + mean
+    return profile
 
 
 def page_pictures(record: RunRecord) -> dict[str, Picture]:

@@ -42,6 +42,7 @@ class Method:
     about: Annotated[str, "what a score means, in words"]
     family: str
     is_baseline: Annotated[bool, "no trained gradients are behind it"]
+    is_sum: Annotated[bool, "its scores are sums over tokens and layers, but for a factor"]
     higher_means: Annotated[str, "what is more where a score is higher, as the scores state"]
     settings: Annotated[object, "the settings that determined the scores"]
     seconds: float
@@ -116,6 +117,13 @@ class Reading:
     num_first: Annotated[int, "clusters of a list that relations are counted for"]
     num_null: Annotated[int | None, "unrelated queries; null where the run keeps no evidence"]
     largest_tail: Annotated[float, "an example whose `tail` is at most this is above the null"]
+    split_method: Annotated[
+        str | None, "whose first scores are split by tokens and layers; null where none are"
+    ]
+    split_alike: Annotated[
+        Sequence[str], "methods whose scores are the same sums, but for a factor of each example"
+    ]
+    layers: Annotated[Sequence[str], "of the network, in its order, by which scores are split"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +236,22 @@ class TieMeasures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScoreSplit:
+    """Of which tokens and layers a score is the sum, in thousandths of it; negative works against.
+
+    Each list adds up to 1,000, but for rounding.
+    """
+
+    characters: Annotated[
+        Sequence[int] | None,
+        "how many characters of the whole text each token stands for, from its start on; null "
+        "where the tokens do not spell the text",
+    ]
+    tokens: Annotated[Sequence[int], "of each token"]
+    layers: Annotated[Sequence[int], "of each of `layers` in the page's `reading`"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShownExample:
     """An example that some method lists for a behavior."""
 
@@ -236,6 +260,11 @@ class ShownExample:
     is_planted: Annotated[bool, "put into the corpus on purpose, for this behavior"]
     spans: Annotated[Sequence[TextRun], "words shared with prompt and completion"]
     answers: Annotated[Sequence[TextRun], "where the whole completion stands"]
+    split: Annotated[
+        ScoreSplit | None,
+        "of the scores by `split_method` in the page's `reading`; null where it was not made, as "
+        "beyond the first proponents",
+    ]
     ranks: Annotated[
         Mapping[str, int | None],
         "by each method that scored the behavior; 1 for the highest score, ties share one, null is "

@@ -9,6 +9,7 @@ from whence.artifacts import damage, fingerprint, read_manifest, write_json
 from whence.artifacts.stage import Stage
 from whence.errors import ArtifactError, ModelError
 from whence.evidence import Evidence, read_evidence
+from whence.evidence.splits import read_splits
 from whence.records import Behavior, Coverage, LoadedModel, Plan, RunRecord, Scores
 from whence.runs import opening
 from whence.runs.directory import Run, open_run
@@ -20,6 +21,7 @@ DECISIONS = "decisions"
 VALIDATION = "validation"
 EVIDENCE = "evidence"
 SURPRISES = "surprises"
+SPLITS = "splits"
 MEMORIZATION = "memorization"
 QUERIES, NULLS = "queries", "nulls"
 DUPLICATES = "duplicates"
@@ -213,6 +215,7 @@ def load_run(
         validation=None if is_validating else _validation(run),
         evidence=_evidence(run, None if is_checking else run.find(SURPRISES)),
         surprises=None if is_checking else _surprises(run),
+        splits=None if run.find(SPLITS) is None else read_splits(part(run, SPLITS)),
         duplicates=None if run.find(DUPLICATES) is None else read_duplicates(part(run, DUPLICATES)),
     )
 

@@ -27,6 +27,7 @@ from whence.runs.record import (
     load_run,
     part,
 )
+from whence.runs.splitting import keep_splits
 from whence.runs.stages import corpus_stage, verification_stage
 from whence.runs.study_file import STUDY, check_study_file, write_study_file
 from whence.runs.views import StudyModels, initial_model
@@ -80,7 +81,7 @@ def run_study(
         chosen, forced = _choose(study, behaviors, verifications)
         warnings += _missing_alternatives(study, chosen)
         attributed = attribute(run, study, chosen, corpus, needed, progress=progress)
-        keep_evidence(
+        evidence = keep_evidence(
             run,
             study,
             chosen,
@@ -91,6 +92,7 @@ def run_study(
             corpus_key=stored.key,
             progress=progress,
         )
+        keep_splits(run, study, models, attributed, corpus, evidence, progress=progress)
         run.get(
             decisions_stage(
                 Decisions(

@@ -164,6 +164,7 @@ function oneMethod(behavior, method) {
   ];
   return [
     el("p", { class: "soft" }, method.about),
+    splitNote(method),
     sumUp(behavior, method),
     fold("Scores of all examples", histogram(scored, proponents.map(scoreOf), opponents.map(scoreOf))),
     legend(behavior),

@@ -130,7 +130,13 @@ function card(behavior, entry, method, { compact = false, place = null } = {}) {
   const example = exampleAt(shown.example);
   const mask = isSensitive(behavior) || example.is_sensitive;
   const text = () =>
-    el("div", null, !compact && tieDetail(shown.tie), body(example, shown, { compact }));
+    el(
+      "div",
+      null,
+      !compact && tieDetail(shown.tie),
+      body(example, shown, { compact }),
+      !compact && splitPart(shown, example, method),
+    );
   const cls = ["card", shown.is_planted && "gold", isFaint(shown) && "faint"].filter(Boolean).join(" ");
   return el(
     "li",
