@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.report.browser import Browser
+from tests.report.browser import Browser, go, text_of
 from tests.report.conftest import with_evidence, with_splits
-from tests.report.test_data import LEADERBOARD, behaviors_of, with_a_window
+from tests.report.test_data import LEADERBOARD, behaviors_of, examples_of, with_a_window
 
 from whence.records import RunRecord
 from whence.report import write_page
@@ -154,6 +154,48 @@ def test_presets_list_the_behaviors_and_examples_that_they_name(
             num["search"] += entry["is_only"]
     who = "BM25" if preset == "search" else "gradient cosine"
     assert f"{num[preset]} examples that {who} lists first" in text.replace("\xa0", " ")
+
+
+@pytest.mark.parametrize(
+    ("filter_", "subset", "is_early"),
+    [
+        ("subset=news", "news", None),
+        ("time=early", None, True),
+        ("time=late&subset=news", "news", False),
+    ],
+)
+def test_filters_by_subset_and_time_of_training_keep_the_examples_that_they_name(
+    browser: Browser,
+    record: RunRecord,
+    filter_: str,
+    subset: str | None,
+    is_early: bool | None,
+    tmp_path: Path,
+):
+    found = with_evidence(record)
+    rows = found.corpus.table.select(["id", "subset", "position"]).to_pylist()
+    facts = {row["id"]: (row["subset"], 2 * row["position"] < len(rows)) for row in rows}
+    data: dict = page_data(found)
+    examples = [one["id"] for one in examples_of(data)]
+
+    def kept(behavior: dict, first: int) -> int:
+        entries = behavior["detail"]["lists"]["gradient_cosine"]["proponents"][:first]
+        places = [behavior["detail"]["shown"][entry["shown"]]["example"] for entry in entries]
+        named = [facts[examples[place]] for place in places]
+        return sum(subset in (None, own) and is_early in (None, early) for own, early in named)
+
+    behaviors = [b for b in behaviors_of(data) if b["results"]]
+    expected = sum(kept(b, data["reading"]["num_first"]) for b in behaviors)
+    assert 0 < expected < len(behaviors) * data["reading"]["num_first"]
+    path = write_page(found, tmp_path / "p.html")
+    with browser.open(path, filter_) as page:
+        text = text_of(page).replace("\xa0", " ")
+        assert f"{expected} examples that gradient cosine lists first" in text
+        one = behaviors[0]
+        go(page, f"behavior={one['id']}&method=gradient_cosine&{filter_}")
+        num = len(one["detail"]["lists"]["gradient_cosine"]["proponents"])
+        assert f"{kept(one, num)} of {num} shown" in text_of(page)
+        assert page.get_by_role("button", pressed=True).count() >= filter_.count("=")
 
 
 def test_imported_scores_without_ties_are_drawn_too(

@@ -179,6 +179,8 @@ def _shown(
         example=page.examples.place(row),
         tie=_tie(behavior.id, row, page),
         is_planted=is_planted,
+        subset=page.subsets[row],
+        trained=page.trained[row],
         spans=_text_runs(marks.spans),
         answers=_text_runs(marks.answers),
         split=_split(behavior.id, row, page),
@@ -199,6 +201,8 @@ def _first_example(shown: ShownExample, row: int, page: Context) -> FirstExample
         relation=None if shown.tie is None else shown.tie.relation,
         is_planted=shown.is_planted,
         is_sensitive=page.is_sensitive(row),
+        subset=shown.subset,
+        trained=shown.trained,
         excerpt=excerpt(page.examples.text(row), shown.spans, shown.answers),
     )
 

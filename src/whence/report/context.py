@@ -99,6 +99,18 @@ class Context:
         return self.record.corpus.table.column("labels").to_pylist()
 
     @cached_property
+    def subsets(self) -> list[str | None]:
+        """The subset of each example."""
+        return self.record.corpus.table.column("subset").to_pylist()
+
+    @cached_property
+    def trained(self) -> list[float | None]:
+        """How much of training was over when the model was trained on each example, in [0, 1)."""
+        places = self.record.corpus.table.column("position").to_pylist()
+        num = 1 + max((place for place in places if place is not None), default=0)
+        return [None if place is None else round(place / num, 3) for place in places]
+
+    @cached_property
     def shares(self) -> dict[str, float]:
         """In which share of the corpus's texts each word occurs, estimated from some of them."""
         texts = self.record.corpus.texts()

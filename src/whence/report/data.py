@@ -17,7 +17,7 @@ from whence.report.sentences import phrase
 from whence.report.splits import split_alike
 
 # Raised when the meaning of a key changes.
-FORMAT = 4
+FORMAT = 5
 
 
 def page_data(record: RunRecord) -> dict[str, Json]:

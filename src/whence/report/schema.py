@@ -258,6 +258,11 @@ class ShownExample:
     example: Annotated[int, "its place in the page's `examples`"]
     tie: Annotated[TieMeasures | None, "null where the run keeps no evidence"]
     is_planted: Annotated[bool, "put into the corpus on purpose, for this behavior"]
+    subset: str | None
+    trained: Annotated[
+        float | None,
+        "how much of training was over when it was trained on, in [0, 1); null if unknown",
+    ]
     spans: Annotated[Sequence[TextRun], "words shared with prompt and completion"]
     answers: Annotated[Sequence[TextRun], "where the whole completion stands"]
     split: Annotated[
@@ -335,6 +340,8 @@ class FirstExample:
     relation: Annotated[str | None, "null where the run keeps no evidence"]
     is_planted: bool
     is_sensitive: bool
+    subset: str | None
+    trained: Annotated[float | None, "as in `shown`"]
     excerpt: Excerpt
 
 

@@ -110,7 +110,9 @@ function exampleFilters(behavior, method, redraw) {
       gap && preset(only, "not listed by " + methodLabel(gap.other)),
       preset("exact"),
       DATA.reading.num_null > 0 && toggle("hubs", "hidden", "hubs hidden", GLOSSARY.hub),
+      HAS_TIMES && Object.entries(TIMES).map(([time, { name, hint }]) => toggle("time", time, name, hint)),
     ),
+    STATE.subset && toggle("subset", STATE.subset, "only of " + STATE.subset),
     numKept < proponents.length &&
       el("span", { class: "soft", role: "status" }, `${numKept} of ${proponents.length} shown`),
   );

@@ -63,6 +63,15 @@ const PRESETS = {
   },
 };
 
+const SUBSETS = [...new Set(BEHAVIORS.flatMap((b) => b.firsts.map((first) => first.subset)))]
+  .filter((name) => name !== null)
+  .sort();
+const HAS_TIMES = BEHAVIORS.some((b) => b.firsts.some((first) => first.trained !== null));
+const TIMES = {
+  early: { name: "trained on early", hint: "In the first half of training.", test: (share) => share < 0.5 },
+  late: { name: "trained on late", hint: "In the second half of training.", test: (share) => share >= 0.5 },
+};
+
 // Search is compared with the first method on gradients, any other method with search.
 function gapMethod() {
   return STATE.a === DATA.reading.search ? DATA.reading.method : STATE.a;
@@ -78,9 +87,21 @@ function relationOf(behavior, entry) {
   return first ? first.relation : (detailOf(behavior).shown[entry.shown].tie?.relation ?? null);
 }
 
+function isOfTime({ trained }) {
+  return trained !== null && TIMES[STATE.time].test(trained);
+}
+
+// Whether some filter selects examples.
+function isNarrowed() {
+  return Boolean((STATE.preset && PRESETS[STATE.preset].keep) || STATE.hubs || STATE.subset || STATE.time);
+}
+
 // Whether the filters keep an example of a method's list.
 function isKept(behavior, entry) {
   if (STATE.hubs && isHub(entry)) return false;
+  const facts = behavior.firsts[entry.shown] ?? detailOf(behavior).shown[entry.shown];
+  if (STATE.subset && facts.subset !== STATE.subset) return false;
+  if (STATE.time && !isOfTime(facts)) return false;
   const keep = STATE.preset && PRESETS[STATE.preset].keep;
   return !keep || keep(entry, relationOf(behavior, entry));
 }
@@ -106,7 +127,8 @@ function matches(behavior) {
   if (STATE.verdict && verdictOf(behavior) !== STATE.verdict) return false;
   const preset = STATE.preset && PRESETS[STATE.preset];
   if (preset?.test && !preset.test(behavior)) return false;
-  if (preset?.keep && !keptEntries(behavior).length) return false;
+  const isSelective = preset?.keep || STATE.subset || STATE.time;
+  if (isSelective && !keptEntries(behavior).length) return false;
   if (!STATE.q) return true;
   const { id, kind, prompt, subject, relation, object } = behavior;
   const parts = [id, kind, prompt, completionText(behavior), subject, relation, object];

@@ -1,6 +1,5 @@
 // The address after `#` holds what is looked at, so that a link shows the same again.
 
-const KEYS = ["at", "behavior", "method", "beside", "every", "q", "kind", "verdict", "preset", "hubs", "sort"];
 const NOTHING = {
   at: null,
   behavior: null,
@@ -12,8 +11,11 @@ const NOTHING = {
   verdict: null,
   preset: null,
   hubs: null,
+  subset: null,
+  time: null,
   sort: null,
 };
+const KEYS = Object.keys(NOTHING);
 const STATE = { ...NOTHING, a: null, b: null, mask: true };
 
 // The two methods that the list of behaviors compares: one on gradients, and search.
@@ -28,6 +30,8 @@ function read() {
   const given = new URLSearchParams(location.hash.slice(1));
   for (const key of KEYS) STATE[key] = given.get(key) || NOTHING[key];
   if (!Object.hasOwn(PRESETS, STATE.preset) || !PRESETS[STATE.preset].applies) STATE.preset = null;
+  if (!SUBSETS.includes(STATE.subset)) STATE.subset = null;
+  if (!Object.hasOwn(TIMES, STATE.time) || !HAS_TIMES) STATE.time = null;
   for (const key of ["a", "b"]) STATE[key] = findMethod(given.get(key))?.name ?? defaults()[key];
 }
 

@@ -35,10 +35,9 @@ function quoteLink(behavior, isMasked) {
 
 // Whole lists of the two compared methods, or what the filters keep of one.
 function barsOf(behavior) {
-  const kept = STATE.preset && PRESETS[STATE.preset].keep ? keptEntries(behavior) : null;
-  if (kept || STATE.hubs) {
+  if (isNarrowed()) {
     const method = listMethod();
-    const entries = kept ?? keptEntries(behavior);
+    const entries = keptEntries(behavior);
     return methodBar(method, countRelations(behavior, entries), count(entries.length));
   }
   const names = [...new Set([STATE.a, STATE.b])].filter((name) => of(behavior.results, name)?.relations);
@@ -51,7 +50,7 @@ function firstExample(behavior, isMasked) {
   const first = behavior.firsts[entry.shown];
   const isHidden = isMasked || (first.is_sensitive && STATE.mask);
   const text = () => el("span", { class: "text", dir: "auto" }, excerpt(first.excerpt));
-  const what = STATE.preset || STATE.hubs ? "First of them: " : `First by ${methodLabel(STATE.a)}: `;
+  const what = STATE.preset || isNarrowed() ? "First of them: " : `First by ${methodLabel(STATE.a)}: `;
   return el(
     "p",
     { class: "first" },
@@ -105,7 +104,7 @@ function verdictCards(list, redraw) {
   if (!BEHAVIORS.length) return el("p", { class: "empty" }, "There are no behaviors in this run.");
   if (!list.length) {
     const reset = () => {
-      Object.assign(STATE, { q: "", kind: null, verdict: null, preset: null, hubs: null });
+      Object.assign(STATE, { q: "", kind: null, verdict: null, preset: null, hubs: null, subset: null, time: null });
       render();
     };
     const button = el("button", { class: "link", type: "button", onclick: reset }, "Show all");
@@ -187,6 +186,16 @@ function search(redraw) {
   });
 }
 
+function subsetSelect(redraw) {
+  const choose = (event) => {
+    STATE.subset = event.target.value || null;
+    redraw();
+  };
+  const option = (name, label) => el("option", { value: name, selected: (STATE.subset ?? "") === name }, label);
+  const options = [option("", "any"), ...SUBSETS.map((name) => option(name, name))];
+  return el("label", null, "Subset ", el("select", { onchange: choose }, options));
+}
+
 function controls(redraw) {
   const kinds = KINDS.filter((kind) => BEHAVIORS.some((b) => b.kind === kind));
   const verdicts = DATA.verdicts.map((v) => v.name).filter((v) => BEHAVIORS.some((b) => verdictOf(b) === v));
@@ -195,6 +204,7 @@ function controls(redraw) {
     .filter(([, { applies }]) => applies)
     .map(([value, { name, hint }]) => ({ value, name: name(), hint }));
   const hubs = [{ value: "hidden", name: "hubs hidden", hint: GLOSSARY.hub }];
+  const times = Object.entries(TIMES).map(([value, { name, hint }]) => ({ value, name, hint }));
   const orders = [{ value: "study", name: "in the study's order", hint: "By kind, as the study lists them." }];
   return [
     el(
@@ -212,6 +222,8 @@ function controls(redraw) {
         DATA.methods.length > 1 && methodSelect("beside", "b", render),
         presets.length > 0 && toggles("Presets", "preset", presets, redraw),
         DATA.reading.num_null > 0 && toggles("Hubs", "hubs", hubs, redraw),
+        SUBSETS.length > 1 && subsetSelect(redraw),
+        HAS_TIMES && toggles("Time", "time", times, redraw),
         HAS_EVIDENCE && toggles("Order", "sort", orders, redraw),
       ),
   ];
