@@ -53,6 +53,7 @@ bench-full: $(STAMP)
 	$(BIN)/python benchmarks/windows.py nano nano@1 nano@2 nano@3
 	$(BIN)/python benchmarks/kinds.py
 	$(BIN)/python benchmarks/recall.py
+	$(BIN)/python benchmarks/recall_shares.py
 
 package-check: $(STAMP)
 	rm -rf build/package && mkdir -p build/package
