@@ -205,6 +205,31 @@ def test_surprises_are_kept_and_rename_what_they_checked(folder: Path, run: Path
     assert load_run(run).surprises == found
 
 
+def test_an_import_made_the_evidence_anew_and_dropped_the_surprises(
+    folder: Path, run: Path, tmp_path: Path
+):
+    before = read_manifest(open_run(run).find("evidence")).key
+    pairs = {"query": [QUERIES[0]], "example": ["copy"], "score": [2.0]}
+    pq.write_table(pa.table(pairs), tmp_path / "scores.parquet")
+    import_scores(run, tmp_path / "scores.parquet", method="elsewhere", orientation="higher")
+    assert read_manifest(open_run(run).find("evidence")).key != before
+    # Checked after an import, or before one: known of the run's own methods, and kept with them.
+    found = check_surprises(run, checkpoint=str(folder / "initial"))
+    place = open_run(run).find("surprises")
+    run_study(study_of(folder), run, base=folder)
+    assert load_run(run).surprises == found
+    import_scores(run, tmp_path / "scores.parquet", method="other", orientation="higher")
+    assert check_surprises(run, checkpoint=str(folder / "initial")) == found
+    assert open_run(run).find("surprises") == place
+    run_study(study_of(folder), run, base=folder)
+    record = load_run(run)
+    assert record.surprises == found
+    assert {one.method for one in record.scores} >= {"elsewhere", "other"}
+    # What it is about has changed with another list length.
+    run_study(study_of(folder, top_k=3), run, base=folder)
+    assert load_run(run).surprises is None
+
+
 def test_the_runs_own_checkpoint_confirms_nothing(folder: Path, run: Path):
     with pytest.raises(SettingsError, match="is the checkpoint that the run attributes"):
         check_surprises(run, checkpoint=str(folder / "model"))

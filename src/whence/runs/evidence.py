@@ -1,15 +1,15 @@
 """The stages of evidence: the corpus's duplicates, and what is known of every listed example."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from whence.artifacts import read_manifest
 from whence.artifacts.stage import Stage
-from whence.corpus.duplicates import duplicates_stage
+from whence.corpus.duplicates import Duplicates, duplicates_stage
 from whence.evidence import Evidence, collect, read_evidence, save_evidence
 from whence.progress import SILENT, Progress
-from whence.records import Behavior, Corpus, Query, Scores
+from whence.records import Behavior, Corpus, Query, RunRecord, Scores
 from whence.runs.directory import Run
 from whence.runs.record import EVIDENCE, NULLS, QUERIES, load_run, part, run_decisions
 from whence.runs.stages import read_queries
@@ -42,8 +42,26 @@ def keep_evidence(
         progress: Reports progress.
     """
     of_corpus = duplicates_stage(corpus, corpus_key, progress=progress)
-    duplicates = run.get(of_corpus)
+    run.get(of_corpus)
+    return run.get(
+        _evidence_stage(
+            run, study, behaviors, queries, nulls, corpus, scores, of_corpus, progress=progress
+        )
+    )
 
+
+def _evidence_stage(
+    run: Run,
+    study: StudySettings,
+    behaviors: Sequence[Behavior],
+    queries: Sequence[Query],
+    nulls: Sequence[Query],
+    corpus: Corpus,
+    scores: Sequence[Scores],
+    of_corpus: Stage[Duplicates],
+    *,
+    progress: Progress,
+) -> Stage[Evidence]:
     def make(place: Path) -> None:
         found = collect(
             scores,
@@ -51,14 +69,14 @@ def keep_evidence(
             queries,
             nulls,
             corpus,
-            duplicates,
+            run.get(of_corpus),
             k=study.top_k,
             seed=study.evidence.seed,
             progress=progress,
         )
         save_evidence(found, place)
 
-    stage = Stage(
+    return Stage(
         EVIDENCE,
         2,
         {
@@ -74,7 +92,6 @@ def keep_evidence(
         make=make,
         read=read_evidence,
     )
-    return run.get(stage)
 
 
 def renew_evidence(run: Run, *, progress: Progress = SILENT) -> None:
@@ -84,21 +101,37 @@ def renew_evidence(run: Run, *, progress: Progress = SILENT) -> None:
         run: A finished run that this process may write to; `Run.finish` keeps the result.
         progress: Reports progress.
     """
-    places = {name: run.find(name) for name in (QUERIES, NULLS, "corpus")}
-    if places[QUERIES] is None or places["corpus"] is None:
-        return
-    record, found = load_run(run), run_decisions(run)
+    if run.find(QUERIES) is not None and run.find("corpus") is not None:
+        run.get(_stage_of(run, load_run(run), progress=progress))
+
+
+def own_evidence_key(run: Run) -> str:
+    """Gives the key that a finished run's evidence has without the scores that were imported.
+
+    What is about the run's own methods is kept by this key: an import makes the evidence anew, and
+    changes nothing that was known of them.
+    """
+    record = load_run(run)
+    own = run_decisions(run).methods
+    scores = tuple(one for one in record.scores if one.method in own)
+    return _stage_of(run, replace(record, scores=scores), progress=SILENT).key
+
+
+def _stage_of(run: Run, record: RunRecord, *, progress: Progress) -> Stage[Evidence]:
+    """The evidence of a finished run about the scores of a record of it."""
+    found = run_decisions(run)
     queries = {query.id: query for query in read_queries(part(run, QUERIES))}
     attributed = [b for b in record.behaviors if b.id in found.attributed]
-    keep_evidence(
+    corpus_key = read_manifest(part(run, "corpus")).key
+    return _evidence_stage(
         run,
         found.study,
         attributed,
         [queries[behavior.id] for behavior in attributed],
-        () if places[NULLS] is None else read_queries(part(run, NULLS)),
+        () if run.find(NULLS) is None else read_queries(part(run, NULLS)),
         record.corpus,
         record.scores,
-        corpus_key=read_manifest(places["corpus"]).key,
+        duplicates_stage(record.corpus, corpus_key, progress=progress),
         progress=progress,
     )
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from whence.artifacts import read_manifest
 from whence.errors import ArtifactError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import LoadedModel
 from whence.runs import opening
 from whence.runs.directory import Run, writing
-from whence.runs.record import EVIDENCE, QUERIES, load_run, part, run_decisions, run_model
+from whence.runs.evidence import own_evidence_key
+from whence.runs.record import QUERIES, load_run, part, run_decisions, run_model
 from whence.runs.stages import read_queries
 from whence.runs.study import write_report
 from whence.settings import StudySettings
@@ -47,8 +47,7 @@ def check_surprises(
         )
     with writing(directory) as run:
         record, study = load_run(run, is_checking=True), run_decisions(run).study
-        place = run.find(EVIDENCE)
-        if record.evidence is None or place is None:
+        if record.evidence is None:
             raise ArtifactError(
                 f"{directory} keeps no evidence.", "Run the study again; it resumes from there."
             )
@@ -62,7 +61,7 @@ def check_surprises(
                 record.corpus,
                 model,
                 _other(run, study, model, checkpoint),
-                evidence_key=read_manifest(place).key,
+                evidence_key=own_evidence_key(run),
                 max_candidates=max_candidates,
                 seed=seed,
                 progress=progress,

@@ -158,7 +158,8 @@ def surprises_stage(
         corpus: The examples.
         model: The attributed model; its weights come back to the bit.
         other: The model of another checkpoint, for the confirmation; likewise.
-        evidence_key: The key of the stage that holds the evidence.
+        evidence_key: The key that the evidence has without scores that were imported, among which
+            no candidate is.
         max_candidates: Try so many at most: the strongest, by z.
         seed: Of the controls.
         progress: Reports progress.
