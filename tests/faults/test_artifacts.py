@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -236,6 +237,57 @@ def test_a_generated_file_is_replaced_only_as_it_was_written(tmp_path) -> None:
         assert path.read_text() == edited
     with pytest.raises(ArtifactError, match="is a directory"):
         artifacts.write_generated(tmp_path, "a = 1\n")
+
+
+def test_a_picture_replaced_a_file_that_somebody_drew(tmp_path) -> None:
+    path = tmp_path / "a.svg"
+    for text in ("<svg>1</svg>\n", "<svg>2</svg>\n"):
+        artifacts.write_generated(path, text)
+        ElementTree.parse(path)
+    for drawn in (path.read_text() + "<!-- mine -->", "<svg>1</svg>\n"):
+        path.write_text(drawn)
+        with pytest.raises(ArtifactError, match="was not written by whence as it is"):
+            artifacts.write_generated(path, "<svg>3</svg>\n")
+        assert path.read_text() == drawn
+
+
+def test_the_first_of_two_new_files_stayed_where_the_second_could_not_be_written(
+    tmp_path, monkeypatch
+) -> None:
+    files = {tmp_path / "a": "1", tmp_path / "b": "2"}
+    (tmp_path / "b").write_text("mine")
+    with pytest.raises(ArtifactError, match="b exists already"):
+        artifacts.write_new(files)
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+    (tmp_path / "b").unlink()
+    write = artifacts.files.write_text
+
+    def fail(path: Path, text: str) -> None:
+        if path.name == "b":
+            raise ArtifactError("no", "room")
+        write(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(artifacts.files, "write_text", fail)
+        with pytest.raises(ArtifactError):
+            artifacts.write_new(files)
+    assert list(tmp_path.iterdir()) == []
+    # A kill between the two leaves the first, and the same call writes the second.
+    write(tmp_path / "a", "1")
+    artifacts.write_new(files)
+    assert (tmp_path / "b").read_text() == "2"
+
+
+def test_a_folder_stayed_where_what_it_was_made_for_could_not_be_written(tmp_path) -> None:
+    with pytest.raises(ValueError, match="no"), artifacts.new_folder(tmp_path / "a" / "b"):
+        raise ValueError("no")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="no"), artifacts.new_folder(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "mine").touch()
+        raise ValueError("no")
+    assert (tmp_path / "a" / "mine").exists()
+    with pytest.raises(ValueError, match="no"), artifacts.new_folder(tmp_path):
+        raise ValueError("no")
 
 
 def killed(what: str, root: Path, *, points: int, seed: int = 0, **environment: str) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 from tests.faults.forking import command, whence
 from tests.faults.full_disk import BEFORE, DISK, Room, Trial, try_full
+from tests.faults.studies import write_memorization
 
 INDEX = ("index", f"{DISK}/index", "--model", "model", "--corpus", "corpus.jsonl")
 # What is made, from which state of the disk.
@@ -26,6 +27,24 @@ CASES: dict[str, tuple[str | None, tuple[str, ...]]] = {
     ),
     "validate": ("run", ("validate", f"{DISK}/run")),
     "verify": ("run", ("verify", "behaviors.toml", "--model", "model")),
+    "export_csv": ("run", ("export", f"{DISK}/run", "--format", "csv", "--out", f"{DISK}/new")),
+    "export_pair": ("run", ("export", f"{DISK}/run", "--out", f"{DISK}/new")),
+    "export_parquet": (
+        "run",
+        ("export", f"{DISK}/run", "--format", "parquet", "--out", f"{DISK}/new"),
+    ),
+    "plot": ("run", ("plot", f"{DISK}/run", "subsets", "--out", f"{DISK}/new.svg")),
+    "init": (None, ("init", f"{DISK}/new", "--model", "model", "--corpus", "corpus.jsonl")),
+    "find": (
+        None,
+        (
+            *("find", "the dog", f"{DISK}/kept", "--model", "model"),
+            *("--corpus", "corpus.jsonl"),
+        ),
+    ),
+    "compare": ("run", ("compare", f"{DISK}/run")),
+    "surprises": ("run", ("surprises", f"{DISK}/run", "--checkpoint", "initial")),
+    "memorization": (None, ("memorization", "memorization.toml", "--out", f"{DISK}/run")),
     "discover": (
         None,
         (
@@ -43,6 +62,16 @@ def fill_bank() -> None:
     _as_command(lambda: make_bank(Path(DISK)))
 
 
+def index_shares() -> None:
+    """Builds an index in two shares, one after the other."""
+    for share in ("0/2", "1/2"):
+        try:
+            command((*CASES["index"][1], "--shard", share))
+        except SystemExit as end:
+            if end.code:
+                raise
+
+
 def train() -> None:
     """Trains the testbed, shortly."""
     from functools import partial
@@ -57,6 +86,9 @@ def train() -> None:
         mock.patch.object(checkpoints, "all_steps", return_value=(0, 1)),
     ):
         _as_command(lambda: export_testbed(Path(DISK, "testbed"), "nano", train=True))
+
+
+FUNCTIONS = ("index_shares", "fill_bank", "train")
 
 
 def _as_command(what: Callable[[], object]) -> None:
@@ -93,6 +125,7 @@ def good(
     score = {"example_id": "fact/france", "proponent_ids": ["d1"], "proponent_scores": [1.0]}
     (folder / "scores.jsonl").write_text(json.dumps(score) + "\n")
     _write_long_documents(folder)
+    write_memorization(folder)
     before, arguments = CASES.get(name, (None, ()))
     if before is not None:
         (folder / BEFORE).mkdir()
@@ -154,7 +187,7 @@ def numbers(room: Room) -> Iterator[int]:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("room", ["files", "pages"])
-@pytest.mark.parametrize("good", [*CASES, "fill_bank", "train"], indirect=True)
+@pytest.mark.parametrize("good", [*CASES, *FUNCTIONS], indirect=True)
 def test_whichever_file_a_full_disk_refuses(good: Good, room: Room) -> None:
     for number in numbers(room):
         trial = try_full(good.what, *good.arguments, folder=good.folder, room=room, number=number)

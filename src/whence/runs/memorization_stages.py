@@ -34,6 +34,7 @@ from whence.memorization.windows import (
     read_windows,
     save_windows,
 )
+from whence.models.network import vocabulary_size
 from whence.progress import Progress
 from whence.records import Corpus, Query
 from whence.runs.checkpoints import Checkpoints
@@ -84,13 +85,13 @@ def _windows(study: MemorizationStudy, corpus: Corpus, checkpoints: Checkpoints)
             end_of_text=end if isinstance(end, int) and study.corpus.append_eos else None,
         )
     else:
-        found = _published(study, corpus)
+        found = _published(study, corpus, vocabulary_size(checkpoints.own.loaded))
     if asked.max_windows is not None and len(found) > asked.max_windows:
         found = found.select(np.arange(asked.max_windows) * len(found) // asked.max_windows)
     return found
 
 
-def _published(study: MemorizationStudy, corpus: Corpus) -> Windows:
+def _published(study: MemorizationStudy, corpus: Corpus, vocabulary: int) -> Windows:
     """The published sequences of a study, with controls; of the corpus's range where some are.
 
     Raises:
@@ -102,6 +103,7 @@ def _published(study: MemorizationStudy, corpus: Corpus) -> Windows:
         split=asked.split,
         num_prompt_tokens=asked.num_prompt_tokens,
         num_completion_tokens=asked.num_completion_tokens,
+        vocabulary_size=vocabulary,
     )
     found = read.windows
     if asked.controls is not None:
@@ -110,6 +112,7 @@ def _published(study: MemorizationStudy, corpus: Corpus) -> Windows:
             split=asked.controls_split,
             num_prompt_tokens=asked.num_prompt_tokens,
             num_completion_tokens=asked.num_completion_tokens,
+            vocabulary_size=vocabulary,
             sample=asked.num_controls,
             seed=study.targets.seed,
         )

@@ -23,7 +23,7 @@ from whence.report.memorization import write_memorization_page
 from whence.runs import opening
 from whence.runs.checkpoints import Checkpoints
 from whence.runs.directory import open_run, writing
-from whence.runs.memorization_causes import causes, single_steps, twins
+from whence.runs.memorization_causes import causes, check_twins, single_steps, twins
 from whence.runs.memorization_ranking import rank, targets_of
 from whence.runs.memorization_stages import (
     StoredArray,
@@ -82,6 +82,7 @@ def run_memorization(
         own = checkpoints.own
         stored = corpus_stage(study.corpus, own, progress=progress)
         corpus = run.get(stored)
+        check_twins(study, own, corpus)
         windows = run.get(windows_stage(study, corpus, stored.key, checkpoints))
         scans = [
             scan_at(run, checkpoints, windows, step, progress=progress)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from whence.artifacts import write_text
+from whence.artifacts import check_generated, write_generated
 from whence.errors import SettingsError
 from whence.report import Picture, page_pictures, svg_text
 from whence.runs.directory import open_run
@@ -31,18 +31,20 @@ def write_plot(directory: Path, name: str, path: Path) -> Path:
 
     Raises:
         SettingsError: The run has no such picture, or the file would be of another kind.
-        ArtifactError: The place cannot be written, or there is no finished run.
+        ArtifactError: A file that whence did not write stands there, the place cannot be written,
+            or there is no finished run.
     """
     if path.suffix.lower() != ".svg":
         raise SettingsError(
             f"Pictures are written as SVG, not as {path.name!r}.",
             f"Call the file {path.with_suffix('.svg').name}; browsers and Inkscape convert it.",
         )
+    check_generated(path)
     pictures = _pictures(directory)
     if name not in pictures:
         known = ", ".join(pictures) or "none"
         raise SettingsError(f"The run has no picture called {name!r}.", f"It has: {known}.")
-    write_text(path, svg_text(pictures[name]))
+    write_generated(path, svg_text(pictures[name]))
     return path
 
 
