@@ -9,10 +9,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from tests.faults.forking import whence
+from tests.faults.studies import write_memorization
 
 from whence import artifacts
 from whence.errors import ArtifactError
 
+RACING = Path(__file__).with_name("racing.py")
 KILLING = Path(__file__).with_name("killing.py")
 
 
@@ -305,7 +308,7 @@ def killed(what: str, root: Path, *, points: int, seed: int = 0, **environment: 
     good = {"killed": -9, "again": 0, "leftovers": [], "missing": [], "wrong": []}
     bad = [row for row in rows if any(row[name] != value for name, value in good.items())]
     bad += [row for row in rows if row["lost"] > 1]
-    if "artifact" not in what and what != "renew_index":
+    if what not in ("make_artifact", "replace_artifact", "renew_index", "write_files"):
         bad += [row for row in rows if row["blocks"] < 2]
     assert not bad, (bad[:3], done.stderr[-2000:])
 
@@ -368,3 +371,39 @@ def test_a_kill_at_any_step_of_a_build_loses_nothing_and_leaves_nothing(
 @pytest.mark.slow
 def test_a_kill_at_any_step_of_a_run_loses_nothing_and_leaves_nothing(tmp_path, tiny_files) -> None:
     killed("run_study", tmp_path / "root", points=30, WHENCE_TINY=str(tiny_files))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_kill_at_any_step_of_a_memorization_study_loses_nothing_and_leaves_nothing(
+    tmp_path, tiny
+) -> None:
+    write_memorization(tiny)
+    killed("run_memorization", tmp_path / "root", points=30, WHENCE_TINY=str(tiny))
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_step_of_writing_files_leaves_whole_ones(tmp_path, tiny) -> None:
+    assert whence("run", "study.toml", "--out", "run", folder=tiny, timeout=600).code == 0
+    killed("write_files", tmp_path / "root", points=1000, WHENCE_TINY=str(tiny))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("settings", ["equal", "different"])
+def test_two_memorization_studies_at_once_end_as_one_whole_run(tmp_path, tiny, settings) -> None:
+    write_memorization(tiny)
+    done = subprocess.run(
+        [sys.executable, str(RACING), str(tmp_path / "root"), settings, "5", "0", "memorization"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"WHENCE_TINY": str(tiny)},
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(rows) == 5
+    for row in rows:
+        assert set(row["codes"]) <= {0, 2}, row
+        assert 0 in row["codes"]
+        assert (row["wrong"], row["leftovers"], row["again"]) == ([], [], 0), row

@@ -27,12 +27,6 @@ CASES: dict[str, tuple[str | None, tuple[str, ...]]] = {
     ),
     "validate": ("run", ("validate", f"{DISK}/run")),
     "verify": ("run", ("verify", "behaviors.toml", "--model", "model")),
-    "export_csv": ("run", ("export", f"{DISK}/run", "--format", "csv", "--out", f"{DISK}/new")),
-    "export_pair": ("run", ("export", f"{DISK}/run", "--out", f"{DISK}/new")),
-    "export_parquet": (
-        "run",
-        ("export", f"{DISK}/run", "--format", "parquet", "--out", f"{DISK}/new"),
-    ),
     "plot": ("run", ("plot", f"{DISK}/run", "subsets", "--out", f"{DISK}/new.svg")),
     "init": (None, ("init", f"{DISK}/new", "--model", "model", "--corpus", "corpus.jsonl")),
     "find": (
@@ -62,6 +56,24 @@ def fill_bank() -> None:
     _as_command(lambda: make_bank(Path(DISK)))
 
 
+def export_csv() -> None:
+    """Exports a table, also where an earlier call did."""
+    Path(DISK, "new").unlink(missing_ok=True)
+    command(("export", f"{DISK}/run", "--format", "csv", "--out", f"{DISK}/new"))
+
+
+def export_parquet() -> None:
+    """Exports a table of another format."""
+    Path(DISK, "new").unlink(missing_ok=True)
+    command(("export", f"{DISK}/run", "--format", "parquet", "--out", f"{DISK}/new"))
+
+
+def export_pair() -> None:
+    """Exports PAIR's lines."""
+    Path(DISK, "new").unlink(missing_ok=True)
+    command(("export", f"{DISK}/run", "--out", f"{DISK}/new"))
+
+
 def index_shares() -> None:
     """Builds an index in two shares, one after the other."""
     for share in ("0/2", "1/2"):
@@ -88,7 +100,8 @@ def train() -> None:
         _as_command(lambda: export_testbed(Path(DISK, "testbed"), "nano", train=True))
 
 
-FUNCTIONS = ("index_shares", "fill_bank", "train")
+EXPORTS = ("export_csv", "export_parquet", "export_pair")
+FUNCTIONS = (*EXPORTS, "index_shares", "fill_bank", "train")
 
 
 def _as_command(what: Callable[[], object]) -> None:
@@ -126,7 +139,7 @@ def good(
     (folder / "scores.jsonl").write_text(json.dumps(score) + "\n")
     _write_long_documents(folder)
     write_memorization(folder)
-    before, arguments = CASES.get(name, (None, ()))
+    before, arguments = CASES.get(name, ("run" if name in EXPORTS else None, ()))
     if before is not None:
         (folder / BEFORE).mkdir()
         there = tuple(a.replace(DISK, BEFORE) for a in CASES[before][1])

@@ -6,6 +6,7 @@ import pytest
 from tests.faults.studies import write_memorization
 
 from whence.errors import CorpusError, ModelError, SettingsError
+from whence.runs.locating import locate
 from whence.runs.memorizing import load_memorization_study, run_memorization
 
 
@@ -51,3 +52,10 @@ def test_a_sequence_of_another_vocabulary_was_an_index_error(study: Path) -> Non
     (study.parent / "other.jsonl").write_text(f'{{"index": 0, "tokens": {tokens}}}\n')
     with pytest.raises(CorpusError, match="the token id 1000000, which is not in a vocabulary"):
         refused(study, "[sequences]", '[sequences]\nsource = "other.jsonl"')
+
+
+def test_a_list_of_other_lengths_than_64_could_not_be_located(tmp_path: Path) -> None:
+    tokens = list(range(20))
+    path = tmp_path / "list.jsonl"
+    path.write_text(f'{{"index": 7, "tokens": {tokens}}}\n')
+    assert locate(7, sequences=str(path)).sequence == tuple(tokens)
