@@ -1,5 +1,6 @@
 """Nothing is lost: not what others made, not what a killed or a second process made."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -291,6 +292,27 @@ def test_a_folder_stayed_where_what_it_was_made_for_could_not_be_written(tmp_pat
     assert (tmp_path / "a" / "mine").exists()
     with pytest.raises(ValueError, match="no"), artifacts.new_folder(tmp_path):
         raise ValueError("no")
+
+
+@pytest.mark.parametrize("name", ["it/a", ".it.lock", ".it.partial/a", "", "it"])
+def test_what_cannot_be_written_is_said_to_be(tmp_path, name) -> None:
+    error = OSError(errno.EACCES, "Permission denied", str(tmp_path / name))
+    with (
+        pytest.raises(ArtifactError, match=r"cannot be written \(Permission denied\)"),
+        artifacts.clear_disk_errors(tmp_path / "it"),
+    ):
+        raise error
+
+
+@pytest.mark.parametrize("name", ["/etc/shadow/x", "model", "n" * 300])
+def test_what_the_work_could_not_read_was_said_to_be_unwritable(tmp_path, name) -> None:
+    error = OSError(errno.EACCES, "Permission denied", name)
+    with (
+        pytest.raises(ArtifactError, match=r"cannot be used \(Permission denied\)") as caught,
+        artifacts.clear_disk_errors(tmp_path / "it"),
+    ):
+        raise error
+    assert caught.value.remedy == "Check the path."
 
 
 def killed(what: str, root: Path, *, points: int, seed: int = 0, **environment: str) -> None:

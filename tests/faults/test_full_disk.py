@@ -143,7 +143,7 @@ def good(
     if before is not None:
         (folder / BEFORE).mkdir()
         there = tuple(a.replace(DISK, BEFORE) for a in CASES[before][1])
-        assert whence(*there, folder=folder).code == 0
+        assert whence(*there, folder=folder, timeout=600).code == 0
     what, arguments = (command, (arguments,)) if arguments else (globals()[name], ())
     try:
         found = try_full(what, *arguments, folder=folder)

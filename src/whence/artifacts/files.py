@@ -223,10 +223,29 @@ def clear_disk_errors(path: Path) -> Iterator[None]:
         if reason is None:
             raise
         named = error.filename if isinstance(error, OSError) else None
+        if named is not None and not _is_near(named, path):
+            # What the work reads lies elsewhere.
+            raise ArtifactError(
+                f"{_short(named)} cannot be used ({reason}).", "Check the path."
+            ) from error
         raise ArtifactError(
             f"{_short(named or path)} cannot be written ({reason}).",
             "Free some disk space or choose a place that you may write to.",
         ) from error
+
+
+def _is_near(named: object, path: Path) -> bool:
+    """Whether a file that was refused holds the one to be written, lies in it, or is its neighbor.
+
+    Neighbors of NAME are `.NAME.partial`, `.NAME.lock` and the like.
+    """
+    if not isinstance(named, str | bytes | os.PathLike):
+        return True
+    found, place = (Path(os.path.realpath(os.fsdecode(p))) for p in (named, path))
+    if place.is_relative_to(found):
+        return True
+    within = found.relative_to(place.parent) if found.is_relative_to(place.parent) else Path()
+    return place.name in "".join(within.parts[:1])
 
 
 def _reason(error: Exception, path: Path) -> str | None:
