@@ -17,13 +17,20 @@ from whence.errors import WhenceError
 E = TypeVar("E", bound=WhenceError)
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_LONGEST = 96
 _NOISY = ("transformers", "huggingface_hub", "datasets", "httpx", "httpx2", "fsspec", "filelock")
 _UNREACHABLE = ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError")
 
 
 def is_repository_id(name: str) -> bool:
     """Tells whether a name has the form of a Hub id, such as `EleutherAI/pythia-14m`."""
-    return _REPOSITORY.fullmatch(name) is not None and ".." not in name and "--" not in name
+    return (
+        len(name) <= _LONGEST
+        and _REPOSITORY.fullmatch(name) is not None
+        and ".." not in name
+        and "--" not in name
+        and not name.endswith(("-", "."))
+    )
 
 
 @contextmanager

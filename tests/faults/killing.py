@@ -154,6 +154,33 @@ def run_study(root: Path) -> None:
     run(study.model_copy(update={"index": index}), root / "run", base=folder)
 
 
+def run_memorization(root: Path) -> None:
+    """Runs the tiny study of memorization, whose pass over the corpus has several blocks."""
+    from whence.gradients.passes import streamed
+    from whence.runs.memorizing import load_memorization_study
+    from whence.runs.memorizing import run_memorization as run
+
+    streamed.BLOCK_TOKENS = 400
+    folder = Path(os.environ["WHENCE_TINY"])
+    run(load_memorization_study(folder / "memorization.toml"), root / "run", base=folder)
+
+
+def write_files(root: Path) -> None:
+    """Writes what a finished run lists and shows into files of their own, and a first study."""
+    from whence.runs.exporting import export, export_table
+    from whence.runs.new_study import write_new_study
+    from whence.runs.plotting import write_plot
+
+    run = Path(os.environ["WHENCE_TINY"]) / "run"
+    for form in ("csv", "pair", "ids"):
+        if not (root / form).exists():
+            export(run, method="gradient_cosine", form=form, out=root / form)
+    if not (root / "parquet").exists():
+        export_table(run, method="gradient_cosine", out=root / "parquet")
+    write_plot(run, "subsets", root / "subsets.svg")
+    write_new_study(root / "new", model="model", corpus="corpus.jsonl")
+
+
 def make_bank(root: Path) -> None:
     """Trains two runs of a bank, shortly."""
     import torch
@@ -199,6 +226,8 @@ WHAT = {
         replace_index,
         renew_index,
         run_study,
+        run_memorization,
+        write_files,
         make_bank,
     )
 }

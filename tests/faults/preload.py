@@ -1,6 +1,8 @@
 """What the process imports of which `forking.py` makes forks; it starts no thread."""
 
 import contextlib
+import importlib
+import pkgutil
 
 import bergson  # noqa: F401
 import bm25s  # noqa: F401
@@ -15,13 +17,11 @@ import torch  # noqa: F401
 import transformers  # noqa: F401
 from transformers.models.gpt_neox import modeling_gpt_neox  # noqa: F401
 
-import whence.api
-import whence.cli.bank
-import whence.cli.index
-import whence.cli.run
-import whence.report
-import whence.testbed
-import whence.validation  # noqa: F401
+import whence
 
 with contextlib.suppress(ImportError):
     import sklearn  # noqa: F401
+
+for module in pkgutil.walk_packages(whence.__path__, "whence."):
+    with contextlib.suppress(ImportError):
+        importlib.import_module(module.name)

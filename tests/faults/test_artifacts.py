@@ -1,17 +1,22 @@
 """Nothing is lost: not what others made, not what a killed or a second process made."""
 
+import errno
 import json
 import multiprocessing
 import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+from tests.faults.forking import whence
+from tests.faults.studies import write_memorization
 
 from whence import artifacts
 from whence.errors import ArtifactError
 
+RACING = Path(__file__).with_name("racing.py")
 KILLING = Path(__file__).with_name("killing.py")
 
 
@@ -238,6 +243,78 @@ def test_a_generated_file_is_replaced_only_as_it_was_written(tmp_path) -> None:
         artifacts.write_generated(tmp_path, "a = 1\n")
 
 
+def test_a_picture_replaced_a_file_that_somebody_drew(tmp_path) -> None:
+    path = tmp_path / "a.svg"
+    for text in ("<svg>1</svg>\n", "<svg>2</svg>\n"):
+        artifacts.write_generated(path, text)
+        ElementTree.parse(path)
+    for drawn in (path.read_text() + "<!-- mine -->", "<svg>1</svg>\n"):
+        path.write_text(drawn)
+        with pytest.raises(ArtifactError, match="was not written by whence as it is"):
+            artifacts.write_generated(path, "<svg>3</svg>\n")
+        assert path.read_text() == drawn
+
+
+def test_the_first_of_two_new_files_stayed_where_the_second_could_not_be_written(
+    tmp_path, monkeypatch
+) -> None:
+    files = {tmp_path / "a": "1", tmp_path / "b": "2"}
+    (tmp_path / "b").write_text("mine")
+    with pytest.raises(ArtifactError, match="b exists already"):
+        artifacts.write_new(files)
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+    (tmp_path / "b").unlink()
+    write = artifacts.files.write_text
+
+    def fail(path: Path, text: str) -> None:
+        if path.name == "b":
+            raise ArtifactError("no", "room")
+        write(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(artifacts.files, "write_text", fail)
+        with pytest.raises(ArtifactError):
+            artifacts.write_new(files)
+    assert list(tmp_path.iterdir()) == []
+    # A kill between the two leaves the first, and the same call writes the second.
+    write(tmp_path / "a", "1")
+    artifacts.write_new(files)
+    assert (tmp_path / "b").read_text() == "2"
+
+
+def test_a_folder_stayed_where_what_it_was_made_for_could_not_be_written(tmp_path) -> None:
+    with pytest.raises(ValueError, match="no"), artifacts.new_folder(tmp_path / "a" / "b"):
+        raise ValueError("no")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="no"), artifacts.new_folder(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "mine").touch()
+        raise ValueError("no")
+    assert (tmp_path / "a" / "mine").exists()
+    with pytest.raises(ValueError, match="no"), artifacts.new_folder(tmp_path):
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize("name", ["it/a", ".it.lock", ".it.partial/a", "", "it"])
+def test_what_cannot_be_written_is_said_to_be(tmp_path, name) -> None:
+    error = OSError(errno.EACCES, "Permission denied", str(tmp_path / name))
+    with (
+        pytest.raises(ArtifactError, match=r"cannot be written \(Permission denied\)"),
+        artifacts.clear_disk_errors(tmp_path / "it"),
+    ):
+        raise error
+
+
+@pytest.mark.parametrize("name", ["/etc/shadow/x", "model", "n" * 300])
+def test_what_the_work_could_not_read_was_said_to_be_unwritable(tmp_path, name) -> None:
+    error = OSError(errno.EACCES, "Permission denied", name)
+    with (
+        pytest.raises(ArtifactError, match=r"cannot be used \(Permission denied\)") as caught,
+        artifacts.clear_disk_errors(tmp_path / "it"),
+    ):
+        raise error
+    assert caught.value.remedy == "Check the path."
+
+
 def killed(what: str, root: Path, *, points: int, seed: int = 0, **environment: str) -> None:
     """Asserts that a kill at many points loses nothing and leaves nothing."""
     done = subprocess.run(
@@ -253,7 +330,7 @@ def killed(what: str, root: Path, *, points: int, seed: int = 0, **environment: 
     good = {"killed": -9, "again": 0, "leftovers": [], "missing": [], "wrong": []}
     bad = [row for row in rows if any(row[name] != value for name, value in good.items())]
     bad += [row for row in rows if row["lost"] > 1]
-    if "artifact" not in what and what != "renew_index":
+    if what not in ("make_artifact", "replace_artifact", "renew_index", "write_files"):
         bad += [row for row in rows if row["blocks"] < 2]
     assert not bad, (bad[:3], done.stderr[-2000:])
 
@@ -316,3 +393,39 @@ def test_a_kill_at_any_step_of_a_build_loses_nothing_and_leaves_nothing(
 @pytest.mark.slow
 def test_a_kill_at_any_step_of_a_run_loses_nothing_and_leaves_nothing(tmp_path, tiny_files) -> None:
     killed("run_study", tmp_path / "root", points=30, WHENCE_TINY=str(tiny_files))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_kill_at_any_step_of_a_memorization_study_loses_nothing_and_leaves_nothing(
+    tmp_path, tiny
+) -> None:
+    write_memorization(tiny)
+    killed("run_memorization", tmp_path / "root", points=30, WHENCE_TINY=str(tiny))
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_step_of_writing_files_leaves_whole_ones(tmp_path, tiny) -> None:
+    assert whence("run", "study.toml", "--out", "run", folder=tiny, timeout=600).code == 0
+    killed("write_files", tmp_path / "root", points=1000, WHENCE_TINY=str(tiny))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("settings", ["equal", "different"])
+def test_two_memorization_studies_at_once_end_as_one_whole_run(tmp_path, tiny, settings) -> None:
+    write_memorization(tiny)
+    done = subprocess.run(
+        [sys.executable, str(RACING), str(tmp_path / "root"), settings, "5", "0", "memorization"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"WHENCE_TINY": str(tiny)},
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(rows) == 5
+    for row in rows:
+        assert set(row["codes"]) <= {0, 2}, row
+        assert 0 in row["codes"]
+        assert (row["wrong"], row["leftovers"], row["again"]) == ([], [], 0), row

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 from tests.faults.forking import command, whence
 from tests.faults.full_disk import BEFORE, DISK, Room, Trial, try_full
+from tests.faults.studies import write_memorization
 
 INDEX = ("index", f"{DISK}/index", "--model", "model", "--corpus", "corpus.jsonl")
 # What is made, from which state of the disk.
@@ -26,6 +27,18 @@ CASES: dict[str, tuple[str | None, tuple[str, ...]]] = {
     ),
     "validate": ("run", ("validate", f"{DISK}/run")),
     "verify": ("run", ("verify", "behaviors.toml", "--model", "model")),
+    "plot": ("run", ("plot", f"{DISK}/run", "subsets", "--out", f"{DISK}/new.svg")),
+    "init": (None, ("init", f"{DISK}/new", "--model", "model", "--corpus", "corpus.jsonl")),
+    "find": (
+        None,
+        (
+            *("find", "the dog", f"{DISK}/kept", "--model", "model"),
+            *("--corpus", "corpus.jsonl"),
+        ),
+    ),
+    "compare": ("run", ("compare", f"{DISK}/run")),
+    "surprises": ("run", ("surprises", f"{DISK}/run", "--checkpoint", "initial")),
+    "memorization": (None, ("memorization", "memorization.toml", "--out", f"{DISK}/run")),
     "discover": (
         None,
         (
@@ -43,6 +56,34 @@ def fill_bank() -> None:
     _as_command(lambda: make_bank(Path(DISK)))
 
 
+def export_csv() -> None:
+    """Exports a table, also where an earlier call did."""
+    Path(DISK, "new").unlink(missing_ok=True)
+    command(("export", f"{DISK}/run", "--format", "csv", "--out", f"{DISK}/new"))
+
+
+def export_parquet() -> None:
+    """Exports a table of another format."""
+    Path(DISK, "new").unlink(missing_ok=True)
+    command(("export", f"{DISK}/run", "--format", "parquet", "--out", f"{DISK}/new"))
+
+
+def export_pair() -> None:
+    """Exports PAIR's lines."""
+    Path(DISK, "new").unlink(missing_ok=True)
+    command(("export", f"{DISK}/run", "--out", f"{DISK}/new"))
+
+
+def index_shares() -> None:
+    """Builds an index in two shares, one after the other."""
+    for share in ("0/2", "1/2"):
+        try:
+            command((*CASES["index"][1], "--shard", share))
+        except SystemExit as end:
+            if end.code:
+                raise
+
+
 def train() -> None:
     """Trains the testbed, shortly."""
     from functools import partial
@@ -57,6 +98,10 @@ def train() -> None:
         mock.patch.object(checkpoints, "all_steps", return_value=(0, 1)),
     ):
         _as_command(lambda: export_testbed(Path(DISK, "testbed"), "nano", train=True))
+
+
+EXPORTS = ("export_csv", "export_parquet", "export_pair")
+FUNCTIONS = (*EXPORTS, "index_shares", "fill_bank", "train")
 
 
 def _as_command(what: Callable[[], object]) -> None:
@@ -93,11 +138,12 @@ def good(
     score = {"example_id": "fact/france", "proponent_ids": ["d1"], "proponent_scores": [1.0]}
     (folder / "scores.jsonl").write_text(json.dumps(score) + "\n")
     _write_long_documents(folder)
-    before, arguments = CASES.get(name, (None, ()))
+    write_memorization(folder)
+    before, arguments = CASES.get(name, ("run" if name in EXPORTS else None, ()))
     if before is not None:
         (folder / BEFORE).mkdir()
         there = tuple(a.replace(DISK, BEFORE) for a in CASES[before][1])
-        assert whence(*there, folder=folder).code == 0
+        assert whence(*there, folder=folder, timeout=600).code == 0
     what, arguments = (command, (arguments,)) if arguments else (globals()[name], ())
     try:
         found = try_full(what, *arguments, folder=folder)
@@ -154,7 +200,7 @@ def numbers(room: Room) -> Iterator[int]:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("room", ["files", "pages"])
-@pytest.mark.parametrize("good", [*CASES, "fill_bank", "train"], indirect=True)
+@pytest.mark.parametrize("good", [*CASES, *FUNCTIONS], indirect=True)
 def test_whichever_file_a_full_disk_refuses(good: Good, room: Room) -> None:
     for number in numbers(room):
         trial = try_full(good.what, *good.arguments, folder=good.folder, room=room, number=number)

@@ -146,7 +146,16 @@ def test_a_run_of_behaviors_is_no_memorization_study(tmp_path: Path) -> None:
     [
         ({"checkpoints": {"steps": [128, 0]}}, "steps ascend"),
         ({"targets": {"attribution_steps": [7]}}, "names step 7"),
-        ({"causes": {"since": 0}, "checkpoints": {"steps": [0]}}, "needs the table `recipe`"),
+        ({"causes": {"since": 8}, "checkpoints": {"steps": [8]}}, "needs the table `recipe`"),
+        ({"causes": {"since": 0}, "checkpoints": {"steps": [0]}, "recipe": {}}, "since"),
+        (
+            {
+                "causes": {"since": 8, "num_examples": 20},
+                "checkpoints": {"steps": [8]},
+                "recipe": {"batch_size": 16},
+            },
+            "no whole number of batches of 16",
+        ),
         ({"checkpoints": {"name": "x", "steps": [0]}}, "where the step stands"),
         ({"sequences": {"num_prompt_token": 3}}, "unknown setting"),
     ],

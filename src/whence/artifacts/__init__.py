@@ -21,9 +21,11 @@ from whence.artifacts.files import (
     check_generated,
     clear_disk_errors,
     lock,
+    new_folder,
     write_bytes,
     write_generated,
     write_json,
+    write_new,
     write_text,
 )
 from whence.artifacts.manifest import FileRecord, Manifest, read_manifest, read_manifest_json
@@ -58,6 +60,7 @@ __all__ = [
     "filling",
     "fingerprint",
     "is_current",
+    "new_folder",
     "partial_directory",
     "progress_directory",
     "read_manifest",
@@ -66,6 +69,7 @@ __all__ = [
     "write_bytes",
     "write_generated",
     "write_json",
+    "write_new",
     "write_text",
 ]
 

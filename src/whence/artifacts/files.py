@@ -5,8 +5,8 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -67,14 +67,71 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
+@contextmanager
+def new_folder(directory: Path) -> Iterator[None]:
+    """Makes a folder for what follows, unless it is there; if that fails, it goes again.
+
+    Raises:
+        ArtifactError: It cannot be made.
+    """
+    with clear_disk_errors(directory):
+        new = [path for path in (directory, *directory.parents) if not os.path.lexists(path)]
+    try:
+        with clear_disk_errors(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        with suppress(OSError):  # Other things may have come into it.
+            for path in new:
+                path.rmdir()
+        raise
+
+
+def write_new(files: Mapping[Path, str]) -> None:
+    """Writes text files where there are none yet: all of them, or none.
+
+    Raises:
+        ArtifactError: One of them is there with other content, or cannot be written.
+    """
+    # What a killed call wrote is what this one would write.
+    missing = [path for path, text in files.items() if not _holds(path, text)]
+    written: list[Path] = []
+    try:
+        for path in missing:
+            write_text(path, files[path])
+            written.append(path)
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _holds(path: Path, text: str) -> bool:
+    """Whether a file holds a text; False where there is none.
+
+    Raises:
+        ArtifactError: Something else stands there.
+    """
+    with clear_disk_errors(path):
+        if not os.path.lexists(path):
+            return False
+        if path.is_file() and path.read_bytes() == text.encode():
+            return True
+    raise ArtifactError(
+        f"{_short(path)} exists already.", "Choose another place, or move the file away."
+    )
+
+
 def write_generated(path: Path, text: str) -> None:
     """Writes a text file under a line that says so, for one that people may edit afterwards.
+
+    The line is a comment of TOML, or of SVG in a file of that name.
 
     Raises:
         ArtifactError: See `check_generated`; or it cannot be written.
     """
     check_generated(path)
-    write_text(path, _mark(text) + text)
+    write_text(path, _mark(path, text) + text)
 
 
 def check_generated(path: Path) -> None:
@@ -91,16 +148,17 @@ def check_generated(path: Path) -> None:
         if not path.is_file():
             raise ArtifactError(f"{path} is no regular file.", "Choose another name.")
         first, _, rest = path.read_bytes().partition(b"\n")
-    if first + b"\n" != _mark(rest.decode(errors="replace")).encode():
+    if first + b"\n" != _mark(path, rest.decode(errors="replace")).encode():
         raise ArtifactError(
             f"{path} exists, and was not written by whence as it is.",
             "Choose another name, or move the file away.",
         )
 
 
-def _mark(text: str) -> str:
+def _mark(path: Path, text: str) -> str:
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return f"# Written by whence ({digest}), which replaces this file only while it is unedited.\n"
+    said = f"Written by whence ({digest}), which replaces this file only while it is unedited."
+    return f"<!-- {said} -->\n" if path.suffix.lower() == ".svg" else f"# {said}\n"
 
 
 @contextmanager
@@ -165,10 +223,29 @@ def clear_disk_errors(path: Path) -> Iterator[None]:
         if reason is None:
             raise
         named = error.filename if isinstance(error, OSError) else None
+        if named is not None and not _is_near(named, path):
+            # What the work reads lies elsewhere.
+            raise ArtifactError(
+                f"{_short(named)} cannot be used ({reason}).", "Check the path."
+            ) from error
         raise ArtifactError(
             f"{_short(named or path)} cannot be written ({reason}).",
             "Free some disk space or choose a place that you may write to.",
         ) from error
+
+
+def _is_near(named: object, path: Path) -> bool:
+    """Whether a file that was refused holds the one to be written, lies in it, or is its neighbor.
+
+    Neighbors of NAME are `.NAME.partial`, `.NAME.lock` and the like.
+    """
+    if not isinstance(named, str | bytes | os.PathLike):
+        return True
+    found, place = (Path(os.path.realpath(os.fsdecode(p))) for p in (named, path))
+    if place.is_relative_to(found):
+        return True
+    within = found.relative_to(place.parent) if found.is_relative_to(place.parent) else Path()
+    return place.name in "".join(within.parts[:1])
 
 
 def _reason(error: Exception, path: Path) -> str | None:

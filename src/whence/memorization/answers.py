@@ -13,6 +13,7 @@ from whence.statistics import MIN_FAMILIES, Estimate
 
 Verdict = Literal["told", "cannot be told", "not measured"]
 _DASH = "\u2014"
+_MINUS = "\u2212"
 # Whose sums over copies are held against training without copies.
 _SUMMED = ("cosine", "tracin", "bm25", "random")
 
@@ -46,12 +47,27 @@ def interval(value: Estimate | None, digits: int = 2, *, sign: bool = False) -> 
     text = format(value.value, form)
     if value.interval is not None:
         text += f" [{format(value.interval.low, form)}, {format(value.interval.high, form)}]"
-    return text
+    return text.replace("-", _MINUS)
 
 
 def is_above_zero(value: Estimate | None) -> bool:
     """Whether a 95 % interval lies above zero; false without an interval."""
     return value is not None and value.interval is not None and value.interval.low > 0
+
+
+def placebos(found: Memorization) -> str:
+    """Says whether effects before the exposure are zero, as they should be; empty without any."""
+    before = [one.interval for lag, one in found.exposure_effects if lag < 0 and one.interval]
+    apart = [one for one in before if not one.low <= 0 <= one.high]
+    if not before:
+        return ""
+    if not apart:
+        return f"All {len(before)} placebos before the exposure include zero."
+    return (
+        f"{len(apart)} of {len(before)} placebos before the exposure differ from zero: what was "
+        "seen early differs from what was seen late in other ways too, such as its number of "
+        "copies, so that these are no effects of exposure alone."
+    )
 
 
 def _kinds(found: Memorization) -> Answer:
@@ -203,7 +219,7 @@ def _early_late(found: Memorization) -> Answer:
     if tau is not None:
         text += (
             f" The order of onsets depends on the definition: Kendall's tau of the stable onset "
-            f"and of 80 % of the tokens is {tau:.2f}."
+            f"and of 80 % of the tokens is {tau:.2f}.".replace("-", _MINUS)
         )
     everywhere = bool(told) and all(
         any(one.is_told for one in outcomes) for _, outcomes in attributed.early_late
@@ -244,10 +260,14 @@ def _dose(found: Memorization) -> Answer:
     single = found.dose[0]
     if single.low == single.high == 1 and single.num_extractible:
         text += (
-            f" {single.num_extractible} windows are reproduced although no other document holds "
-            "their continuation."
+            f" {_windows(single.num_extractible)} reproduced although no other document holds the "
+            "continuation."
         )
     return Answer(question, "told", text, change)
+
+
+def _windows(num: int) -> str:
+    return "1 window is" if num == 1 else f"{num:,} windows are"
 
 
 def _needed(found: Memorization) -> Answer:
@@ -256,9 +276,9 @@ def _needed(found: Memorization) -> Answer:
         return Answer(question, "not measured", "No sequence is memorized.", "")
     own, none = found.before_self, found.without_copy
     text = (
-        f"{own.num} of {own.of} are reproduced by a checkpoint that had not seen their own "
+        f"{own.num:,} of {own.of:,} are reproduced by a checkpoint that had not seen their own "
         "example, so that it cannot be the cause; "
-        f"{none.num} had no exact or near copy behind them at their onset. The last checkpoint "
+        f"{none.num:,} had no exact or near copy behind them at their onset. The last checkpoint "
         f"before the first exact copy reproduces {interval(found.before_exposure)} of them "
         f"({found.before_exposure.n} families can be tested)."
     )

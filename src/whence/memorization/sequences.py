@@ -84,7 +84,7 @@ def read_sequences(
     which: Which = "all",
     duplicates: Literal["refuse", "first"] = "refuse",
     num_prompt_tokens: int = NUM_PROMPT_TOKENS,
-    num_completion_tokens: int = NUM_COMPLETION_TOKENS,
+    num_completion_tokens: int | None = NUM_COMPLETION_TOKENS,
     vocabulary_size: int | None = None,
     sample: int | None = None,
     seed: int = 0,
@@ -103,6 +103,7 @@ def read_sequences(
         duplicates: Where an index occurs again with the same tokens, refuse, or keep the first.
         num_prompt_tokens: The first tokens of a sequence, which the model is given.
         num_completion_tokens: The tokens after them, which it reproduces; any others are cut off.
+            None for all that a sequence has.
         vocabulary_size: Refuse token ids from this on.
         sample: Keep a uniformly random sample of so many, in the order of the source.
         seed: Of the sample.
@@ -116,7 +117,8 @@ def read_sequences(
     Cost:
         One pass over the files; 8 bytes a token.
     """
-    if min(num_prompt_tokens, num_completion_tokens, 1 if sample is None else sample) < 1:
+    least = num_prompt_tokens + (1 if num_completion_tokens is None else num_completion_tokens)
+    if min(num_prompt_tokens, least - num_prompt_tokens, 1 if sample is None else sample) < 1:
         raise SettingsError(
             f"{num_prompt_tokens} prompt tokens, {num_completion_tokens} continuation tokens and a "
             f"sample of {sample} leave nothing to read.",
@@ -127,9 +129,10 @@ def read_sequences(
             f"Which sequences are {which} is known only by a score, and none is named.",
             "Name the column of the model's score, such as `70M` or `is_memorized`.",
         )
-    length = num_prompt_tokens + num_completion_tokens
     found = find_source(source, split=split, revision=revision)
-    rows = _read(found, Columns(score=score), length, vocabulary_size)
+    is_whole = num_completion_tokens is None
+    rows = _read(found, Columns(score=score), least, vocabulary_size, is_whole=is_whole)
+    length = rows.tokens.shape[1]
     total = len(rows.tokens)
     if not total:
         raise CorpusError(f"{found.name} holds no sequence.", "Check the file and the split.")
@@ -179,8 +182,10 @@ class _Rows(NamedTuple):
     width: int
 
 
-def _read(source: Source, columns: Columns, length: int, vocabulary_size: int | None) -> _Rows:
-    """Reads a source, and refuses what no window can be cut from."""
+def _read(
+    source: Source, columns: Columns, length: int, vocabulary_size: int | None, *, is_whole: bool
+) -> _Rows:
+    """Reads a source, and refuses what no window can be cut from; uncut where it is whole."""
     indices, tokens, scores, widths = [], [], [], set()
     for table in read_tables(source, columns):
         if not table.tokens.size:
@@ -197,7 +202,8 @@ def _read(source: Source, columns: Columns, length: int, vocabulary_size: int | 
             indices.append(_checked_indices(table))
         widths.add(width)
         # A copy, so that the rest of a wider table is not held.
-        tokens.append(table.tokens[:, :length].astype(np.int32))
+        kept = table.tokens if is_whole else table.tokens[:, :length]
+        tokens.append(kept.astype(np.int32))
         scores += [] if table.scores is None else [_checked_scores(table, columns.score)]
     if not tokens:
         return _Rows(None, np.zeros((0, length), dtype=np.int32), None, length)

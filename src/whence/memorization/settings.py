@@ -140,7 +140,7 @@ class CauseSettings(Settings):
         default=(), description="Take one step on examples of each class at these, and at the end."
     )
     since: int | None = Field(
-        default=None, ge=0, description="Train without copies from this checkpoint on."
+        default=None, ge=1, description="Train without copies from this checkpoint on."
     )
     families: FamilyRule = Field(
         default="jaccard-30", description="What is independent in training without copies."
@@ -182,6 +182,12 @@ class MemorizationStudy(Settings):
                     f"`{name}` names step {missing[0]}, which is none of `checkpoints.steps` and "
                     "`checkpoints.dense_steps`"
                 )
-        if self.causes.since is not None and self.recipe is None:
-            raise ValueError("`causes.since` needs the table `recipe`")
+        if self.causes.since is not None:
+            if self.recipe is None:
+                raise ValueError("`causes.since` needs the table `recipe`")
+            if self.causes.num_examples % self.recipe.batch_size:
+                raise ValueError(
+                    f"`causes.num_examples` is {self.causes.num_examples}, no whole number of "
+                    f"batches of {self.recipe.batch_size}"
+                )
         return self

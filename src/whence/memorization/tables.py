@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from whence.memorization.answers import answers, interval
+from whence.memorization.answers import answers, interval, placebos
 from whence.memorization.copies import CLASSES
 from whence.memorization.families import RULES as FAMILY_RULES
 from whence.memorization.onset import RULES as ONSET_RULES
@@ -176,7 +176,7 @@ def _near(found: Memorization) -> str:
 def _exposure(found: Memorization) -> str:
     rows = [[lag, interval(one, 3), one.n] for lag, one in found.exposure_effects]
     header = ["checkpoints since exposure", "nats per token", "n"]
-    return columns(rows, header) if rows else ""
+    return "\n".join(filter(None, (columns(rows, header), placebos(found)))) if rows else ""
 
 
 def _causes(found: Causes) -> list[str]:

@@ -67,16 +67,10 @@ def rebuild_state(
         raise SettingsError(
             f"{num_steps} batches before step {step} hold no state.", "Give at least 1 of each."
         )
-    if model.dtype != "float32":
-        raise ModelError(f"{model.label} was loaded in {model.dtype}.", "Load it in float32.")
     order = range(len(corpus)) if order is None else order
+    check_rebuilding(model.label, model.dtype, len(order), recipe=recipe, step=step)
     first = max(step - num_steps, 0)
     rows = order[first * recipe.batch_size : step * recipe.batch_size]
-    if len(rows) <= (step - first - 1) * recipe.batch_size:
-        raise CorpusError(
-            f"{len(order):,} examples in batches of {recipe.batch_size} end before step {step:,}.",
-            "Give the corpus, the order and the batch size that the checkpoint was trained with.",
-        )
     network = copy.deepcopy(model.model).requires_grad_(True)
     kept: list[TrainingState] = []
     train(
@@ -90,6 +84,32 @@ def rebuild_state(
         progress=progress,
     )
     return _unbiased(kept[0], recipe, num_collected=step - first)
+
+
+def check_rebuilding(
+    label: str, dtype: str, num_examples: int, *, recipe: Recipe, step: int
+) -> None:
+    """Refuses what no training state can be rebuilt from, before any work for it.
+
+    Args:
+        label: The checkpoint, for messages.
+        dtype: The type of its weights.
+        num_examples: Examples in the training order.
+        recipe: How it was trained.
+        step: The number of optimizer steps that the checkpoint has seen.
+
+    Raises:
+        CorpusError: The order ends before the checkpoint.
+        ModelError: The model is not in float32.
+    """
+    if dtype != "float32":
+        raise ModelError(f"{label} was loaded in {dtype}.", "Load it in float32.")
+    if num_examples <= (step - 1) * recipe.batch_size:
+        raise CorpusError(
+            f"{num_examples:,} examples in batches of {recipe.batch_size} end before step "
+            f"{step:,}.",
+            "Give the corpus, the order and the batch size that the checkpoint was trained with.",
+        )
 
 
 def warm_state_stage(

@@ -45,7 +45,11 @@ def tokenizer_folder(name: str, *, revision: str | None = None) -> Path:
 
 def _local(name: str, *, revision: str | None) -> Path | None:
     path = Path(name).expanduser()
-    if path.is_dir():
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except OSError as error:
+        raise ModelError(f"{name} cannot be used ({error.strerror}).", "Check the path.") from None
+    if is_folder:
         folder = path / revision if revision else path
         if folder.is_dir():
             return folder
@@ -53,7 +57,7 @@ def _local(name: str, *, revision: str | None) -> Path | None:
             f"The folder {name} has no folder {revision!r} in it, which `revision` asks for.",
             "Leave `revision` out, or name the folder of the checkpoint itself.",
         )
-    if path.exists() or not is_repository_id(name):
+    if is_there or not is_repository_id(name):
         raise ModelError(
             f"{name!r} is neither a folder nor the form of a Hub id.",
             "Name the folder that holds config.json, or an id such as `EleutherAI/pythia-14m`.",

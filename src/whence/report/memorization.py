@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Template
 
 from whence.artifacts import write_text
-from whence.memorization.answers import Answer, answers, interval
+from whence.memorization.answers import Answer, answers, interval, placebos
 from whence.memorization.record import Attributed, Causes, Memorization
 from whence.memorization.shares import SHARE_CLASSES
 from whence.memorization.tables import describe
@@ -57,6 +57,7 @@ def _body(found: Memorization, title: str) -> str:
     ]
     if found.attributed is not None:
         parts.append(_shares(found.attributed))
+        parts.append(_copy_scores(found.attributed, found.causes))
     parts += [_causes(found.causes), _tables(found)]
     return "\n".join(part for part in parts if part)
 
@@ -139,6 +140,32 @@ def _shares(found: Attributed) -> str:
     )
 
 
+def _copy_scores(found: Attributed, causes: Causes) -> str:
+    rows = [(one.method.label, one.exact_share) for one in found.copy_scores if one.targets]
+    if not rows:
+        return ""
+    lines = [0.0, 1.0]
+    caption = (
+        "Of the summed scores of exact and of near copies, what exact ones have; over memorized "
+        "sequences with copies of both classes, with 95 % intervals over families. BM25, a random "
+        "order and the untrained model show what it is where nothing was learned."
+    )
+    if causes.twins is not None and causes.twins.exact_share.value is not None:
+        rows.append(("training without copies", causes.twins.exact_share))
+        lines.append(causes.twins.exact_share.value)
+        caption += (
+            " The last row, and the line, is what exact copies give in training, of what both "
+            "classes give, for the families of the next picture."
+        )
+    return _figure(
+        "How scores divide between exact and near copies",
+        estimates(
+            rows, label="Exact copies' part of the scores of copies", unit="share", lines=lines
+        ),
+        caption,
+    )
+
+
 def _causes(found: Causes) -> str:
     parts = []
     for one in found.steps:
@@ -185,6 +212,7 @@ def _tables(found: Memorization) -> str:
             "negative numbers of checkpoints are before it and should be zero."
         )
         header = ("checkpoints since exposure", "nats per token", "windows")
+        caption = " ".join(filter(None, (caption, placebos(found))))
         parts.append(f"<h2>Before and after exposure</h2>{_paragraph(caption)}")
         parts.append(_table(header, rows))
     text = _text(describe(found))

@@ -169,9 +169,11 @@ def open_search(
     if model is None and corpus is None:
         return _search_of_run(directory, progress)
     if model is None or corpus is None:
+        named, missing = ("corpus", "model") if model is None else ("model", "corpus")
         raise SettingsError(
-            f"A corpus to search needs a {'model' if model is None else 'corpus'}.",
-            "Name both, with `--model` and `--corpus`, or a finished run and neither.",
+            f"`--{named}` names the {named} of another search than the run's, and no `--{missing}` "
+            "is named.",
+            f"Name its `--{missing}` too, or leave both out to search the run's corpus.",
         )
     with writing(directory) as run:
         if _is_finished(run):

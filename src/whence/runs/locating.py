@@ -107,7 +107,9 @@ def locate(
 
 
 def _sequence(source: str, split: str | None, row: int) -> tuple[int, ...]:
-    found = read_sequences(source, split=split, duplicates="first")
+    found = read_sequences(
+        source, split=split, duplicates="first", num_prompt_tokens=1, num_completion_tokens=None
+    )
     places = (found.windows.rows == row).nonzero()[0]
     if not len(places):
         raise CorpusError(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from whence.errors import CorpusError, SettingsError
+from whence.errors import CorpusError
 from whence.memorization.class_steps import (
     REST,
     TOPICAL,
@@ -21,12 +21,13 @@ from whence.memorization.targets import Targets
 from whence.memorization.twin_design import TwinSettings, twin_targets
 from whence.memorization.twin_effects import twin_effects
 from whence.memorization.twins import Start, Twins, twins_stage
-from whence.memorization.warm_state import warm_state_stage
+from whence.memorization.warm_state import check_rebuilding, warm_state_stage
 from whence.memorization.windows import Windows
 from whence.progress import Progress
 from whence.records import Corpus, LoadedModel
 from whence.runs.checkpoints import Checkpoints
 from whence.runs.directory import Run
+from whence.runs.models import StudyModel
 from whence.training import TrainingState
 from whence.training.recipe import num_steps
 
@@ -109,6 +110,19 @@ def single_steps(
     return tuple(found)
 
 
+def check_twins(study: MemorizationStudy, model: StudyModel, corpus: Corpus) -> None:
+    """Refuses a model or a corpus with which no training can go on, before anything is scanned.
+
+    Raises:
+        CorpusError: The corpus ends before the checkpoint that the training goes on from.
+        ModelError: The model is not in float32.
+    """
+    step, recipe = study.causes.since, study.recipe
+    if step is not None and recipe is not None:
+        card = model.card
+        check_rebuilding(card.label, card.dtype, len(corpus), recipe=recipe, step=step)
+
+
 def twins(
     run: Run,
     study: MemorizationStudy,
@@ -131,18 +145,10 @@ def twins(
         copies: Of them.
         families: Of them.
         progress: Reports progress.
-
-    Raises:
-        SettingsError: The number of examples is no whole number of batches.
     """
     asked, recipe = study.causes, study.recipe
     if asked.since is None or recipe is None:
         return None
-    if asked.num_examples % recipe.batch_size:
-        raise SettingsError(
-            f"{asked.num_examples} examples are no whole number of batches of {recipe.batch_size}.",
-            "Change `causes.num_examples`.",
-        )
     settings = TwinSettings(
         num_steps=asked.num_examples // recipe.batch_size,
         max_exact=asked.num_copies,

@@ -34,6 +34,7 @@ from whence.memorization.windows import (
     read_windows,
     save_windows,
 )
+from whence.models.network import vocabulary_size
 from whence.progress import Progress
 from whence.records import Corpus, Query
 from whence.runs.checkpoints import Checkpoints
@@ -47,13 +48,20 @@ if TYPE_CHECKING:
 
 
 def windows_stage(
-    study: MemorizationStudy, corpus: Corpus, corpus_key: str, checkpoints: Checkpoints
+    study: MemorizationStudy,
+    corpus: Corpus,
+    corpus_key: str,
+    checkpoints: Checkpoints,
+    lists: Windows | None = None,
 ) -> Stage[Windows]:
-    """The windows of a study: the starts of its examples, or published sequences."""
+    """The windows of a study: the starts of its examples, or published sequences.
+
+    `lists` is what `read_lists` gave, where it was read already.
+    """
     asked = study.sequences
 
     def make(place: Path) -> None:
-        save_windows(_windows(study, corpus, checkpoints), place / "windows.npz")
+        save_windows(_windows(study, corpus, checkpoints, lists), place / "windows.npz")
 
     named = [name for name in (asked.source, asked.controls) if name is not None]
     origin = [
@@ -73,7 +81,9 @@ def windows_stage(
     )
 
 
-def _windows(study: MemorizationStudy, corpus: Corpus, checkpoints: Checkpoints) -> Windows:
+def _windows(
+    study: MemorizationStudy, corpus: Corpus, checkpoints: Checkpoints, lists: Windows | None
+) -> Windows:
     asked = study.sequences
     if asked.source == SCAN:
         end: object = checkpoints.own.loaded.tokenizer.eos_token_id
@@ -84,39 +94,41 @@ def _windows(study: MemorizationStudy, corpus: Corpus, checkpoints: Checkpoints)
             end_of_text=end if isinstance(end, int) and study.corpus.append_eos else None,
         )
     else:
-        found = _published(study, corpus)
+        lists = read_lists(study, checkpoints.own) if lists is None else lists
+        placed = place_windows(lists, corpus)
+        # Of a range of the training data, the sequences of other rows have no copies to look at.
+        found = placed.inside() if placed.is_inside.any() else placed.windows
     if asked.max_windows is not None and len(found) > asked.max_windows:
         found = found.select(np.arange(asked.max_windows) * len(found) // asked.max_windows)
     return found
 
 
-def _published(study: MemorizationStudy, corpus: Corpus) -> Windows:
-    """The published sequences of a study, with controls; of the corpus's range where some are.
+def read_lists(study: MemorizationStudy, model: StudyModel) -> Windows:
+    """Reads the published sequences of a study and their controls.
 
     Raises:
-        CorpusError: A list cannot be read, or is of other data than the corpus.
+        CorpusError: A list cannot be read, or its tokens are not the model's.
     """
-    asked = study.sequences
-    read = read_sequences(
+    asked, vocabulary = study.sequences, vocabulary_size(model.loaded)
+    found = read_sequences(
         asked.source,
         split=asked.split,
         num_prompt_tokens=asked.num_prompt_tokens,
         num_completion_tokens=asked.num_completion_tokens,
+        vocabulary_size=vocabulary,
+    ).windows
+    if asked.controls is None:
+        return found
+    others = read_sequences(
+        asked.controls,
+        split=asked.controls_split,
+        num_prompt_tokens=asked.num_prompt_tokens,
+        num_completion_tokens=asked.num_completion_tokens,
+        vocabulary_size=vocabulary,
+        sample=asked.num_controls,
+        seed=study.targets.seed,
     )
-    found = read.windows
-    if asked.controls is not None:
-        others = read_sequences(
-            asked.controls,
-            split=asked.controls_split,
-            num_prompt_tokens=asked.num_prompt_tokens,
-            num_completion_tokens=asked.num_completion_tokens,
-            sample=asked.num_controls,
-            seed=study.targets.seed,
-        )
-        found = join_windows(found, others.windows)
-    placed = place_windows(found, corpus)
-    # Of a range of the training data, the sequences of other rows have no copies to look at.
-    return placed.inside() if placed.is_inside.any() else placed.windows
+    return join_windows(found, others.windows)
 
 
 def scan_at(

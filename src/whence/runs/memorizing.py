@@ -23,13 +23,14 @@ from whence.report.memorization import write_memorization_page
 from whence.runs import opening
 from whence.runs.checkpoints import Checkpoints
 from whence.runs.directory import open_run, writing
-from whence.runs.memorization_causes import causes, single_steps, twins
+from whence.runs.memorization_causes import causes, check_twins, single_steps, twins
 from whence.runs.memorization_ranking import rank, targets_of
 from whence.runs.memorization_stages import (
     StoredArray,
     documents_stage,
     fine_scans,
     near_stage,
+    read_lists,
     readings_stage,
     record_stage,
     scan_at,
@@ -81,8 +82,12 @@ def run_memorization(
         checkpoints = Checkpoints(run, study)
         own = checkpoints.own
         stored = corpus_stage(study.corpus, own, progress=progress)
+        # A list that cannot be read is refused before the corpus is read.
+        is_new = study.sequences.source != SCAN and not run.has(stored)
+        lists = read_lists(study, own) if is_new else None
         corpus = run.get(stored)
-        windows = run.get(windows_stage(study, corpus, stored.key, checkpoints))
+        check_twins(study, own, corpus)
+        windows = run.get(windows_stage(study, corpus, stored.key, checkpoints, lists))
         scans = [
             scan_at(run, checkpoints, windows, step, progress=progress)
             for step in (*checkpoints.steps, checkpoints.last)

@@ -5,7 +5,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from whence.errors import ArtifactError, SettingsError
+from whence.artifacts import new_folder, write_new
+from whence.errors import SettingsError
 from whence.models.load import RANDOM_WEIGHTS
 from whence.runs.opening import TESTBED
 
@@ -49,11 +50,6 @@ def write_new_study(
         if not value.strip():
             raise SettingsError(f"The {name} is empty.", f"Name one with `--{name}`.")
     found = NewStudy(directory / STUDY, directory / BEHAVIORS)
-    for path in found:
-        if os.path.lexists(path):
-            raise ArtifactError(
-                f"{path} exists already.", "Choose another folder, or move the file away."
-            )
     own: dict[str, Any] = {
         "title": title or f"Whence does {Path(model).name} know this?",
         "model": {"name": _seen_from(directory, model)},
@@ -70,15 +66,8 @@ def write_new_study(
         initial="# A testbed has its own." if initial is None else _line("initial", initial),
         corpus=_line("source", own["corpus"]["source"]),
     )
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for path, content in ((found.behaviors, _template(BEHAVIORS)), (found.study, text)):
-            with path.open("x", encoding="utf-8") as file:
-                file.write(content)
-    except OSError as error:
-        raise ArtifactError(
-            f"{directory} cannot be written ({error.strerror}).", "Choose another folder."
-        ) from None
+    with new_folder(directory):
+        write_new({found.behaviors: _template(BEHAVIORS), found.study: text})
     load_study(found.study)
     load_behaviors(found.behaviors)
     return found

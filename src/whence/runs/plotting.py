@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+<<<<<<< HEAD
 from whence.artifacts import write_bytes, write_text
+=======
+from whence.artifacts import check_generated, write_generated
+>>>>>>> lost
 from whence.errors import SettingsError
 from whence.report import Picture, page_pictures, svg_text
 from whence.runs.directory import open_run
@@ -30,9 +34,15 @@ def write_plot(directory: Path, name: str, path: Path) -> Path:
         `path`.
 
     Raises:
+<<<<<<< HEAD
         SettingsError: The run has no such picture, the file would be of another kind, or the extra
             `png` is not installed.
         ArtifactError: The place cannot be written, or there is no finished run.
+=======
+        SettingsError: The run has no such picture, or the file would be of another kind.
+        ArtifactError: A file that whence did not write stands there, the place cannot be written,
+            or there is no finished run.
+>>>>>>> lost
     """
     kind = path.suffix.lower()
     if kind not in (".svg", ".png"):
@@ -40,15 +50,20 @@ def write_plot(directory: Path, name: str, path: Path) -> Path:
             f"Pictures are written as SVG or PNG, not as {path.name!r}.",
             f"Call the file {path.with_suffix('.svg').name}.",
         )
+    check_generated(path)
     pictures = _pictures(directory)
     if name not in pictures:
         known = ", ".join(pictures) or "none"
         raise SettingsError(f"The run has no picture called {name!r}.", f"It has: {known}.")
+<<<<<<< HEAD
     text = svg_text(pictures[name])
     if kind == ".svg":
         write_text(path, text)
     else:
         write_bytes(path, _pixels(text))
+=======
+    write_generated(path, svg_text(pictures[name]))
+>>>>>>> lost
     return path
 
 
