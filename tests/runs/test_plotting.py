@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tests.report.conftest import plausible, with_evidence
 
-from whence.errors import SettingsError
+from whence.errors import ArtifactError, SettingsError
 from whence.records import RunRecord
 from whence.runs import plotting
 
@@ -47,6 +47,18 @@ def test_pixels_are_in_color_and_twice_the_size(run: Path, tmp_path: Path) -> No
     assert pixels.shape[:2] == pytest.approx(size, abs=2)
     # The accent of the dots, in no pixel of a picture whose colors were not understood.
     assert (np.abs(pixels - [0x0A, 0x5C, 0x63]).sum(axis=-1) < 9).sum() > 100
+
+
+def test_an_image_of_somebody_else_is_not_replaced_and_one_of_ours_is(
+    run: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (4, 4)).save(path)
+    with pytest.raises(ArtifactError, match="not written by whence"):
+        plotting.write_plot(run, "agreement", path)
+    path.unlink()
+    plotting.write_plot(run, "agreement", path)
+    assert Image.open(plotting.write_plot(run, "agreement", path)).info["Software"] == "whence"
 
 
 def test_pixels_without_the_package_are_refused_in_one_sentence(

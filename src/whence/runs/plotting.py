@@ -1,16 +1,19 @@
 """The pictures of a run's page, as SVG or PNG files."""
 
+import struct
+import zlib
 from pathlib import Path
 
-<<<<<<< HEAD
-from whence.artifacts import write_bytes, write_text
-=======
-from whence.artifacts import check_generated, write_generated
->>>>>>> lost
-from whence.errors import SettingsError
+from whence.artifacts import check_generated, write_bytes, write_generated
+from whence.errors import ArtifactError, SettingsError
 from whence.report import Picture, page_pictures, svg_text
 from whence.runs.directory import open_run
 from whence.runs.record import load_run
+
+# A PNG's signature and header, and a part behind them that names the program.
+_HEAD = 33
+_TEXT = b"tEXtSoftware\0whence"
+_SIGNED = struct.pack(">I", len(_TEXT) - 4) + _TEXT + struct.pack(">I", zlib.crc32(_TEXT))
 
 
 def list_plots(directory: Path) -> dict[str, str]:
@@ -34,15 +37,10 @@ def write_plot(directory: Path, name: str, path: Path) -> Path:
         `path`.
 
     Raises:
-<<<<<<< HEAD
         SettingsError: The run has no such picture, the file would be of another kind, or the extra
             `png` is not installed.
-        ArtifactError: The place cannot be written, or there is no finished run.
-=======
-        SettingsError: The run has no such picture, or the file would be of another kind.
         ArtifactError: A file that whence did not write stands there, the place cannot be written,
             or there is no finished run.
->>>>>>> lost
     """
     kind = path.suffix.lower()
     if kind not in (".svg", ".png"):
@@ -50,20 +48,16 @@ def write_plot(directory: Path, name: str, path: Path) -> Path:
             f"Pictures are written as SVG or PNG, not as {path.name!r}.",
             f"Call the file {path.with_suffix('.svg').name}.",
         )
-    check_generated(path)
+    (check_generated if kind == ".svg" else _check_pixels)(path)
     pictures = _pictures(directory)
     if name not in pictures:
         known = ", ".join(pictures) or "none"
         raise SettingsError(f"The run has no picture called {name!r}.", f"It has: {known}.")
-<<<<<<< HEAD
     text = svg_text(pictures[name])
     if kind == ".svg":
-        write_text(path, text)
+        write_generated(path, text)
     else:
         write_bytes(path, _pixels(text))
-=======
-    write_generated(path, svg_text(pictures[name]))
->>>>>>> lost
     return path
 
 
@@ -75,7 +69,19 @@ def _pixels(svg: str) -> bytes:
             "PNG files need the package resvg-py.",
             "Install it with `pip install 'whence[png]'`, or write the picture as SVG.",
         ) from None
-    return svg_to_bytes(svg_string=svg, zoom=2, background="#ffffff")
+    image = svg_to_bytes(svg_string=svg, zoom=2, background="#ffffff")
+    return image[:_HEAD] + _SIGNED + image[_HEAD:]
+
+
+def _check_pixels(path: Path) -> None:
+    """Refuses to replace an image that whence did not write."""
+    if path.is_dir():
+        raise ArtifactError(f"{path} is a directory.", "Name a file.")
+    if path.exists() and not (path.is_file() and _SIGNED in path.read_bytes()[: 2 * _HEAD + 64]):
+        raise ArtifactError(
+            f"{path} exists, and was not written by whence.",
+            "Choose another name, or move the file away.",
+        )
 
 
 def _pictures(directory: Path) -> dict[str, Picture]:
