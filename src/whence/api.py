@@ -348,9 +348,12 @@ def verify_index(directory: str | Path, *, progress: Progress = SILENT) -> "Inde
 
 
 def show(
-    directory: str | Path, behavior: str, *, method: str = "gradient_cosine", k: int = 10
+    directory: str | Path, behavior: str, *, method: str | None = None, k: int = 10
 ) -> "BehaviorHits":
     """Reads the proponents and opponents of one behavior from a run.
+
+    Without a method, they are those of the one that the run's page leads with: the first of the
+    study's methods that compares gradients.
 
     Raises:
         WhenceError: The run has no such behavior or method.
@@ -606,7 +609,7 @@ def load_memorization(directory: str | Path) -> "Memorization":
 def export(
     directory: str | Path,
     *,
-    method: str = "gradient_cosine",
+    method: str | None = None,
     form: "Format" = "pair",
     k: int = 10,
     with_copies: bool = False,
