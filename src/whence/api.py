@@ -139,6 +139,7 @@ def verify(
     initial: LoadedModel | None = None,
     settings: VerifySettings | None = None,
     texts_by_subset: Mapping[str, Sequence[str]] | None = None,
+    corpus: Corpus | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Verification, ...]:
     """Measures whether the model shows each behavior.
@@ -149,6 +150,7 @@ def verify(
         initial: Its step-0 weights, to compare with.
         settings: Samples, judges, confidence.
         texts_by_subset: Documents by subset, from which the judge of style is trained.
+        corpus: Examples among which memorized passages are looked up.
         progress: Reports progress.
 
     Returns:
@@ -162,6 +164,7 @@ def verify(
         settings=settings or VerifySettings(),
         initial=initial,
         texts_by_subset=texts_by_subset,
+        corpus=corpus,
         progress=progress,
     )
 
