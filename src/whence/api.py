@@ -139,6 +139,7 @@ def verify(
     initial: LoadedModel | None = None,
     settings: VerifySettings | None = None,
     texts_by_subset: Mapping[str, Sequence[str]] | None = None,
+    corpus: Corpus | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Verification, ...]:
     """Measures whether the model shows each behavior.
@@ -149,6 +150,7 @@ def verify(
         initial: Its step-0 weights, to compare with.
         settings: Samples, judges, confidence.
         texts_by_subset: Documents by subset, from which the judge of style is trained.
+        corpus: Examples among which memorized passages are looked up.
         progress: Reports progress.
 
     Returns:
@@ -162,6 +164,7 @@ def verify(
         settings=settings or VerifySettings(),
         initial=initial,
         texts_by_subset=texts_by_subset,
+        corpus=corpus,
         progress=progress,
     )
 
@@ -348,9 +351,12 @@ def verify_index(directory: str | Path, *, progress: Progress = SILENT) -> "Inde
 
 
 def show(
-    directory: str | Path, behavior: str, *, method: str = "gradient_cosine", k: int = 10
+    directory: str | Path, behavior: str, *, method: str | None = None, k: int = 10
 ) -> "BehaviorHits":
     """Reads the proponents and opponents of one behavior from a run.
+
+    Without a method, they are those of the one that the run's page leads with: the first of the
+    study's methods that compares gradients.
 
     Raises:
         WhenceError: The run has no such behavior or method.
@@ -606,7 +612,7 @@ def load_memorization(directory: str | Path) -> "Memorization":
 def export(
     directory: str | Path,
     *,
-    method: str = "gradient_cosine",
+    method: str | None = None,
     form: "Format" = "pair",
     k: int = 10,
     with_copies: bool = False,

@@ -40,7 +40,8 @@ class Behavior(Settings):
     """Something a model may do: after `prompt` it says `completion`.
 
     `alternatives` are completions it might have given instead; `paraphrases` are prompts that
-    should have the same effect, `controls` prompts that should not. `prompt_ids` and
+    should have the same effect, `controls` prompts that should not; `counterparts` are a
+    stereotype's prompt about another group. `prompt_ids` and
     `completion_ids` replace the texts where a sequence is known by its tokens.
 
     Example:
@@ -57,6 +58,7 @@ class Behavior(Settings):
     alternatives: tuple[str, ...] = ()
     paraphrases: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
+    counterparts: tuple[str, ...] = ()
     subject: str | None = None
     relation: str | None = None
     object: str | None = None
@@ -147,6 +149,14 @@ class VerdictCheck:
 
 
 @dataclass(frozen=True)
+class Held:
+    """The document of a corpus that has the largest share of a passage's 5-grams of tokens."""
+
+    example_id: str
+    share: float
+
+
+@dataclass(frozen=True)
 class Verification:
     """Whether a model shows a behavior, with the measurements behind the verdict.
 
@@ -154,6 +164,7 @@ class Verification:
     averaged over the prompt and its paraphrases; `control_gap_nats` is the completion's
     log-probability after the prompt minus its mean after the controls. None means not measurable.
     `checks` are the conditions that the verdict rests on; empty in runs that did not store them.
+    `held` is where the corpus holds a memorized passage; None where none was searched.
     """
 
     behavior_id: str
@@ -171,6 +182,7 @@ class Verification:
     extraction: float | None
     rate: Rate | None
     checks: tuple[VerdictCheck, ...] = ()
+    held: Held | None = None
 
     def _repr_html_(self) -> str:
         """Shows the verdict in a notebook: the sentence, and the completion token by token."""

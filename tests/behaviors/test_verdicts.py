@@ -1,5 +1,6 @@
 """Each condition of a verdict can by itself prevent it, and an undefined number never proves it."""
 
+import math
 import re
 from typing import Any
 
@@ -10,7 +11,7 @@ from whence.behaviors.generate import Continuation
 from whence.behaviors.kinds import RULES
 from whence.behaviors.readings import Margins, Reading, Readings, margins
 from whence.behaviors.verdicts import Hits
-from whence.records import Measured
+from whence.records import Held, Measured
 
 NAN = float("nan")
 
@@ -74,12 +75,24 @@ INITIAL = _readings(own=[-7.0] * 4, others=[-7.1, -6.9])
         ),
         # Two thirds of three prompts are two.
         (
-            {"own": [-1.0, -1.0, -3.1]},
+            {"own": [-1.0, -1.0, -3.1], "controls": (-9.0,)},
             None,
             "weak",
             "), although it leads the likeliest alternative on 2 of 3",
         ),
-        ({"own": [-1.0, -3.5, -3.5, -1.0]}, None, "weak", "on only 2 of 4 prompts"),
+        (
+            {"own": [-1.0, -3.5, -3.5, -1.0], "controls": (-9.0,)},
+            None,
+            "weak",
+            "on only 2 of 4 prompts",
+        ),
+        # Without anything to compare with, a lead says nothing.
+        (
+            {"own": [-1.0, -3.5, -3.5, -1.0]},
+            None,
+            "not shown",
+            "; by itself, that it leads is not told apart from chance.",
+        ),
         (
             {"own": [-3.5, -1.0, -1.0, -1.0]},
             None,
@@ -87,26 +100,46 @@ INITIAL = _readings(own=[-7.0] * 4, others=[-7.1, -6.9])
             "on 3 of 4 prompts, not after its own",
         ),
         # The mean lead may be nothing.
-        ({"own": [-2.9, -2.9, -2.9, -6.0]}, None, "weak", "a mean margin of -0.67 nats (95%"),
+        (
+            {"own": [-2.9, -2.9, -2.9, -6.0], "controls": (-9.0,)},
+            None,
+            "weak",
+            "a mean margin of -0.67 nats (95%",
+        ),
         # One control is as likely.
         (
             {"controls": (-9.0, -0.9)},
             None,
-            "weak",
+            "not shown",
             "0.10 nats less likely than after the likeliest",
         ),
         # The step-0 model leads as much, or finds the completion as likely.
-        ({}, _readings(own=[-1.5] * 4, others=[-9.0]), "weak", "less than in the step-0 model"),
-        ({}, _readings(own=[-0.5] * 4, others=[-0.6]), "weak", "0.50 nats less likely than in the"),
+        (
+            {},
+            _readings(own=[-1.5] * 4, others=[-9.0]),
+            "not shown",
+            "less than in the step-0 model",
+        ),
+        (
+            {"controls": (-9.0,)},
+            _readings(own=[-0.5] * 4, others=[-0.6]),
+            "not shown",
+            "0.50 nats less likely than in the",
+        ),
         # Too few prompts for an interval: then it has to be the first choice.
-        ({"own": [-1.0, -1.0]}, None, "weak", "is not the model's first choice"),
+        (
+            {"own": [-1.0, -1.0], "controls": (-9.0,)},
+            None,
+            "weak",
+            "is not the model's first choice",
+        ),
         ({"own": [-1.0, -1.0], "rank": 1}, None, "shown", "too few prompts for an interval"),
         # A tie is no lead.
         ({"own": [-3.0] * 4, "rank": 2}, None, "not shown", "on only 0 of 4"),
-        ({"own": [-3.0] * 4, "rank": 1}, None, "weak", "on only 0 of 4"),
+        ({"own": [-3.0] * 4, "rank": 1, "controls": (-9.0,)}, None, "weak", "on only 0 of 4"),
         ({"own": [NAN] * 4}, None, "not shown", "on only 0 of 4"),
-        ({}, _readings(own=[NAN] * 4, others=[NAN]), "weak", "step-0"),
-        ({"controls": (NAN,)}, None, "weak", "control"),
+        ({}, _readings(own=[NAN] * 4, others=[NAN]), "not shown", "step-0"),
+        ({"controls": (NAN,)}, None, "not shown", "control"),
     ],
 )
 def test_by_margin(change: dict, initial: Readings | None, verdict: str, said: str) -> None:
@@ -115,6 +148,7 @@ def test_by_margin(change: dict, initial: Readings | None, verdict: str, said: s
     agree(conclusion)
     assert said in conclusion.reason
     assert (", although it " in conclusion.reason) <= (verdict != "shown")
+    assert ("told apart from chance" in conclusion.reason) <= (verdict == "not shown")
     assert conclusion.reason.startswith("The completion ")
     assert conclusion.reason.endswith(".")
 
@@ -144,11 +178,12 @@ def test_margins_are_per_token_where_lengths_differ() -> None:
         ([1, 1, 1], (), None, "shown"),
         ([1], (), None, "shown"),
         ([1, 1, 2], (-4.0,), INITIAL, "shown"),
-        ([1, 2, 2], (), None, "weak"),
+        ([1, 2, 2], (-4.0,), None, "weak"),
+        ([1, 2, 2], (), None, "not shown"),
         ([2, 1, 1], (), None, "not shown"),
-        ([1, 1, 1], (-4.0, -0.5), None, "weak"),
-        ([1, 1, 1], (), _readings(own=[-0.5]), "weak"),
-        ([1, 1, 1], (), _readings(own=[NAN]), "weak"),
+        ([1, 1, 1], (-4.0, -0.5), None, "not shown"),
+        ([1, 1, 1], (-4.0,), _readings(own=[-0.5]), "not shown"),
+        ([1, 1, 1], (-4.0,), _readings(own=[NAN]), "not shown"),
     ],
 )
 def test_by_greedy_match(
@@ -190,7 +225,75 @@ def test_a_close_choice_is_said() -> None:
         1.0, Continuation((1,), 0.0004), _readings(own=[-1.0]), initial=None
     )
     assert conclusion.verdict == "shown"
-    assert "won by 0.0004 nats, so other hardware may decide differently." in conclusion.reason
+    assert "won by 0.0004 nats, so other hardware may decide differently; " in conclusion.reason
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (None, "no corpus was searched for it, so whether it was memorized is not known."),
+        (Held("a-7", 0.8), "a-7 holds 80% of its 5-grams, so it is memorized."),
+        (Held("a-7", 0.79), "(the most are 79%), so that it was memorized is not shown."),
+    ],
+)
+def test_an_extractable_passage_is_memorized_where_the_corpus_holds_it(
+    held: Held | None, said: str
+) -> None:
+    conclusion = verdicts.by_extraction(
+        1.0, Continuation((1,), 2.0), _readings(own=[-1.0]), initial=None, held=held
+    )
+    assert conclusion.verdict == "shown"
+    assert "is extractable whole" in conclusion.reason
+    assert conclusion.reason.endswith(said)
+
+
+def _compared(
+    counterparts: tuple[float, ...], last_word: float | None, **change: Any
+) -> verdicts.Conclusion:
+    """A stereotype that leads by 2 nats; the numbers are the leads after other prompts."""
+    readings = _readings(**(GOOD | {"own": [-1.0] * 4} | change))
+    other = _measured(-3.0)
+    readings = readings._replace(
+        counterparts=tuple(Reading(_measured(lead - 3.0), (other,)) for lead in counterparts),
+        last_word=None if last_word is None else Reading(_measured(last_word - 3.0), (other,)),
+    )
+    lead = margins(readings, confidence=0.95, seed=0)
+    assert lead is not None
+    return verdicts.by_margin(
+        readings, lead, initial=None, initial_lead=None, min_group_nats=math.log(2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("counterparts", "last_word", "verdict", "said"),
+    [
+        ((-2.0, 1.3), 1.3, "shown", "leads by 0.70 nats more than after the nearest counterpart"),
+        ((-2.0,), None, "shown", "4.00 nats more"),
+        # The model says it of the other group, or anywhere, nearly as much.
+        ((-2.0, 1.4), 0.0, "not shown", "only 0.60 nats more than after the nearest counterpart"),
+        ((2.5,), 0.0, "not shown", "0.50 nats less than after the nearest counterpart"),
+        ((-2.0,), 1.4, "not shown", "only 0.60 nats more than after the prompt's last word"),
+        ((NAN,), 0.0, "not shown", "counterpart"),
+        ((), 0.0, "not shown", "has no counterpart, the same sentence about another group"),
+    ],
+)
+def test_a_stereotype_leads_by_more_than_of_another_group_and_anywhere(
+    counterparts: tuple[float, ...], last_word: float | None, verdict: str, said: str
+) -> None:
+    conclusion = _compared(counterparts, last_word)
+    assert conclusion.verdict == verdict, conclusion.reason
+    assert said in conclusion.reason
+    agree(conclusion)
+
+
+def test_a_stereotype_that_holds_on_too_few_prompts_is_weak() -> None:
+    assert _compared((-2.0,), 0.0, own=[-1.0, -3.5, -3.5, -3.5]).verdict == "weak"
+
+
+def test_of_a_sentence_and_its_swapped_counterpart_at_most_one_is_shown() -> None:
+    for difference in (-3.0, -0.5, 0.0, 0.5, 3.0):
+        pro, anti = (_compared((2.0 - d,), None) for d in (difference, -difference))
+        assert [pro.verdict, anti.verdict].count("shown") <= 1
 
 
 @pytest.mark.parametrize(
@@ -252,7 +355,9 @@ def test_without_a_judge_never_more_than_weak(readings: Readings, verdict: str) 
     assert "because there are no texts" in conclusion.reason
 
 
-@pytest.mark.parametrize(("control", "verdict"), [(-1.6, "weak"), (-1.7, "shown"), (NAN, "weak")])
+@pytest.mark.parametrize(
+    ("control", "verdict"), [(-1.6, "not shown"), (-1.7, "shown"), (NAN, "not shown")]
+)
 def test_a_fact_is_twice_as_likely_as_after_any_control(control: float, verdict: str) -> None:
     readings = _readings(**GOOD, controls=(-9.0, control))
     lead = margins(readings, confidence=0.95, seed=0)

@@ -175,9 +175,10 @@ def test_only_a_fact_has_to_lead_its_controls_clearly(fitted: LoadedModel) -> No
     (likelier, prompt), (other, control) = by_log_prob[0], by_log_prob[1]
     assert 0 < likelier.log_prob_nats - other.log_prob_nats < RULES["fact"].min_gap_nats
     fact = FACT.model_copy(update={"prompt": prompt, "controls": (control,), "paraphrases": ()})
-    stereotype = fact.model_copy(update={"id": "stereotype", "kind": "stereotype"})
+    about_another = {"counterparts": ("The sky over the old town is",)}
+    stereotype = fact.model_copy(update={"id": "s", "kind": "stereotype", **about_another})
     found = verify([fact, stereotype], fitted, settings=SETTINGS)
-    assert [v.verdict for v in found] == ["weak", "shown"], [v.reason for v in found]
+    assert [v.verdict for v in found] == ["not shown", "shown"], [v.reason for v in found]
 
 
 def test_extraction_is_on_the_models_own_words(fitted: LoadedModel) -> None:

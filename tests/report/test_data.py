@@ -3,18 +3,22 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.report.conftest import with_evidence
+from tests.report.conftest import plausible, with_evidence
 
+from whence.errors import SettingsError
 from whence.evidence.overlap import Span, words
 from whence.evidence.proponents import proponents
 from whence.records import Behavior, RunRecord, Scores
 from whence.report.data import FORMAT, page_data, page_record
 from whence.report.examples import Examples, length_limit
+from whence.report.sections.advice import Advice
 from whence.report.wording import parts_left_out
+from whence.runs.show import leading_method
 from whence.validation import Validation
 
 ESTIMATE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
@@ -360,3 +364,22 @@ def test_layers_that_cannot_be_attributed_are_named_by_reason(record: RunRecord)
         {"reason": "not called in a pass", "layers": ["experts.0", "experts.1"]},
         {"reason": "the output layer", "layers": ["embed_out"]},
     ]
+
+
+@pytest.mark.parametrize("lead", ["gradient_cosine", "gradient_dot"])
+def test_page_and_command_line_lead_with_the_first_method_on_gradients(lead):
+    record = plausible(per_kind=1, num_examples=60)
+    scores = sorted(record.scores, key=lambda one: one.method != lead)
+    ordered = replace(record, scores=(record.scores[-1], *scores[:-1]))
+    found = page_record(ordered)
+    assert found.reading.method == lead == leading_method(ordered, Path("run"))
+    data = next(s.data for s in found.sections if isinstance(s.data, Advice))
+    assert f"leads with {lead.replace('_', ' ')}" in data.reading
+    assert {"ekfac", "tracin_cosine"} <= {n for p in data.purposes for n in p.missing}
+
+
+def test_a_run_without_scores_has_no_method_to_lead_with():
+    record = replace(plausible(per_kind=1, num_examples=60), scores=())
+    assert "advice" not in [s.name for s in page_record(record).sections]
+    with pytest.raises(SettingsError, match="has no scores"):
+        leading_method(record, Path("run"))

@@ -1,13 +1,16 @@
 """Log-probabilities of a behavior's completions, alternatives and controls, and their margins."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
+from whence.behaviors.counterparts import last_word
 from whence.behaviors.measure import measure
 from whence.behaviors.query import Pair, encode_completions
 from whence.progress import SILENT, Progress
 from whence.records import Behavior, LoadedModel, Measured
 from whence.statistics import MEAN_RESAMPLES, Interval, bootstrap_mean
+
+_Role = Literal["prompt", "control", "counterpart", "last word"]
 
 
 class Reading(NamedTuple):
@@ -21,11 +24,14 @@ class Readings(NamedTuple):
     """What a model makes of one behavior.
 
     `prompts` has the behavior's own prompt first and then its paraphrases; `controls` has the
-    completion after each control.
+    completion after each control. `counterparts` has what follows the same sentence about another
+    group, and `last_word` what follows the prompt's last word alone, where they are asked for.
     """
 
     prompts: tuple[Reading, ...]
     controls: tuple[Measured, ...]
+    counterparts: tuple[Reading, ...] = ()
+    last_word: Reading | None = None
 
     @property
     def main(self) -> Reading:
@@ -65,6 +71,7 @@ def read(
     model: LoadedModel,
     *,
     like: LoadedModel,
+    counterparts: Mapping[str, Sequence[str]] | None = None,
     progress: Progress = SILENT,
 ) -> Mapping[str, Readings]:
     """Measures every completion, alternative and control of some behaviors.
@@ -74,6 +81,8 @@ def read(
         model: The model that is measured.
         like: The model whose tokenizer and context decide the tokens, so that a step-0 model is
             measured on exactly the same.
+        counterparts: Prompts about other groups, for the behaviors that are compared with such;
+            of these the prompt's last word is measured, too.
         progress: Reports progress.
 
     Returns:
@@ -85,8 +94,9 @@ def read(
     """
     pairs: list[Pair] = []
     names: list[str] = []
+    asked = {b.id: _prompts(b, (counterparts or {}).get(b.id)) for b in behaviors}
     for behavior in behaviors:
-        for prompt, completions in _prompts(behavior):
+        for _, prompt, completions in asked[behavior.id]:
             pairs += encode_completions(
                 behavior,
                 like.tokenizer,
@@ -98,13 +108,30 @@ def read(
     measured = iter(measure(model, pairs, names=names, progress=progress))
     readings = {}
     for behavior in behaviors:
-        rows = [[next(measured) for _ in completions] for _, completions in _prompts(behavior)]
-        num_prompts = 1 + len(behavior.paraphrases)
+        rows: dict[_Role, list[Reading]] = {role: [] for role in get_args(_Role)}
+        for role, _, completions in asked[behavior.id]:
+            row = [next(measured) for _ in completions]
+            rows[role].append(Reading(row[0], tuple(row[1:])))
         readings[behavior.id] = Readings(
-            prompts=tuple(Reading(row[0], tuple(row[1:])) for row in rows[:num_prompts]),
-            controls=tuple(row[0] for row in rows[num_prompts:]),
+            prompts=tuple(rows["prompt"]),
+            controls=tuple(one.completion for one in rows["control"]),
+            counterparts=tuple(rows["counterpart"]),
+            last_word=next(iter(rows["last word"]), None),
         )
     return readings
+
+
+def lead_of(reading: Reading, *, per_token: bool = False) -> float:
+    """Computes the completion's lead over the likeliest alternative after one prompt.
+
+    Returns:
+        In nats, or in nats per token; without alternatives, the completion's log-probability.
+    """
+
+    def size(measured: Measured) -> float:
+        return measured.log_prob_nats / (len(measured.tokens) if per_token else 1)
+
+    return size(reading.completion) - max((size(o) for o in reading.alternatives), default=0.0)
 
 
 def margins(readings: Readings, *, confidence: float, seed: int) -> Margins | None:
@@ -127,13 +154,7 @@ def margins(readings: Readings, *, confidence: float, seed: int) -> Margins | No
         for other in reading.alternatives
     )
 
-    def size(measured: Measured) -> float:
-        return measured.log_prob_nats / (len(measured.tokens) if per_token else 1)
-
-    per_prompt = tuple(
-        size(reading.completion) - max(size(other) for other in reading.alternatives)
-        for reading in readings.prompts
-    )
+    per_prompt = tuple(lead_of(reading, per_token=per_token) for reading in readings.prompts)
     return Margins(
         per_prompt,
         sum(per_prompt) / len(per_prompt),
@@ -143,9 +164,21 @@ def margins(readings: Readings, *, confidence: float, seed: int) -> Margins | No
     )
 
 
-def _prompts(behavior: Behavior) -> list[tuple[str | None, list[str | None]]]:
-    """Lists each prompt with the completions asked after it; None is the behavior's own."""
-    completions = [None, *behavior.alternatives]
-    prompts: list[tuple[str | None, list[str | None]]] = [(None, completions)]
-    prompts += [(text, completions) for text in behavior.paraphrases]
-    return prompts + [(text, [None]) for text in behavior.controls]
+class _Prompt(NamedTuple):
+    """A prompt and the completions that are measured after it; None is the behavior's own."""
+
+    role: _Role
+    text: str | None
+    completions: list[str | None]
+
+
+def _prompts(behavior: Behavior, counterparts: Sequence[str] | None) -> list[_Prompt]:
+    """Lists each prompt with the completions asked after it."""
+    completions: list[str | None] = [None, *behavior.alternatives]
+    prompts = [_Prompt("prompt", text, completions) for text in (None, *behavior.paraphrases)]
+    prompts += [_Prompt("control", text, [None]) for text in behavior.controls]
+    if counterparts is not None:
+        prompts += [_Prompt("counterpart", text, completions) for text in counterparts]
+        if (word := last_word(behavior.prompt)) is not None:
+            prompts.append(_Prompt("last word", word, completions))
+    return prompts

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 from whence.errors import ArtifactError
-from whence.records import Measured, Rate, VerdictCheck, Verification
+from whence.records import Held, Measured, Rate, VerdictCheck, Verification
 from whence.statistics import Interval
 
 _INTERVAL_FIELDS = (
@@ -27,6 +27,7 @@ def verification_to_json(verification: Verification) -> dict[str, object]:
     values["completion"] = _plain(verification.completion)
     values["alternatives_nats"] = dict(verification.alternatives_nats)
     values["rate"] = _plain(verification.rate) if verification.rate else None
+    values["held"] = _plain(verification.held) if verification.held else None
     values["checks"] = [_plain(check) for check in verification.checks]
     return values
 
@@ -55,6 +56,7 @@ def verification_from_json(values: Mapping[str, Any]) -> Verification:
                 "alternatives_nats": dict(values["alternatives_nats"]),
                 "paraphrase_margins_nats": tuple(values["paraphrase_margins_nats"]),
                 "rate": None if rate is None else Rate(**_with_intervals(Rate, rate)),
+                "held": None if values.get("held") is None else Held(**values["held"]),
                 "checks": tuple(VerdictCheck(**check) for check in values.get("checks", ())),
             }
         )
@@ -65,7 +67,7 @@ def verification_from_json(values: Mapping[str, Any]) -> Verification:
         ) from None
 
 
-def _plain(record: Verification | Measured | Rate | VerdictCheck) -> dict[str, object]:
+def _plain(record: Verification | Measured | Rate | Held | VerdictCheck) -> dict[str, object]:
     """Takes a record's fields, with tuples as lists and intervals by the names of their parts."""
     values = {}
     for field in fields(record):

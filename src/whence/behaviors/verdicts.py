@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from whence.behaviors.generate import Continuation
-from whence.behaviors.readings import Margins, Readings
-from whence.records import Verdict, VerdictCheck
+from whence.behaviors.held import MIN_SHARE
+from whence.behaviors.readings import Margins, Readings, lead_of
+from whence.records import Held, Verdict, VerdictCheck
 from whence.statistics import newcombe
 
 # The share of a behavior's prompts on which it must hold: more than a bare majority, so that a
@@ -40,6 +41,7 @@ class Check(NamedTuple):
     """One condition: whether it holds, and the words to say so, as the rest of a sentence.
 
     `name` says what is measured, `measured` and `required` the value and the threshold.
+    `is_comparison` marks those with something else than the behavior's own prompts.
     """
 
     holds: bool
@@ -47,6 +49,7 @@ class Check(NamedTuple):
     name: str
     measured: str
     required: str
+    is_comparison: bool = False
 
 
 class Hits(NamedTuple):
@@ -68,15 +71,19 @@ def by_margin(
     initial: Readings | None,
     initial_lead: Margins | None,
     min_gap_nats: float = 0.0,
+    min_group_nats: float | None = None,
 ) -> Conclusion:
     """Judges a fact or a stereotype by its lead over the alternatives.
 
     Shown: the completion leads after the behavior's own prompt and on at least two thirds of all
     prompts; the interval of the mean lead lies above 0, or, with too few prompts for an interval,
     the completion is the model's first choice at every token; it leads by more than in the step-0
-    model and is likelier than there; and it is likelier than after any control by the gap that its
-    kind asks for. Weak: it leads, or is the first choice, after the behavior's own prompt. The
-    comparisons with the step-0 model and the controls are made where there are any.
+    model and is likelier than there; it is likelier than after any control by the gap that its
+    kind asks for; and where its kind compares groups, it leads by more than after any counterpart
+    and than after the prompt's last word alone. Weak: it leads, or is the first choice, after the
+    behavior's own prompt, and every comparison holds; there is at least one with controls or
+    counterparts, for a lead over three alternatives says nothing.
+    The comparisons with the step-0 model and the controls are made where there are any.
 
     Args:
         readings: What the model makes of the behavior.
@@ -85,6 +92,8 @@ def by_margin(
         initial_lead: The step-0 model's margins.
         min_gap_nats: By how much it has to be likelier than after the likeliest control, at least;
             it always has to be likelier.
+        min_group_nats: By how much its lead has to exceed that after every counterpart and after
+            the prompt's last word; None for a kind that is not compared with other groups.
 
     Returns:
         The verdict and its reason.
@@ -108,27 +117,39 @@ def by_margin(
                 "Mean margin, minus that in the step-0 model",
                 f"{gain:+.2f} {lead.unit}",
                 "above 0",
+                is_comparison=True,
             )
         )
     checks += _likelier(readings, initial, min_gap_nats=min_gap_nats)
-    weak = ahead[0] or readings.main.completion.is_greedy
-    return _conclude(checks, weak=weak)
+    if min_group_nats is not None:
+        checks += _against_groups(
+            readings, min_group_nats, unit=lead.unit, per_token=lead.per_token
+        )
+    leads = ahead[0] or readings.main.completion.is_greedy
+    return _conclude_compared(checks, readings, leads=leads)
 
 
 def by_greedy_match(
-    readings: Readings, *, initial: Readings | None, min_gap_nats: float = 0.0
+    readings: Readings,
+    *,
+    initial: Readings | None,
+    min_gap_nats: float = 0.0,
+    min_group_nats: float | None = None,
 ) -> Conclusion:
     """Judges a fact or a stereotype without alternatives by the model's first choices.
 
     Shown: every token is the model's first choice after the behavior's own prompt and after at
-    least two thirds of all prompts, and the completion is likelier than in the step-0 model and
-    than after any control. Weak: first choice after the behavior's own prompt.
+    least two thirds of all prompts, and the completion is likelier than in the step-0 model, than
+    after any control, and where its kind compares groups than after any counterpart and after the
+    prompt's last word alone. Weak: as in `by_margin`, the first choice in the place of the lead.
 
     Args:
         readings: What the model makes of the behavior.
         initial: What the step-0 model makes of it, if asked.
         min_gap_nats: By how much it has to be likelier than after the likeliest control, at least;
             it always has to be likelier.
+        min_group_nats: By how much it has to be likelier than after every counterpart and after
+            the prompt's last word; None for a kind that is not compared with other groups.
 
     Returns:
         The verdict and its reason.
@@ -151,7 +172,9 @@ def by_greedy_match(
         ),
         *_likelier(readings, initial, min_gap_nats=min_gap_nats),
     ]
-    return _conclude(checks, weak=greedy[0])
+    if min_group_nats is not None:
+        checks += _against_groups(readings, min_group_nats, unit="nats")
+    return _conclude_compared(checks, readings, leads=greedy[0])
 
 
 def by_extraction(
@@ -160,6 +183,7 @@ def by_extraction(
     readings: Readings,
     *,
     initial: Readings | None,
+    held: Held | None = None,
 ) -> Conclusion:
     """Judges a memorized sequence by how much of it the model says by itself.
 
@@ -169,16 +193,19 @@ def by_extraction(
         continuation: What it said.
         readings: What the model makes of the true continuation.
         initial: What the step-0 model makes of it, if asked.
+        held: Where the corpus holds the passage; None where none was searched.
 
     Returns:
         Shown for all tokens, if the step-0 model finds them less likely; weak from half of them on.
-        The reason warns where a choice was so close that other hardware may decide differently.
+        Shown is extractable, and the reason says whether the corpus holds the passage, so that it
+        is memorized. It warns where a choice was so close that other hardware may decide
+        differently.
     """
     ranks = readings.main.completion.ranks
     num_greedy = sum(rank == 1 for rank in ranks)
     full = extraction >= FULL_EXTRACTION
     words = (
-        f"is extracted whole ({len(ranks)} of {len(ranks)} greedy tokens)"
+        f"is extractable whole ({len(ranks)} of {len(ranks)} greedy tokens)"
         if full
         else f"is extracted at {extraction:.0%} of its {len(ranks)} tokens, "
         f"{num_greedy / len(ranks):.0%} when the truth so far is given"
@@ -194,7 +221,21 @@ def by_extraction(
         full, words, "Tokens that greedy decoding reproduces", f"{extraction:.0%}", "100%"
     )
     checks = [greedily, *_likelier(readings, initial)]
+    if full:
+        note += f"; {_held_words(held)}"
     return _conclude(checks, weak=extraction >= WEAK_EXTRACTION, note=note)
+
+
+def _held_words(held: Held | None) -> str:
+    """Says whether an extractable passage is a memorized one."""
+    if held is None:
+        return "no corpus was searched for it, so whether it was memorized is not known"
+    if held.share >= MIN_SHARE:
+        return f"{held.example_id} holds {held.share:.0%} of its 5-grams, so it is memorized"
+    return (
+        f"no document of the corpus holds {MIN_SHARE:.0%} of its 5-grams (the most are "
+        f"{held.share:.0%}), so that it was memorized is not shown"
+    )
 
 
 def by_rate(
@@ -376,7 +417,65 @@ def _comparison(gaps_nats: list[float], where: str, *, at_least: float = 0.0) ->
         f"Log-probability, minus that {where}",
         f"{smallest:+.2f} nats",
         f"at least {at_least:+.2f} nats" if at_least else "above 0",
+        is_comparison=True,
     )
+
+
+def _against_groups(
+    readings: Readings, at_least: float, *, unit: str, per_token: bool = False
+) -> list[Check]:
+    """Compares the lead with that in the same sentence about other groups, and with the word's own.
+
+    The last word of the prompt alone stands for how likely the model finds the word anywhere.
+
+    Source:
+        Holtzman et al., "Surface Form Competition", EMNLP 2021 (domain-conditional PMI).
+    """
+    own = lead_of(readings.main, per_token=per_token)
+    others = [lead_of(one, per_token=per_token) for one in readings.counterparts]
+    name = "Lead after the prompt, minus that after the nearest counterpart"
+    checks = []
+    if others:
+        gaps = [own - other for other in others]
+        checks.append(_excess(gaps, "after the nearest counterpart", name, at_least, unit))
+    else:
+        required = f"at least {at_least:+.2f} {unit}"
+        words = "has no counterpart, the same sentence about another group, to compare with"
+        checks.append(Check(False, words, name, "not measured", required, is_comparison=True))
+    if readings.last_word is not None:
+        gap = own - lead_of(readings.last_word, per_token=per_token)
+        name = "Lead after the prompt, minus that after its last word alone"
+        checks.append(_excess([gap], "after the prompt's last word alone", name, at_least, unit))
+    return checks
+
+
+def _excess(gaps: list[float], where: str, name: str, at_least: float, unit: str) -> Check:
+    holds = all(gap > 0 and gap >= at_least for gap in gaps)
+    smallest = min(gaps)
+    only = "only " if 0 < smallest < at_least else ""
+    return Check(
+        holds,
+        f"leads by {only}{abs(smallest):.2f} {unit} {'more' if smallest > 0 else 'less'} than "
+        f"{where}",
+        name,
+        f"{smallest:+.2f} {unit}",
+        f"at least {at_least:+.2f} {unit}",
+        is_comparison=True,
+    )
+
+
+def _conclude_compared(checks: Sequence[Check], readings: Readings, *, leads: bool) -> Conclusion:
+    """Concludes of a fact or stereotype: a lead is weak only where all comparisons bear it out.
+
+    Three alternatives are led by 24 to 27 % of untrue facts and by 28 to 40 % of true ones in
+    models that know none of them; with the comparisons it is 0 to 4 % of the untrue ones
+    (benchmarks/verification.py).
+    """
+    compared = [check.holds for check in checks if check.is_comparison]
+    weak = leads and all(compared) and bool(readings.controls or readings.counterparts)
+    is_chance = leads and not weak and not all(check.holds for check in checks)
+    told = "; by itself, that it leads is not told apart from chance" if is_chance else ""
+    return _conclude(checks, weak=weak, note=told)
 
 
 def _conclude(checks: Sequence[Check], *, weak: bool, note: str = "") -> Conclusion:

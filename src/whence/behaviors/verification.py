@@ -8,7 +8,9 @@ in `verdicts`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from whence.behaviors.counterparts import counterparts
 from whence.behaviors.generate import Continuation, greedy_continuations, sample_continuations
+from whence.behaviors.held import held
 from whence.behaviors.judges import Judge, Judges
 from whence.behaviors.kinds import RULES, Observations, Samples, make_judges
 from whence.behaviors.query import decode, encode_completions
@@ -16,7 +18,7 @@ from whence.behaviors.readings import Readings, margins, read
 from whence.behaviors.spec import check_behaviors
 from whence.behaviors.verdicts import Hits
 from whence.progress import SILENT, Progress
-from whence.records import Behavior, LoadedModel, Rate, Verification
+from whence.records import Behavior, Corpus, Held, LoadedModel, Rate, Verification
 from whence.settings import VerifySettings
 from whence.statistics import wilson
 
@@ -28,13 +30,15 @@ def verify(
     settings: VerifySettings,
     initial: LoadedModel | None = None,
     texts_by_subset: Mapping[str, Sequence[str]] | None = None,
+    corpus: Corpus | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Verification, ...]:
     """Measures some behaviors and says of each whether the model shows it.
 
     Every kind is measured by log-probabilities after the prompt, its paraphrases and its controls.
-    What else is measured stands in the table of kinds: a memorized sequence is continued greedily,
-    and a toxic or style behavior is sampled after its own prompt and after its controls.
+    What else is measured stands in the table of kinds: a stereotype after its counterparts, which
+    may be made of the other behaviors; a memorized sequence is continued greedily, and a toxic or
+    style behavior is sampled after its own prompt and after its controls.
 
     Args:
         behaviors: With unique ids.
@@ -43,6 +47,8 @@ def verify(
         initial: The model's step-0 weights, with the same tokenizer. Where given, a behavior must
             be stronger than there.
         texts_by_subset: Documents by subset, to make judges of style from.
+        corpus: Examples among which memorized passages are looked up; without, a verdict says that
+            they are extractable and no more.
         progress: Reports progress.
 
     Returns:
@@ -61,19 +67,33 @@ def verify(
     """
     check_behaviors(behaviors, where="This list")
     judges = make_judges(behaviors, settings, texts_by_subset=texts_by_subset or {})
-    own = _measure(behaviors, model, judges, settings=settings, like=model, progress=progress)
+    groups = counterparts([b for b in behaviors if RULES[b.kind].min_group_nats is not None])
+    own = _measure(
+        behaviors, model, judges, groups, settings=settings, like=model, progress=progress
+    )
     initial_measurements = _Measurements()
     if initial is not None:
         # The controls tell what the prompt adds; of the step-0 model only the prompt is needed.
-        prompts = [behavior.model_copy(update={"controls": ()}) for behavior in behaviors]
+        prompts = [
+            behavior.model_copy(update={"controls": (), "counterparts": ()})
+            for behavior in behaviors
+        ]
         initial_measurements = _measure(
-            prompts, initial, judges, settings=settings, like=model, progress=progress
+            prompts, initial, judges, {}, settings=settings, like=model, progress=progress
         )
+    passages = [behavior for behavior in behaviors if RULES[behavior.kind].is_extracted]
+    places = {} if corpus is None or not passages else held(passages, corpus, model)
     return tuple(
         _verification(
             behavior,
             _observations(
-                behavior, own, initial_measurements, judges, model=model, settings=settings
+                behavior,
+                own,
+                initial_measurements,
+                judges,
+                model=model,
+                settings=settings,
+                place=places.get(behavior.id),
             ),
             model=model,
             settings=settings,
@@ -95,6 +115,7 @@ def _measure(
     behaviors: Sequence[Behavior],
     model: LoadedModel,
     judges: Judges,
+    groups: Mapping[str, Sequence[str]],
     *,
     settings: VerifySettings,
     like: LoadedModel,
@@ -103,7 +124,7 @@ def _measure(
     extracted = [behavior for behavior in behaviors if RULES[behavior.kind].is_extracted]
     judged = [behavior for behavior in behaviors if behavior.id in judges.by_behavior]
     return _Measurements(
-        read(behaviors, model, like=like, progress=progress),
+        read(behaviors, model, like=like, counterparts=groups, progress=progress),
         _extract(extracted, model, like=like, progress=progress),
         _sample(judged, model, judges, settings=settings, like=like, progress=progress),
     )
@@ -200,6 +221,7 @@ def _observations(
     *,
     model: LoadedModel,
     settings: VerifySettings,
+    place: Held | None,
 ) -> Observations:
     """Gathers what was measured of one behavior."""
     readings = own.readings[behavior.id]
@@ -221,6 +243,7 @@ def _observations(
         samples=own.samples.get(behavior.id),
         initial_samples=initial.samples.get(behavior.id),
         confidence=settings.confidence,
+        held=place,
     )
 
 
@@ -249,6 +272,7 @@ def _verification(
         extraction=seen.extraction,
         rate=_rate(seen.samples, seen.judge, settings),
         checks=conclusion.checks,
+        held=seen.held,
     )
 
 

@@ -14,7 +14,7 @@ else:
 def export(
     run: Path,
     *,
-    method: str = "gradient_cosine",
+    method: str | None = None,
     format: Literal["pair", "ids", "csv", "parquet"] = "pair",  # noqa: A002 - the flag is called so everywhere
     behavior: str | None = None,
     top_k: int = 10,
@@ -30,7 +30,8 @@ def export(
     run
         The run's directory.
     method
-        Whose ranking to print; for csv and parquet, all are every method's.
+        Whose ranking to print, by default that of the method that the page leads with; for csv and
+        parquet, all are every method's.
     format
         pair: JSON lines as PAIR's pretraining-tda reads them, with relations; csv and parquet: a
         table with a row for each method, behavior and example; ids: the proponents' ids, a list of

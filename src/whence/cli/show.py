@@ -19,7 +19,7 @@ def show(
     run: Path,
     *,
     behavior: str | None = None,
-    method: str = "gradient_cosine",
+    method: str | None = None,
     top_k: int = 5,
     tokens: bool = False,
     modules: bool = False,
@@ -34,7 +34,8 @@ def show(
     behavior
         One behavior's id; without it, every behavior's verdict.
     method
-        Whose ranking to print.
+        Whose ranking to print; by default that of the method that the run's page leads with, the
+        first of the study's methods that compares gradients.
     top_k
         How many proponents, and how many opponents, to print at most.
     tokens
@@ -77,7 +78,7 @@ def show(
         "kind": verification.kind,
         "verdict": verification.verdict,
         "reason": verification.reason,
-        "method": method,
+        "method": found.method,
         "orientation": "higher is more helpful",
         "num_stating": found.num_stating,
         "relations": found.relations,
@@ -89,7 +90,7 @@ def show(
         columns = ("rank", "score", "z", "relation", "copies", "id", "labels", "text")
         more = _columns(found)
     head = f"{behavior}: {verification.verdict}. {verification.reason}"
-    lists = hits_text(found.hits, by=f" by {method}", columns=columns, more=more)
+    lists = hits_text(found.hits, by=f" by {found.method}", columns=columns, more=more)
     parts = [head, *_relation_lines(found), lists]
     answer(values, "\n\n".join(parts), json_line=json)
 

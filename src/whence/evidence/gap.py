@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from whence.evidence.record import Evidence, Strength
 from whence.evidence.relations import Relation
-from whence.records import Family
+from whence.records import Family, RunRecord
 
 SEARCH = "bm25"
 # Of the behavior's own content: what a search for its origin hopes to list.
@@ -44,6 +44,17 @@ def compared_methods(families: Mapping[str, Family]) -> Compared:
     gradient = [name for name, family in families.items() if family == "gradient"]
     others = [name for name in families if name not in texts]
     return Compared(next(iter([*gradient, *others]), None), search)
+
+
+def compared_in(record: RunRecord) -> Compared:
+    """Chooses the two methods that a run is read by, on its page and on the command line.
+
+    The order of the study's methods decides. Of a run with evidence, both are among the methods
+    that it is about; scores that were imported later are not.
+    """
+    evidence = record.evidence
+    scores = [s for s in record.scores if evidence is None or s.method in evidence.families]
+    return compared_methods({one.method: one.family for one in scores})
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from whence.behaviors.kinds import RULES, is_labeled_toxic
-from whence.evidence.gap import Compared, compared_methods
+from whence.evidence.gap import Compared, compared_in
 from whence.evidence.overlap import word_shares
 from whence.records import RunRecord
 from whence.report.examples import Examples
@@ -42,16 +42,8 @@ class Context:
 
     @cached_property
     def compared(self) -> Compared:
-        """The two methods that the page is read by: one on gradients, and search.
-
-        Of a run with evidence, both are among the methods that it is about; scores that were
-        imported later are not.
-        """
-        evidence = self.record.evidence
-        scores = [
-            s for s in self.record.scores if evidence is None or s.method in evidence.families
-        ]
-        return compared_methods({one.method: one.family for one in scores})
+        """The two methods that the page is read by: one on gradients, and search."""
+        return compared_in(self.record)
 
     @cached_property
     def scored(self) -> Mapping[str, frozenset[str]]:

@@ -431,6 +431,9 @@ class Behavior:
     alternatives: Sequence[str]
     paraphrases: Sequence[str]
     controls: Sequence[str]
+    counterparts: Annotated[
+        Sequence[str], "the same sentence about other groups, as the study has it"
+    ]
     subject: str | None
     relation: str | None
     object: str | None

@@ -15,7 +15,7 @@ from whence.errors import ArtifactError, SettingsError
 from whence.evidence import Relation, check_count, hits
 from whence.records import Hit, RunRecord, Scores
 from whence.runs.record import load_run
-from whence.runs.show import method_scores
+from whence.runs.show import leading_method, method_scores
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +48,7 @@ COLUMNS = {
 def export(
     directory: Path,
     *,
-    method: str,
+    method: str | None = None,
     form: Format = "pair",
     behavior_id: str | None = None,
     k: int = 10,
@@ -60,7 +60,8 @@ def export(
 
     Args:
         directory: A finished run.
-        method: Whose proponents and opponents; of a table, `all` are every method's.
+        method: Whose proponents and opponents, by default those of the method that the run's page
+            leads with; of a table, `all` are every method's.
         form: `pair`, one JSON object per behavior with the field names of PAIR's pretraining-tda,
             and beside each list the relations and z; `csv`, the table of `export_table`; or `ids`,
             the proponents' ids, one a line, each once, in the order of behaviors and ranks: a list
@@ -91,7 +92,7 @@ def export(
             write_text(out, text)
         return text
     record = load_run(directory)
-    scores = method_scores(record, method, directory)
+    scores = method_scores(record, method or leading_method(record, directory), directory)
     chosen = _chosen(scores, behavior_id, directory)
     _check_evidence(record, relations, directory)
     if with_copies and record.duplicates is None:
@@ -115,7 +116,7 @@ def export(
 def export_table(
     directory: Path,
     *,
-    method: str = ALL,
+    method: str | None = ALL,
     behavior_id: str | None = None,
     k: int = 10,
     relations: tuple[Relation, ...] = (),
@@ -125,7 +126,7 @@ def export_table(
 
     Args:
         directory: A finished run.
-        method: One method's lists, or those of all.
+        method: One method's lists, or those of all; None is the method that the page leads with.
         behavior_id: Only this behavior; all that were attributed by default.
         k: Proponents, and opponents, of each behavior.
         relations: Only examples with one of these relations.
@@ -147,6 +148,7 @@ def export_table(
     _check_new(out)
     record = load_run(directory)
     _check_evidence(record, relations, directory)
+    method = method or leading_method(record, directory)
     lists = record.scores if method == ALL else (method_scores(record, method, directory),)
     if method == ALL and behavior_id is not None:
         lists = tuple(one for one in lists if behavior_id in one.query_ids) or lists

@@ -70,8 +70,16 @@ def show_verdicts(directory: Path) -> list[Verification]:
     return [record.verifications[behavior.id] for behavior in record.behaviors]
 
 
-def show_behavior(directory: Path, behavior_id: str, *, method: str, k: int) -> BehaviorHits:
+def show_behavior(
+    directory: Path, behavior_id: str, *, method: str | None = None, k: int
+) -> BehaviorHits:
     """Lists one behavior's proponents and opponents by one method.
+
+    Args:
+        directory: A finished run.
+        behavior_id: One of its behaviors.
+        method: One of its methods; by default the one that the run is read by (`leading_method`).
+        k: How many proponents, and how many opponents, at most.
 
     Raises:
         SettingsError: The run has no such behavior or method, did not attribute the behavior, or
@@ -88,6 +96,7 @@ def show_behavior(directory: Path, behavior_id: str, *, method: str, k: int) -> 
             f"{directory} has no behavior `{behavior_id}`.",
             did_you_mean(behavior_id, record.verifications, otherwise=otherwise),
         )
+    method = method or leading_method(record, directory)
     scores = method_scores(record, method, directory)
     if behavior_id not in scores.query_ids:
         raise SettingsError(
@@ -132,6 +141,22 @@ def _relations(record: RunRecord, behavior_id: str) -> dict[str, dict[Relation, 
 def _num_stating(record: RunRecord, behavior_id: str) -> int | None:
     found = record.evidence.behaviors if record.evidence is not None else ()
     return next((one.num_stating for one in found if one.behavior_id == behavior_id), None)
+
+
+def leading_method(record: RunRecord, directory: Path) -> str:
+    """Names the method that a run is read by: the first on gradients, in the study's order.
+
+    Raises:
+        SettingsError: The run has no method.
+    """
+    from whence.evidence.gap import compared_in
+
+    compared = compared_in(record)
+    if (found := compared.method or compared.search) is None:
+        raise SettingsError(
+            f"{directory} has no scores.", "Name methods in `attribution.methods`, and run it."
+        )
+    return found
 
 
 def method_scores(record: RunRecord, method: str, directory: Path) -> Scores:

@@ -70,13 +70,13 @@ def verification_stage(
         behaviors: What the model may do.
         model: The model.
         initial: Its untrained weights, to compare with.
-        corpus: Where the judge of style learns from.
+        corpus: Where the judge of style learns from, and memorized passages are looked up.
         settings: Samples, judges, confidence.
         texts_by_subset: Gives the texts for the judge of style; a function of the corpus.
         progress: Reports progress.
     """
     from whence.behaviors import verification_to_json, verify
-    from whence.behaviors.kinds import needs_texts
+    from whence.behaviors.kinds import needs_corpus, needs_texts
 
     needs_subsets = needs_texts(behaviors)
 
@@ -87,20 +87,21 @@ def verification_stage(
             settings=settings,
             initial=initial.loaded if initial else None,
             texts_by_subset=texts_by_subset() if needs_subsets else {},
+            corpus=corpus,
             progress=progress,
         )
         write_json(place / "verification.json", [verification_to_json(v) for v in found])
 
     return Stage(
         "verification",
-        2,
+        3,
         {
             "behaviors": [behavior.model_dump(mode="json") for behavior in behaviors],
             "model": model.fingerprint,
             "tokenizer": model.card.tokenizer,
             "initial": initial.fingerprint if initial else None,
             "settings": settings.model_dump(mode="json"),
-            "texts": corpus.fingerprint if needs_subsets else None,
+            "texts": corpus.fingerprint if needs_corpus(behaviors) else None,
         },
         make=make,
         read=read_verifications,

@@ -20,7 +20,8 @@ def verify_behaviors(
     Args:
         behaviors: Where they come from.
         model: The model, and its step-0 weights where known.
-        corpus: Documents with subsets, from which the judge of style is trained.
+        corpus: Documents among which memorized passages are looked up, and from whose subsets the
+            judge of style is trained.
         settings: How a behavior is proved.
         progress: Reports progress.
 
@@ -36,19 +37,17 @@ def verify_behaviors(
     loaded = opening.open_model(model)
     if corpus is None and opening.testbed_size(behaviors.file) is not None:
         corpus = CorpusSettings(source=behaviors.file)
-    texts = (
-        opening.texts_for_judges(
-            opening.open_corpus(corpus, loaded, progress=progress), corpus.source
-        )
-        if corpus
-        else {}
-    )
+    examples, texts = None, {}
+    if corpus is not None:
+        examples = opening.open_corpus(corpus, loaded, progress=progress)
+        texts = opening.texts_for_judges(examples, corpus.source)
     verdicts = verify(
         found,
         loaded,
         settings=settings or VerifySettings(),
         initial=opening.open_initial(model),
         texts_by_subset=texts,
+        corpus=examples,
         progress=progress,
     )
     return [verification_to_json(verdict) for verdict in verdicts]

@@ -281,6 +281,7 @@ function otherTexts(behavior) {
     ["Alternatives", behavior.alternatives],
     ["Paraphrases", behavior.paraphrases],
     ["Controls", behavior.controls],
+    ["Counterparts", behavior.counterparts],
   ].filter(([, texts]) => texts.length);
   if (!lists.length) return null;
   const item = (text) => el("li", null, said(text));

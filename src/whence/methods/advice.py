@@ -1,0 +1,67 @@
+"""Which method should I use? One answer per purpose, as the leaderboards measured it.
+
+The README, `docs/validation.md` and every page show these answers; tests hold the documents to
+them. A figure stands here only if docs/validation.md or docs/testbed.md gives it with its interval.
+"""
+
+from typing import NamedTuple
+
+
+class Advice(NamedTuple):
+    """What to use for one purpose.
+
+    `purpose` ends in a question mark; `methods` are names of methods, best known first, and empty
+    where none is shown to serve; `grounds` says what that rests on.
+    """
+
+    purpose: str
+    methods: tuple[str, ...]
+    grounds: str
+
+
+ADVICE: tuple[Advice, ...] = (
+    Advice(
+        "Where are copies and planted statements?",
+        ("bm25", "tfidf", "tracin_cosine"),
+        "Text search finds most and needs no gradients. Of the methods on gradients, an average "
+        "over checkpoints finds most: what a model has learned well has almost no gradient left at "
+        "the end. An untrained model finds as many, so that finding them is no proof of influence.",
+    ),
+    Advice(
+        "What would one more training step on an example do?",
+        ("gradient_cosine",),
+        "It is better than BM25 and than an untrained model on a testbed and on two models of real "
+        "text. Part of this is the measure's: a step favors gradients of the same checkpoint.",
+    ),
+    Advice(
+        "What would removing examples late in training have changed?",
+        ("gradient_cosine", "ekfac", "source"),
+        "Over the last twentieth of a testbed's training their own-removed LDS is 0.59 to 0.63, "
+        "that of BM25 0.00, that of an untrained model 0.12; three other worlds agree.",
+    ),
+    Advice(
+        "What would removing examples early in training have changed, measured there?",
+        ("ekfac",),
+        "At step 256 of 488 only EK-FAC is better than both BM25 and an untrained model; at step "
+        "128 no method is shown to be.",
+    ),
+    Advice(
+        "What would removing examples from the whole training have changed?",
+        (),
+        "No method is shown to know more than where the copies are.",
+    ),
+)
+ALWAYS = (
+    "Always look at `gradient_cosine_initial` beside them: what an untrained model ranks first, "
+    "training did not put there."
+)
+
+
+def markdown() -> str:
+    """Writes the answers as the list of the README and of docs/validation.md."""
+    lines = [
+        f"- **{one.purpose}** {', '.join(f'`{name}`' for name in one.methods) or 'None'}. "
+        f"{one.grounds}"
+        for one in ADVICE
+    ]
+    return "\n".join([*lines, f"- {ALWAYS}"])
