@@ -100,7 +100,7 @@ def test_the_whole_leaderboard_of_nano_with_made_up_retrainings(
     asked = [b.id for b in testbed.behaviors("nano")]
 
     def make_up(settings, place, retraining):
-        from whence.validation.retraining import _path
+        from whence.validation.outcomes import outcome_path as _path
 
         rng = np.random.default_rng(len(retraining.dropped) + 7919 * retraining.seed)
         log_probs = {q: float(-5 + rng.normal()) for q in asked}

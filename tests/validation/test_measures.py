@@ -25,7 +25,7 @@ def bank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     worth = {i: float(n % 7) - 3 for n, i in enumerate(testbed.corpus("nano").ids)}
 
     def make_up(settings, place, run):
-        from whence.validation.retraining import _path
+        from whence.validation.outcomes import outcome_path as _path
 
         outcome = -sum(worth[i] for i in sorted(run.dropped))
         log_probs = {b.id: outcome for b in testbed.behaviors("nano")}

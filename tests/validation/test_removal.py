@@ -7,8 +7,8 @@ import pytest
 
 from whence import testbed
 from whence.records import Scores
+from whence.validation.outcomes import Outcome, Retraining
 from whence.validation.removal import NUM_RANDOM, QUERIES, loss_differences, plan_removals
-from whence.validation.retraining import Outcome, Retraining
 
 CORPUS = testbed.corpus("nano")
 ASKED = ("fact/capital-france", "toxic/roast-1")

@@ -10,7 +10,16 @@ from whence import testbed
 from whence.errors import CorpusError, SettingsError
 from whence.runs.validating import make_retrainings
 from whence.testbed import RetrainingSettings, kept_state, retrained_model, window, window_ids
-from whence.validation.bank import BankSettings, bank_runs, find_banks, load_bank, make_bank, units
+from whence.validation.bank import (
+    BankSettings,
+    bank_runs,
+    find_banks,
+    load_bank,
+    make_bank,
+    note_masks,
+    units,
+)
+from whence.validation.retraining import make_place, place_of
 
 # Of nano's training, whose batches have four examples.
 TOY = RetrainingSettings(size="nano", since=2, stop_after=4)
@@ -105,9 +114,9 @@ def test_processes_change_no_bit(made: Path, tmp_path: Path):
 def test_a_directory_s_windows_are_found_and_the_whole_bank_is_not_among_them(tmp_path: Path):
     def make_up(retraining: RetrainingSettings, unit, num_masks: int) -> BankSettings:
         settings = BankSettings(retraining=retraining, unit=unit, num_masks=num_masks, num_second=0)
-        from whence.validation.bank import _note_masks
-
-        _note_masks(settings, tmp_path)
+        place = place_of(retraining, tmp_path)
+        make_place(retraining, place)
+        note_masks(place, unit, num_masks)
         return settings
 
     whole = make_up(RetrainingSettings(size="nano"), "group", 64)

@@ -5,9 +5,9 @@ Hugging Face trainer). A file that would have to be unpickled as more than tenso
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whence.errors import ModelError
 from whence.models.second_moments import Factored
@@ -16,8 +16,9 @@ from whence.records import LoadedModel
 if TYPE_CHECKING:
     from torch import Tensor
 
-# What different writers call Adam's second moment, before or after the parameter's name.
+# What different writers call Adam's moments, before or after the parameter's name.
 _KEYS = ("exp_avg_sq", "second_moments", "v")
+_FIRST_KEYS = ("exp_avg", "first_moments", "m")
 _CONVERT = (
     "Where you trust the file, read it with the program that wrote it and save `exp_avg_sq` by "
     "parameter name with `safetensors.torch.save_file`."
@@ -58,33 +59,94 @@ def load_second_moments(path: Path, model: LoadedModel) -> "dict[str, Tensor | F
     }
 
 
-def _named(path: Path, model: LoadedModel) -> "dict[str, Tensor | Factored]":
+class AdamMoments(NamedTuple):
+    """Both of Adam's moments by parameter name, as Adam keeps them: not corrected for their bias.
+
+    `step` is the number of optimizer steps that they have seen; None where the file does not say.
+    """
+
+    first: "dict[str, Tensor]"
+    second: "dict[str, Tensor]"
+    step: int | None
+
+
+def load_moments(path: Path, model: LoadedModel) -> AdamMoments:
+    """Reads both of Adam's moments of a model's parameters, to resume training from.
+
+    Args:
+        path: See `load_second_moments`; the first moments stand beside the second ones, as
+            `exp_avg` or `first_moments`.
+        model: The model the state belongs to.
+
+    Raises:
+        ModelError: The file cannot be read safely, does not fit the model, or lacks a moment of
+            some parameter.
+    """
+    shapes = {n: tuple(parameter.shape) for n, parameter in model.model.named_parameters()}
+    if path.suffix == ".safetensors":
+        stored = _tensors(path)
+        first = _find_named(stored, model, _FIRST_KEYS, bare=False)
+        second = _find_named(stored, model, _KEYS)
+        step = int(stored["step"].item()) if "step" in stored else None
+    else:
+        state, groups = _optimizer_state(path)
+        named = {name: state.get(n, {}) for n, name in _names(groups, model, path).items()}
+        first = {n: one["exp_avg"] for n, one in named.items() if "exp_avg" in one}
+        second = {n: one["exp_avg_sq"] for n, one in named.items() if "exp_avg_sq" in one}
+        step = next((int(one["step"]) for one in named.values() if "step" in one), None)
+    for moments, what in ((first, "first"), (second, "second")):
+        for name, shape in shapes.items():
+            if name not in moments or tuple(moments[name].shape) != shape:
+                raise ModelError(
+                    f"{path} lacks Adam's {what} moments of `{name}` in the weight's shape {shape}"
+                    ".",
+                    "Give a file with both moments of every parameter of this very model, or have "
+                    "the state rebuilt from the batches before it.",
+                )
+    return AdamMoments(
+        {name: first[name].float() for name in shapes},
+        {name: second[name].float() for name in shapes},
+        step,
+    )
+
+
+def _tensors(path: Path) -> "dict[str, Tensor]":
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        stored = load_file(path)
+        return load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} cannot be read ({error}).", "Check the file.") from None
-    known = [name for name, _ in model.model.named_parameters()]
+
+
+def _named(path: Path, model: LoadedModel) -> "dict[str, Tensor | Factored]":
+    found = _find_named(_tensors(path), model, _KEYS)
+    if not found:
+        first = next(name for name, _ in model.model.named_parameters())
+        raise ModelError(
+            f"No tensor in {path} has the name of a parameter of {model.label}, such as `{first}`.",
+            "Name the tensors after the model's parameters.",
+        )
+    return dict(found)
+
+
+def _find_named(
+    stored: "Mapping[str, Tensor]", model: LoadedModel, keys: Sequence[str], *, bare: bool = True
+) -> "dict[str, Tensor]":
+    """Finds one moment of each parameter; where `bare`, also under the parameter's name alone."""
     theirs = _neox_names(model)
     found = {}
-    for name in known:
+    for name, _ in model.model.named_parameters():
         names = (name, theirs.get(name, name))
         candidates = (
-            *names,
-            *(f"{k}/{n}" for n in names for k in _KEYS),
-            *(f"{n}.{k}" for n in names for k in _KEYS),
+            *(names if bare else ()),
+            *(f"{k}/{n}" for n in names for k in keys),
+            *(f"{n}.{k}" for n in names for k in keys),
         )
         key = next((c for c in candidates if c in stored), None)
         if key is not None:
             found[name] = stored[key]
-    if not found:
-        raise ModelError(
-            f"No tensor in {path} has the name of a parameter of {model.label}, such as "
-            f"`{known[0]}`.",
-            "Name the tensors after the model's parameters.",
-        )
     return found
 
 

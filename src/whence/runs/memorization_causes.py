@@ -21,7 +21,6 @@ from whence.memorization.targets import Targets
 from whence.memorization.twin_design import TwinSettings, twin_targets
 from whence.memorization.twin_effects import twin_effects
 from whence.memorization.twins import Start, Twins, twins_stage
-from whence.memorization.warm_state import check_rebuilding, warm_state_stage
 from whence.memorization.windows import Windows
 from whence.progress import Progress
 from whence.records import Corpus, LoadedModel
@@ -30,6 +29,7 @@ from whence.runs.directory import Run
 from whence.runs.models import StudyModel
 from whence.training import TrainingState
 from whence.training.recipe import num_steps
+from whence.training.warm_state import check_rebuilding, warm_state_stage
 
 _NUM_REST = 20
 # Of adjacent classes, from what should move a continuation most to what should not.

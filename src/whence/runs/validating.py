@@ -9,7 +9,15 @@ from whence.progress import SILENT, Progress
 from whence.records import RunRecord, Scores
 from whence.runs import opening
 from whence.runs.directory import Run, open_run, writing
-from whence.runs.record import load_run, run_decisions, run_model, validation_stage
+from whence.runs.record import (
+    QUERIES,
+    load_run,
+    part,
+    run_decisions,
+    run_model,
+    validation_stage,
+)
+from whence.runs.stages import read_queries
 from whence.runs.study import write_report
 from whence.settings import MOST, StudySettings, parse
 from whence.testbed import RetrainingSettings, last_step, window
@@ -128,6 +136,8 @@ def _subject(run: Run, record: RunRecord, study: StudySettings) -> Subject:
         truth=_truth(opening.testbed_size(study.behaviors.file)),
         testbed=opening.testbed_size(study.corpus.source),
         step=_step(study),
+        model=run.manifest.hashes.get("model"),
+        queries=read_queries(part(run, QUERIES)),
     )
 
 

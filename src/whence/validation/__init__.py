@@ -2,14 +2,16 @@
 
 `retrieval` compares rankings with planted truth; `tail_patch` and `proponent_steps` train one more
 step; `retraining`, `bank`, `effects`, `lds` and `removal` train the testbed again without groups
-of examples; `stability` compares rankings. `measures` and `step_measures` turn all of it into
-measures, `leaderboard` puts methods side by side, and `run_validation` joins them into one
-`record`.
+of examples, `continuation` goes on with a user's checkpoint; `stability` compares rankings.
+`measures` and `step_measures` turn all of it into measures, `leaderboard` puts methods side by
+side, and `run_validation` joins them into one `record`.
 
 Other rooms import from here.
 """
 
 from whence.validation.bank import BankProgress, BankSettings, Unit, make_bank
+from whence.validation.continuation_bank import make_continuations
+from whence.validation.continuation_settings import ContinuationStudy
 from whence.validation.leaderboard import RANDOM_METHOD
 from whence.validation.measures import OWN_REMOVED
 from whence.validation.proponent_steps import (
@@ -45,6 +47,7 @@ __all__ = [
     "BankSettings",
     "Candidate",
     "Comparison",
+    "ContinuationStudy",
     "Control",
     "Cost",
     "Figure",
@@ -61,6 +64,7 @@ __all__ = [
     "applied",
     "format_validation",
     "make_bank",
+    "make_continuations",
     "plan_named_removals",
     "read_surprises",
     "step_on_proponents",

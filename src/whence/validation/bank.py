@@ -20,11 +20,9 @@ from whence.progress import SILENT, Progress
 from whence.settings import MOST, Settings
 from whence.testbed import RetrainingSettings, behaviors, corpus, groups, window, window_ids
 from whence.testbed.randomness import Stream
+from whence.validation.outcomes import Outcome, Retraining, check_counts
 from whence.validation.removal import Removals
 from whence.validation.retraining import (
-    Outcome,
-    Retraining,
-    check_counts,
     make_outcomes,
     make_place,
     place_of,
@@ -147,7 +145,9 @@ def make_bank(
     """
     check_counts(jobs=jobs, most=most)
     runs = [*bank_runs(settings), *(removals.runs if removals else ())]
-    _note_masks(settings, directory)
+    place = place_of(settings.retraining, directory)
+    make_place(settings.retraining, place)
+    note_masks(place, settings.unit, settings.num_masks)
     num_left = make_outcomes(
         settings.retraining, runs, directory, jobs=jobs, most=most, progress=progress
     )
@@ -226,7 +226,7 @@ def find_banks(size: str, directory: Path) -> tuple[BankSettings, ...]:
         if place == place_of(retraining, directory):
             found += [
                 BankSettings(retraining=retraining, unit=unit, num_masks=num_masks, num_second=0)
-                for unit, num_masks in _noted_masks(place).items()
+                for unit, num_masks in noted_masks(place).items()
                 if unit == "document" or retraining.since is not None
             ]
     return tuple(sorted(found, key=window_order))
@@ -240,17 +240,23 @@ def window_order(settings: BankSettings) -> tuple[int, int, str]:
 
 def is_in(settings: BankSettings, number: int, group: str) -> bool:
     """Tells whether a group counts in a mask: a fair coin for each pair of mask and group."""
-    return Stream(settings.seed, "mask", number, group).below(2) == 1
+    return coin(settings.seed, number, group)
+
+
+def coin(seed: int, number: int, unit: str) -> bool:
+    """Tosses the fair coin of a mask and a unit; the same wherever it is tossed."""
+    return Stream(seed, "mask", number, unit).below(2) == 1
 
 
 def own_groups(
-    bank: Bank, gold: Mapping[str, frozenset[str]]
+    bank: Bank, gold: Mapping[str, frozenset[str]], *, is_complete: bool = False
 ) -> Mapping[str, tuple[int, ...] | None]:
     """Finds the groups that were planted for each query.
 
     Args:
         bank: The bank.
         gold: From query id to the examples that truly support it.
+        is_complete: A query whose entry is empty is known to have no example of its own.
 
     Returns:
         From each of the bank's queries to columns of `included`: the groups of which more than half
@@ -265,7 +271,9 @@ def own_groups(
             for column, ids in enumerate(bank.groups.values())
             if 2 * len(ids & own) > len(ids)
         )
-        is_known = bool(columns) or (bank.is_window and bool(own))
+        is_known = (
+            bool(columns) or (bank.is_window and bool(own)) or (is_complete and query in gold)
+        )
         found[query] = columns if is_known else None
     return found
 
@@ -289,18 +297,21 @@ def _counts(size: str, names: Mapping[str, frozenset[str]]) -> "Float[np.ndarray
     return np.array(counts, dtype=np.float64).reshape(len(names), 2)
 
 
-def _note_masks(settings: BankSettings, directory: Path) -> None:
+def note_masks(place: Path, unit: Unit, num_masks: int) -> None:
     """Writes down how many masks of a unit were called for: the most of all calls."""
-    place = place_of(settings.retraining, directory)
-    make_place(settings.retraining, place)
     with alone(place):
-        known = _noted_masks(place)
-        most = max(settings.num_masks, known.get(settings.unit, 0))
-        if known.get(settings.unit) != most:
-            write_json(place / MASKS, known | {settings.unit: most})
+        known = noted_masks(place)
+        most = max(num_masks, known.get(unit, 0))
+        if known.get(unit) != most:
+            write_json(place / MASKS, known | {unit: most})
 
 
-def _noted_masks(place: Path) -> dict[Unit, int]:
+def noted_masks(place: Path) -> dict[Unit, int]:
+    """Reads how many masks of each unit were called for.
+
+    Raises:
+        ArtifactError: The file is broken.
+    """
     path = place / MASKS
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))

@@ -21,6 +21,11 @@ from whence.validation.bank import (
     window_order,
 )
 from whence.validation.bank_table import read_bank_table
+from whence.validation.continuation_bank import (
+    find_continuations,
+    load_continuations,
+    shared_queries,
+)
 from whence.validation.effects import (
     Effects,
     group_effects,
@@ -36,6 +41,7 @@ from whence.validation.lds import (
     predict_at_random,
 )
 from whence.validation.leaderboard import RANDOM_METHOD, Correlated, PerQuery
+from whence.validation.own_text import own_by_text
 from whence.validation.record import (
     BankSummary,
     MethodRemovals,
@@ -139,6 +145,12 @@ def retraining_measures(
     measures, summary, windows = _of_testbed(
         subject, directories, num_masks=num_masks, num_second=num_second
     )
+    continued = [one for directory in directories for one in _of_continuations(subject, directory)]
+    if continued and subject.testbed is None:
+        measures = []  # That there is no testbed is no news beside a bank of another model.
+    for found, summaries in continued:
+        measures += found
+        windows += summaries
     for path in tables:
         names = (f"{LDS_NAMES[0]}, {path.name}", f"{LDS_NAMES[1]}, {path.name}")
         bank = read_bank_table(path, subject.corpus)
@@ -179,6 +191,40 @@ def _of_testbed(
     return measures, summary, windows
 
 
+def _of_continuations(
+    subject: Subject, directory: Path
+) -> list[tuple[list[Correlated], list[WindowSummary]]]:
+    """Measures by the banks of users' checkpoints that a directory holds, one unit after the other.
+
+    A bank of another model, or of other examples, is named with the reason, and has no figures.
+    """
+    results = []
+    for found in find_continuations(directory):
+        label = f"{found.label}, steps {found.since + 1}-{found.until}"
+        for unit in found.masks:
+            suffix = f", {label}{', groups' if unit == 'group' else ''}"
+            names = (LDS_NAMES[0] + suffix, LDS_NAMES[1] + suffix)
+            shared = shared_queries(found, subject)
+            if isinstance(shared, str):
+                results.append(([Correlated(name, undefined=shared) for name in names], []))
+                continue
+            try:
+                bank = load_continuations(found, unit, shared)
+            except ArtifactError as error:
+                results.append(([Correlated(name, undefined=f"{error}") for name in names], []))
+                continue
+            measures, about = _measured(subject, bank, names, label=label, unit=unit)
+            change: dict[str, object] = {
+                "since": found.since,
+                "until": found.until,
+                "share": found.share,
+                "optimizer_state": found.state,
+                "end_difference_nats": found.mean_difference_nats,
+            }
+            results.append((measures, [about.model_copy(update=change)]))
+    return results
+
+
 def _first_bank(settings: BankSettings, directories: Sequence[Path]) -> Bank | str:
     """Reads the first of equal banks that is there, or tells why there is none."""
     reason = _NO_BANK
@@ -211,7 +257,7 @@ def _measured(
     subject: Subject, bank: Bank, names: tuple[str, str], *, label: str, unit: str
 ) -> tuple[list[Correlated], WindowSummary]:
     """Computes both scores of every method on one bank, and the additive ceilings beside them."""
-    own = own_groups(bank, subject.gold)
+    own = _own(subject, bank)
     query_ids = subject.scores[0].query_ids
     measures: list[Correlated] = []
     ceilings: list[Estimate] = []
@@ -242,6 +288,14 @@ def _measured(
         additive_ceiling_own_removed=ceilings[1],
     )
     return measures, about
+
+
+def _own(subject: Subject, bank: Bank) -> Mapping[str, tuple[int, ...] | None]:
+    """Finds each query's own units: by what was planted, or else by the text that they share."""
+    if subject.truth is not None:
+        return own_groups(bank, subject.gold)
+    masked = frozenset().union(*bank.groups.values())
+    return own_groups(bank, own_by_text(subject.queries, subject.corpus, masked), is_complete=True)
 
 
 def _label(settings: BankSettings) -> str:

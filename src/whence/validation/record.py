@@ -182,7 +182,10 @@ class WindowSummary(_Record):
     Steps `since` + 1 to `until` were done again, `share` of all, without a random half of
     `num_units` units, documents or groups; the three are None for a table that another tool made.
     `label` names the window or the table, `measure` and `measure_own_removed` its figures. The
-    additive ceilings are the scores of a linear model of one half of the masks on the other.
+    additive ceilings are the scores of a linear model of one half of the masks on the other. Of a
+    user's checkpoint, `optimizer_state` tells where Adam's moments came from, and
+    `end_difference_nats` how far the behaviors' log-probabilities after the unmasked continuation
+    lie from those of the checkpoint that was kept at the window's end, in the mean.
     """
 
     measure: str
@@ -197,6 +200,8 @@ class WindowSummary(_Record):
     seconds_per_retraining: float
     additive_ceiling: StoredEstimate
     additive_ceiling_own_removed: StoredEstimate
+    optimizer_state: str | None = None
+    end_difference_nats: float | None = None
 
 
 class MethodRemovals(_Record):

@@ -13,7 +13,7 @@ from whence.evidence.proponents import proponents
 from whence.records import Corpus, Scores
 from whence.statistics import Estimate, mean_estimate
 from whence.validation.matching import matched_rows
-from whence.validation.retraining import Outcome, Retraining
+from whence.validation.outcomes import Outcome, Retraining
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from whence.records import Behavior, Corpus, Scores
+from whence.records import Behavior, Corpus, Query, Scores
 from whence.validation.families import families
 
 
@@ -32,6 +32,8 @@ class Subject:
         truth: What was planted; None where that is not on file.
         testbed: The size of the testbed whose corpus it is, which can be trained again; else None.
         step: The step of training after which the testbed's model was kept; None for another model.
+        model: The fingerprint of the run's model.
+        queries: The losses that stand for the behaviors, as tokens.
     """
 
     run: str
@@ -41,6 +43,8 @@ class Subject:
     truth: Truth | None = None
     testbed: str | None = None
     step: int | None = None
+    model: str | None = None
+    queries: tuple[Query, ...] = ()
 
     @property
     def gold(self) -> Mapping[str, frozenset[str]]:

@@ -11,6 +11,7 @@ from whence.validation.record import (
     RemovalSummary,
     SignalToNoise,
     Validation,
+    WindowSummary,
 )
 from whence.validation.run_validation import COMPARED
 
@@ -92,8 +93,25 @@ def _windows(validation: Validation) -> list[str]:
         *map(_line, rows),
         _line([f"[{chance[0].name}]", *(_cell(one.estimate) for one in chance)]),
         _line(["[additive ceiling]", *(_cell(w.additive_ceiling_own_removed) for w in windows)]),
+        *_states(windows),
         "",
     ]
+
+
+def _states(windows: Sequence[WindowSummary]) -> list[str]:
+    """Tells of each continued checkpoint where its optimizer's state came from."""
+    lines = []
+    for one in windows:
+        if one.optimizer_state is None:
+            continue
+        apart = (
+            ""
+            if one.end_difference_nats is None
+            else "; without a mask, completions end "
+            f"{one.end_difference_nats:.2f} nats from the kept checkpoint, in the mean"
+        )
+        lines.append(f"  {one.label}: {one.optimizer_state}{apart}")
+    return list(dict.fromkeys(lines))
 
 
 def _retraining(bank: BankSummary | None) -> list[str]:

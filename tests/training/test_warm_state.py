@@ -11,11 +11,11 @@ from tests.methods.conftest import corpus_of, fit
 
 from whence.corpus import load_corpus
 from whence.errors import CorpusError, ModelError, SettingsError
-from whence.memorization.warm_state import rebuild_state, warm_state_stage
 from whence.models import in_dtype, load_model
 from whence.records import Corpus, LoadedModel
 from whence.settings import CorpusSettings, ModelSettings
 from whence.training import Recipe, TrainingState, learning_rate, num_steps, train
+from whence.training.warm_state import rebuild_state, warm_state_stage
 
 # β₂ = .8 remembers as little of 15 steps as .95 of 60.
 RECIPE = Recipe(batch_size=3, peak_learning_rate=1e-3, warmup_steps=2, beta1=0.7, beta2=0.8)

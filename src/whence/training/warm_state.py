@@ -23,7 +23,9 @@ from whence.artifacts.stage import Stage
 from whence.errors import CorpusError, ModelError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel
-from whence.training import Recipe, TrainingState, load_state, save_state, train
+from whence.training.checkpoints import load_state, save_state
+from whence.training.recipe import Recipe
+from whence.training.trainer import TrainingState, train
 
 # With β₂ = .95 older gradients weigh 5 % of the second moments.
 NUM_STEPS = 60
