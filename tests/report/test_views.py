@@ -287,7 +287,7 @@ def test_the_checks_of_a_verdict_are_listed_with_value_and_threshold(
         assert rows[0][2].endswith(" nats")
         chip = tab.inner_text(".said .chip")
         assert chip == "weak"
-        assert "another check fails" in tab.inner_text(".said")
+        assert "but not clearly enough" in tab.inner_text(".said")
 
 
 def test_without_javascript_or_unpacking_a_sentence_stands_there(

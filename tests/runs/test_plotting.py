@@ -42,7 +42,8 @@ def test_an_unknown_picture_and_another_kind_of_file_are_refused(run: Path, tmp_
 def test_pixels_are_in_color_and_twice_the_size(run: Path, tmp_path: Path) -> None:
     svg = plotting.write_plot(run, "agreement", tmp_path / "a.svg").read_text(encoding="utf-8")
     data = plotting.write_plot(run, "agreement", tmp_path / "a.PNG").read_bytes()
-    pixels = np.array(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    with Image.open(io.BytesIO(data)) as image:
+        pixels = np.array(image.convert("RGB")).astype(int)
     size = [2 * float(n) for n in re.findall(r' (?:height|width)="(.*?)"', svg)[1::-1]]
     assert pixels.shape[:2] == pytest.approx(size, abs=2)
     # The accent of the dots, in no pixel of a picture whose colors were not understood.
@@ -58,7 +59,8 @@ def test_an_image_of_somebody_else_is_not_replaced_and_one_of_ours_is(
         plotting.write_plot(run, "agreement", path)
     path.unlink()
     plotting.write_plot(run, "agreement", path)
-    assert Image.open(plotting.write_plot(run, "agreement", path)).info["Software"] == "whence"
+    with Image.open(plotting.write_plot(run, "agreement", path)) as image:
+        assert image.info["Software"] == "whence"
 
 
 def test_pixels_without_the_package_are_refused_in_one_sentence(
