@@ -81,6 +81,7 @@ def show(
         "orientation": "higher is more helpful",
         "num_stating": found.num_stating,
         "relations": found.relations,
+        "style": None if found.style is None else asdict(found.style),
         **_with_evidence(found),
     }
     columns = ("rank", "score", "id", "subset", "labels", "text")
@@ -90,7 +91,7 @@ def show(
         more = _columns(found)
     head = f"{behavior}: {verification.verdict}. {verification.reason}"
     lists = hits_text(found.hits, by=f" by {method}", columns=columns, more=more)
-    parts = [head, *_relation_lines(found), lists]
+    parts = [head, *_relation_lines(found), *_style_lines(found), lists]
     answer(values, "\n\n".join(parts), json_line=json)
 
 
@@ -140,6 +141,15 @@ def _relation_lines(found: "BehaviorHits") -> list[str]:
         lines.append(f"Documents of the corpus that state it: {found.num_stating}.")
     lines.append("z: deviations above the example's scores for unrelated queries; * above chance.")
     return ["\n".join(lines)]
+
+
+def _style_lines(found: "BehaviorHits") -> list[str]:
+    """Style against content; none where the behavior names no plain words."""
+    if found.style is None:
+        return []
+    from whence.evidence.style import style_sentences
+
+    return ["\n  ".join(["Style against content:", *style_sentences(found.style)])]
 
 
 def relation_label(tie: "Tie") -> str:

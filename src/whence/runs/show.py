@@ -7,6 +7,7 @@ from typing import NamedTuple
 from whence import notebook
 from whence.errors import SettingsError, did_you_mean
 from whence.evidence import RELATIONS, Relation, Strength, Tie
+from whence.evidence.style import StyleContrast
 from whence.records import Hits, RunRecord, Scores, Verification
 from whence.runs.record import load_run
 
@@ -23,7 +24,8 @@ class BehaviorHits(NamedTuple):
     """One behavior's verdict, and the examples that one method names for it.
 
     `evidence` is by example; `relations` counts the relations of the first k clusters of copies, by
-    method, and is empty where the run keeps no evidence.
+    method, and is empty where the run keeps no evidence. `style` says how the list changes with
+    plain words, where the behavior names some.
     """
 
     verification: Verification
@@ -32,6 +34,7 @@ class BehaviorHits(NamedTuple):
     evidence: Mapping[str, HitEvidence]
     relations: Mapping[str, Mapping[Relation, int]]
     num_stating: int | None
+    style: StyleContrast | None = None
 
     def _repr_html_(self) -> str:
         """Shows the verdict and the lists in a notebook, each example with its evidence."""
@@ -106,6 +109,7 @@ def show_behavior(directory: Path, behavior_id: str, *, method: str, k: int) -> 
         },
         _relations(record, behavior_id),
         _num_stating(record, behavior_id),
+        None if record.evidence is None else record.evidence.style(method, behavior_id),
     )
 
 
