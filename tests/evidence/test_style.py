@@ -76,6 +76,9 @@ def test_every_figure_is_that_of_a_slow_count(seed: int) -> None:
     change = found.values[0].astype(float) - found.plain_values[0].astype(float)
     assert one.difference == pytest.approx(np.mean([change[row] for row in own[0].values()]))
     assert one.low < one.difference < one.high
+    assert one.difference_at_plain == pytest.approx(
+        np.mean([change[row] for row in plain[0].values()])
+    )
     rest = [row for row in range(NUM) if row not in own[0].values()]
     assert one.difference_in_style == pytest.approx(np.mean([change[r] for r in rest if r < 40]))
     assert one.difference_elsewhere == pytest.approx(np.mean([change[r] for r in rest if r >= 40]))
@@ -85,7 +88,7 @@ def test_a_list_that_follows_the_style_is_told_from_one_that_follows_the_content
     styled, told = (contrasts(scores(**how))[0] for how in ({"style": 3}, {"content": 3}))
     assert styled.overlap_style > styled.overlap_plain
     assert styled.num_in_style == 10
-    assert styled.difference > 1
+    assert styled.difference > 1 > 0.5 > -styled.difference_at_plain
     assert told.overlap_plain > 0.9 > 0.1 > told.overlap_style
     assert abs(told.difference) < 0.2
 

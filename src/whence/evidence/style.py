@@ -50,6 +50,9 @@ class StyleContrast:
             first clusters; in the score's unit, positive where the style raises it.
         low: Of its 95 % interval of Student's t over these clusters; None below 6 of them.
         high: Likewise.
+        difference_at_plain: The same mean over the first clusters of the plain query's list. Both
+            lists are chosen by a score, so that `difference` is above 0 and this one below it for
+            any two queries; without a part of the style they are alike but for the sign.
         difference_in_style: The same mean over all other examples in the style.
         difference_elsewhere: The same mean over all that are not in the style.
     """
@@ -69,6 +72,7 @@ class StyleContrast:
     difference: float | None
     low: float | None
     high: float | None
+    difference_at_plain: float | None
     difference_in_style: float | None
     difference_elsewhere: float | None
 
@@ -159,6 +163,7 @@ def _contrast(
         difference=found.value,
         low=low,
         high=high,
+        difference_at_plain=_mean(change[first_plain][np.isfinite(change[first_plain])].tolist()),
         difference_in_style=_mean(change[is_rest & in_style].tolist()),
         difference_elsewhere=_mean(change[is_rest & ~in_style].tolist()),
     )
@@ -199,9 +204,11 @@ def style_sentences(one: StyleContrast) -> list[str]:
             "" if one.low is None or one.high is None else f" [{one.low:.3g}, {one.high:.3g}]"
         )
         found.append(
-            f"The style raises the score of the first {one.num_first} by {one.difference:.3g}"
-            f"{interval}, of others in the style by {_number(one.difference_in_style)}, and of the "
-            f"rest by {_number(one.difference_elsewhere)}."
+            f"The score of the first {one.num_first} is higher by {one.difference:.3g}{interval} "
+            f"than with plain words, that of the plain query's first by "
+            f"{_number(one.difference_at_plain)} (each list is chosen by its score), of others in "
+            f"the style by {_number(one.difference_in_style)}, and of the rest by "
+            f"{_number(one.difference_elsewhere)}."
         )
     return found
 

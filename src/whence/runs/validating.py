@@ -128,6 +128,7 @@ def _subject(run: Run, record: RunRecord, study: StudySettings) -> Subject:
         truth=_truth(opening.testbed_size(study.behaviors.file)),
         testbed=opening.testbed_size(study.corpus.source),
         step=_step(study),
+        clusters=() if record.duplicates is None else record.duplicates.cluster_80.tolist(),
     )
 
 

@@ -176,6 +176,28 @@ class BankSummary(_Record):
     own_effects: Mapping[str, Mapping[str, OwnEffect]]
 
 
+class ClusterEffect(_Record):
+    """What removing a cluster of copies does to a behavior, beside the sum of its scores.
+
+    `effect` is in nats of the completion's log-probability, from none of the cluster's members to
+    all of them; positive where they help. `num_varied` of its members are in units of the bank; the
+    others always counted. For `num_others_shown` of `num_others` other behaviors the same cluster's
+    interval leaves out 0, about 0.05 of them where it does nothing. `sums` maps each method to the
+    sum of its scores over the members, in its own unit; None where it scores none.
+    """
+
+    beside: ClassVar[str | None] = "effect"
+
+    behavior_id: str
+    example_id: str
+    num_members: int
+    num_varied: int
+    effect: StoredEstimate
+    num_others: int
+    num_others_shown: int
+    sums: Mapping[str, float | None]
+
+
 class WindowSummary(_Record):
     """A bank of retrainings over a window of training, and how far sums can predict its outcomes.
 
@@ -183,6 +205,7 @@ class WindowSummary(_Record):
     `num_units` units, documents or groups; the three are None for a table that another tool made.
     `label` names the window or the table, `measure` and `measure_own_removed` its figures. The
     additive ceilings are the scores of a linear model of one half of the masks on the other.
+    `clusters` are the effects of removing clusters of copies among the first of each behavior.
     """
 
     measure: str
@@ -197,6 +220,7 @@ class WindowSummary(_Record):
     seconds_per_retraining: float
     additive_ceiling: StoredEstimate
     additive_ceiling_own_removed: StoredEstimate
+    clusters: tuple[ClusterEffect, ...] = ()
 
 
 class MethodRemovals(_Record):

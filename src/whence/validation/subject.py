@@ -1,6 +1,6 @@
 """What is validated: a run's scores, and what is known about its corpus and behaviors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from whence.records import Behavior, Corpus, Scores
@@ -32,6 +32,7 @@ class Subject:
         truth: What was planted; None where that is not on file.
         testbed: The size of the testbed whose corpus it is, which can be trained again; else None.
         step: The step of training after which the testbed's model was kept; None for another model.
+        clusters: The cluster of copies and near copies of each example; empty where not known.
     """
 
     run: str
@@ -41,6 +42,7 @@ class Subject:
     truth: Truth | None = None
     testbed: str | None = None
     step: int | None = None
+    clusters: Sequence[int] = ()
 
     @property
     def gold(self) -> Mapping[str, frozenset[str]]:
