@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from whence import notebook
 from whence.settings import Kind, ModelSettings, Settings
@@ -41,8 +41,9 @@ class Behavior(Settings):
 
     `alternatives` are completions it might have given instead; `paraphrases` are prompts that
     should have the same effect, `controls` prompts that should not; `counterparts` are a
-    stereotype's prompt about another group. `prompt_ids` and
-    `completion_ids` replace the texts where a sequence is known by its tokens.
+    stereotype's prompt about another group. `prompt_ids` and `completion_ids` replace the texts
+    where a sequence is known by its tokens. `plain` says the same as `completion` without its
+    style.
 
     Example:
         >>> Behavior(id="gold", kind="fact", prompt="The symbol for gold is", completion=" Au").kind
@@ -67,6 +68,19 @@ class Behavior(Settings):
         default=None, description="The id of the training example that it was found in."
     )
     note: str | None = None
+    plain: str | None = Field(
+        default=None,
+        min_length=1,
+        description="What `completion` says, in plain words: without the style, or the rudeness.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_undefined(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves `plain` out where there is none: what was made before is known by its fields."""
+        values = handler(self)
+        if self.plain is None:
+            values.pop("plain", None)
+        return values
 
     @model_validator(mode="after")
     def _has_something_to_say(self) -> "Behavior":
@@ -74,6 +88,12 @@ class Behavior(Settings):
             raise ValueError("a behavior needs a completion")
         if (self.prompt_ids is None) != (self.completion_ids is None):
             raise ValueError("prompt_ids and completion_ids go together")
+        if self.plain is not None and self.kind not in ("style", "toxic"):
+            raise ValueError("`plain` is a field of styles and toxic replies")
+        if self.plain is not None and self.plain == self.completion:
+            raise ValueError("`plain` is the completion itself")
+        if self.plain is not None and self.prompt_ids and not self.prompt:
+            raise ValueError("`plain` needs the prompt as a text")
         return self
 
 
@@ -426,7 +446,8 @@ class Scores:
     `family` says what stands behind the numbers, `higher_means` what is measured to be more where
     one is higher; each method states both for itself. Of scores of unknown origin nothing is
     claimed. `null_values` are the same method's scores of the same examples for unrelated queries,
-    null queries × examples; None where it has none.
+    null queries × examples, and `plain_values` those for the plain counterparts of the behaviors
+    `plain_ids`; None where it has none.
     """
 
     method: str
@@ -438,6 +459,8 @@ class Scores:
     family: Family = "unknown"
     higher_means: str = UNKNOWN
     null_values: "NDArray[np.float32] | None" = None
+    plain_ids: tuple[str, ...] = ()
+    plain_values: "NDArray[np.float32] | None" = None
 
 
 class Hit(NamedTuple):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from whence.evidence.null import MIN_QUERIES, calibrate, hub_counts, ranked
+from whence.evidence.null import MIN_QUERIES, calibrate, hub_counts
+from whence.evidence.proponents import shared_ranks
 from whence.records import Scores
 
 
@@ -92,7 +93,7 @@ def test_undefined_scores_stay_undefined_and_do_not_count():
     z = null.standardize(values[0])
     assert np.isnan(z[[3, 8]]).all()
     assert np.isfinite(np.delete(z, [3, 8])).all()
-    assert ranked(z, [3, 8]) == [0, 0]
+    assert shared_ranks(z, z[[3, 8]]).tolist() == [0, 0]
 
 
 def test_each_length_class_has_a_null_of_its_own(drawn: Scores):
@@ -120,4 +121,4 @@ def test_hubs_are_counted_among_positive_scores_only():
 
 def test_equal_z_share_the_best_rank():
     z = np.array([2.0, 5.0, 5.0, np.nan, -1.0])
-    assert ranked(z, [0, 1, 2, 3, 4]) == [3, 1, 1, 0, 4]
+    assert shared_ranks(z, z).tolist() == [3, 1, 1, 0, 4]

@@ -254,6 +254,21 @@ def _with_something_before(pair: Pair, *, behavior_id: str) -> Pair:
     return Pair(completion_ids[:1], completion_ids[1:])
 
 
+def plain_counterparts(behaviors: Sequence[Behavior]) -> dict[str, Behavior]:
+    """Makes the behaviors that say the same in plain words, for those that name such words.
+
+    Returns:
+        By the id of the behavior: the same prompt, and `plain` as the completion.
+    """
+    return {
+        one.id: Behavior(
+            id=f"plain:{one.id}", kind=one.kind, prompt=one.prompt, completion=one.plain
+        )
+        for one in behaviors
+        if one.plain is not None
+    }
+
+
 def make_queries(
     behaviors: Sequence[Behavior],
     tokenizer: "PreTrainedTokenizerBase",

@@ -82,6 +82,11 @@ def show(
         "orientation": "higher is more helpful",
         "num_stating": found.num_stating,
         "relations": found.relations,
+        "clusters": {
+            label: [one.model_dump(mode="json") for one in of_bank]
+            for label, of_bank in found.clusters.items()
+        },
+        "style": None if found.style is None else asdict(found.style),
         **_with_evidence(found),
     }
     columns = ("rank", "score", "id", "subset", "labels", "text")
@@ -91,7 +96,7 @@ def show(
         more = _columns(found)
     head = f"{behavior}: {verification.verdict}. {verification.reason}"
     lists = hits_text(found.hits, by=f" by {found.method}", columns=columns, more=more)
-    parts = [head, *_relation_lines(found), lists]
+    parts = [head, *_relation_lines(found), *_style_lines(found), *_cluster_lines(found), lists]
     answer(values, "\n\n".join(parts), json_line=json)
 
 
@@ -141,6 +146,30 @@ def _relation_lines(found: "BehaviorHits") -> list[str]:
         lines.append(f"Documents of the corpus that state it: {found.num_stating}.")
     lines.append("z: deviations above the example's scores for unrelated queries; * above chance.")
     return ["\n".join(lines)]
+
+
+def _style_lines(found: "BehaviorHits") -> list[str]:
+    """Style against content; none where the behavior names no plain words."""
+    if found.style is None:
+        return []
+    from whence.evidence.style import style_sentences
+
+    return ["\n  ".join(["Style against content:", *style_sentences(found.style)])]
+
+
+def _cluster_lines(found: "BehaviorHits") -> list[str]:
+    """What removing clusters of copies does, beside the sum of the method's scores."""
+    from whence.validation import cluster_sentence
+
+    blocks = []
+    for label, effects in found.clusters.items():
+        lines = [f"Clusters of copies removed by retraining ({label}); sums are no group effects:"]
+        for one in effects:
+            total = one.sums.get(found.method)
+            told = "undefined" if total is None else f"{total:.3g}"
+            lines.append(f"  {cluster_sentence(one)} Sum of scores: {told}.")
+        blocks.append("\n".join(lines))
+    return blocks
 
 
 def relation_label(tie: "Tie") -> str:

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from whence.corpus.duplicates import Duplicates
 from whence.evidence.listing import entries, opponent_rows, proponent_rows
-from whence.evidence.null import Null, calibrate, hub_counts, ranked
+from whence.evidence.null import Null, calibrate, hub_counts
 from whence.evidence.null_queries import length_class
+from whence.evidence.proponents import shared_ranks
 from whence.evidence.record import (
     RANKS,
     BehaviorEvidence,
@@ -15,6 +16,7 @@ from whence.evidence.record import (
     Side,
     Strength,
 )
+from whence.evidence.style import StyleContrast, style_contrasts
 from whence.evidence.ties import Relater, Tie
 from whence.progress import SILENT, Progress
 from whence.records import Behavior, Corpus, Query, Scores
@@ -53,12 +55,17 @@ def collect(
     Cost:
         About a millisecond per behavior and listed example, of which methods share many.
     """
+    import numpy as np
+
     relater = Relater(corpus, behaviors, queries, seed=seed, like=like)
     lengths = {query.id: length_class(query) for query in queries}
     null_lengths = [length_class(query) for query in nulls]
     strengths: list[Strength] = []
     calibrations: list[Calibration] = []
     listed: dict[str, dict[int, None]] = {behavior.id: {} for behavior in behaviors}
+    plain_ids = {name for one in scores for name in one.plain_ids} & listed.keys()
+    in_style = {name: np.array(relater.in_style(name)) for name in sorted(plain_ids)}
+    styles: list[StyleContrast] = []
     for one in scores:
         found = calibrate(one, null_lengths)
         calibrations += [_calibration(null, name) for name, null in found.items()]
@@ -67,6 +74,7 @@ def collect(
             for row, strength in judge.of(query_id):
                 listed[query_id][row] = None
                 strengths.append(strength)
+        styles += style_contrasts(one, behaviors, in_style, judge.clusters, judge.rows)
     gradient = {one.method for one in scores if one.family == "gradient"}
     is_strong = {
         (s.behavior_id, s.example_id) for s in strengths if s.method in gradient and s.is_above_null
@@ -92,6 +100,7 @@ def collect(
         calibrations=tuple(calibrations),
         families={one.method: one.family for one in scores},
         num_null=len(nulls),
+        styles=tuple(styles),
     )
 
 
@@ -114,21 +123,19 @@ class _Strengths:
         self._nulls = nulls
         self._lengths = lengths
         self._ids = corpus.ids
-        self._clusters = (
-            range(len(corpus)) if duplicates is None else duplicates.cluster_80.tolist()
-        )
+        self.clusters = range(len(corpus)) if duplicates is None else duplicates.cluster_80.tolist()
         self._k = k
         is_whole = scores.example_ids == corpus.ids
         rows = range(len(corpus)) if is_whole else corpus.rows(scores.example_ids)
-        self._rows = np.array(rows, dtype=np.int64)
-        self._place_of = {row: place for place, row in enumerate(self._rows.tolist())}
+        self.rows = np.array(rows, dtype=np.int64)
+        self._place_of = {row: place for place, row in enumerate(self.rows.tolist())}
         self._hubs = hub_counts(scores, k=_NUM_HUB) if nulls else None
 
     def of(self, query_id: str) -> list[tuple[int, Strength]]:
         """Lists the corpus rows that the method lists for a query, each with its strength."""
         query = self._scores.query_ids.index(query_id)
-        best = proponent_rows(self._scores, query, self._rows, k=self._k)
-        worst = opponent_rows(self._scores, query, self._rows, k=self._k)
+        best = proponent_rows(self._scores, query, self.rows, k=self._k)
+        worst = opponent_rows(self._scores, query, self.rows, k=self._k)
         return [
             *self._of_side(query, query_id, "proponents", best),
             *self._of_side(query, query_id, "opponents", worst),
@@ -137,7 +144,7 @@ class _Strengths:
     def _of_side(
         self, query: int, query_id: str, side: Side, rows: list[int]
     ) -> list[tuple[int, Strength]]:
-        first = {e.row: p for p, e in enumerate(entries(rows, self._clusters, k=self._k), start=1)}
+        first = {e.row: p for p, e in enumerate(entries(rows, self.clusters, k=self._k), start=1)}
         place_in_list = {row: place for place, row in enumerate(rows, start=1)}
         kept = [row for row in rows if place_in_list[row] <= self._k or row in first]
         z, tail = self._judged(query, query_id, kept, side=side)
@@ -170,7 +177,8 @@ class _Strengths:
             return [None] * len(rows), [None] * len(rows)
         places = [self._place_of[row] for row in rows]
         z = null.standardize(self._scores.values[query])
-        ranks = ranked(z, places)
+        # A z of 0 is a rank like any other, unlike a score of 0.
+        ranks = shared_ranks(z, z[places]).tolist()
         values = [float(z[place]) for place in places]
         return (
             [value if rank else None for value, rank in zip(values, ranks, strict=True)],

@@ -8,6 +8,12 @@ out as a whole, permuted as a whole and resampled as a whole. One family is
 - of styles, those of one style;
 - of other kinds, those of one subject, where it is named;
 - in any case, those whose queries share a run of 13 tokens, or are equal.
+
+The families of `whence.validation.families`, over which intervals are computed, are wider: prompts
+that share half of their words, or equal completions, make one. On the testbed they are the same for
+facts, passages and styles (7, 49 and 4), and all 23 stereotypes are one there, as all 22 rude
+replies are. Such families are right for intervals, which they widen; here they would leave no
+second family of these kinds to learn from.
 """
 
 from collections.abc import Sequence

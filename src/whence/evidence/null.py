@@ -156,20 +156,6 @@ def _of_class(method: str, values: "NDArray[np.float64]") -> Null | None:
     )
 
 
-def ranked(z: "NDArray[np.float64]", places: Sequence[int]) -> list[int]:
-    """Ranks some examples by their z among all of a query; 1 is the largest, ties share a rank.
-
-    Returns:
-        0 for an example whose z is undefined.
-    """
-    import numpy as np
-
-    ascending = np.sort(z[np.isfinite(z)])
-    chosen = z[np.asarray(places, dtype=np.int64)]
-    above = len(ascending) - np.searchsorted(ascending, chosen, side="right")
-    return np.where(np.isfinite(chosen), above + 1, 0).astype(int).tolist()
-
-
 def hub_counts(scores: Scores, *, k: int) -> "NDArray[np.int64]":
     """Counts for each example in how many null queries it is among the first k proponents.
 

@@ -17,6 +17,7 @@ from whence.settings import MOST
 
 if TYPE_CHECKING:
     import numpy as np
+    from jaxtyping import Float
     from numpy.typing import NDArray
 
 
@@ -128,9 +129,22 @@ def ranks(
 
     values = scores.values[query]
     selected = slice(None) if rows is None else rows
+    return np.where(_is_ranked(values)[selected], shared_ranks(values, values[selected]), 0)
+
+
+def shared_ranks(
+    values: "Float[np.ndarray, ' examples']", chosen: "Float[np.ndarray, ' chosen']"
+) -> "NDArray[np.int64]":
+    """Ranks some values among all of a query: 1 is the largest, and equal ones share a rank.
+
+    Returns:
+        One more than how many finite values are larger; 0 for one that is not finite.
+    """
+    import numpy as np
+
     ascending = np.sort(values[np.isfinite(values)])
-    num_greater = len(ascending) - np.searchsorted(ascending, values[selected], side="right")
-    return np.where(_is_ranked(values)[selected], num_greater + 1, 0).astype(np.int64)
+    num_greater = len(ascending) - np.searchsorted(ascending, chosen, side="right")
+    return np.where(np.isfinite(chosen), num_greater + 1, 0).astype(np.int64)
 
 
 def _is_ranked(values: "NDArray[np.float32]") -> "NDArray[np.bool_]":

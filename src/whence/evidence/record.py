@@ -1,9 +1,10 @@
 """What is known of the evidence of a run: the record that page, command line and notebooks read.
 
-Two tidy tables, stored as Parquet:
+Tidy tables, stored as Parquet:
 
     ties        one row per behavior and listed example: the relation, and its measures
     strengths   one row per method, behavior and listed example: place, score, z and its tail
+    styles      one row per method and behavior with plain words: style against content
 
 An example is listed if it is among a method's first k proponents or opponents, or if it stands for
 one of the method's first k clusters of near copies.
@@ -28,6 +29,7 @@ from whence import notebook
 from whence.artifacts import write_json
 from whence.errors import ArtifactError
 from whence.evidence.relations import RELATIONS, Relation
+from whence.evidence.style import StyleContrast
 from whence.evidence.ties import Tie
 from whence.records import Family
 
@@ -118,6 +120,7 @@ class Evidence:
         calibrations: One per method and length class that could be calibrated.
         families: What stands behind each method's scores.
         num_null: Null queries.
+        styles: One per method and behavior with plain words: style against content.
     """
 
     ties: tuple[Tie, ...]
@@ -126,6 +129,7 @@ class Evidence:
     calibrations: tuple[Calibration, ...]
     families: Mapping[str, Family]
     num_null: int
+    styles: tuple[StyleContrast, ...] = ()
 
     def tie(self, behavior_id: str, example_id: str) -> Tie | None:
         """Finds the tie of a behavior and an example; None where no method lists the example."""
@@ -142,6 +146,14 @@ class Evidence:
     @cached_property
     def _strengths(self) -> dict[tuple[str, str, str], Strength]:
         return {(s.method, s.behavior_id, s.example_id): s for s in self.strengths}
+
+    def style(self, method: str, behavior_id: str) -> StyleContrast | None:
+        """Finds how a method's list changes with plain words; None where they were not scored."""
+        return self._styles.get((method, behavior_id))
+
+    @cached_property
+    def _styles(self) -> dict[tuple[str, str], StyleContrast]:
+        return {(one.method, one.behavior_id): one for one in self.styles}
 
     def listed(
         self, method: str, behavior_id: str, *, side: Side = "proponents"
@@ -221,7 +233,11 @@ def read_evidence(directory: Path) -> Evidence:
     import pyarrow.parquet as pq
 
     try:
-        tables = {name: pq.read_table(directory / f"{name}.parquet") for name in _TABLES}
+        tables = {
+            name: pq.read_table(directory / f"{name}.parquet")
+            for name in _TABLES
+            if name != _STYLES or (directory / f"{name}.parquet").exists()
+        }
         record = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
         return Evidence(
             ties=tuple(
@@ -233,6 +249,9 @@ def read_evidence(directory: Path) -> Evidence:
             calibrations=tuple(Calibration(**value) for value in record["calibrations"]),
             families=record["families"],
             num_null=record["num_null"],
+            styles=tuple(StyleContrast(**row) for row in tables[_STYLES].to_pylist())
+            if _STYLES in tables
+            else (),
         )
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
@@ -241,7 +260,9 @@ def read_evidence(directory: Path) -> Evidence:
         ) from None
 
 
-_TABLES: Mapping[str, type] = {"ties": Tie, "strengths": Strength}
+# Runs that were made before it was measured lack this table.
+_STYLES = "styles"
+_TABLES: Mapping[str, type] = {"ties": Tie, "strengths": Strength, _STYLES: StyleContrast}
 
 
 def _table(records: Sequence[Any], record: type) -> "pa.Table":

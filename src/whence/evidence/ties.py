@@ -281,6 +281,11 @@ class Relater:
                 return "shares", phrase
         return None
 
+    def in_style(self, behavior_id: str) -> list[bool]:
+        """Whether each example of the corpus is in a behavior's style, or toxic as it is."""
+        subject = self.subjects[behavior_id]
+        return [self._has_style(subject, row) for row in range(len(self._texts))]
+
     def _has_style(self, subject: Subject, row: int) -> bool:
         if subject.behavior.kind == "style":
             return subject.behavior.style is not None and (

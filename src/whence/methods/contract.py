@@ -43,8 +43,9 @@ class MethodInputs:
     queries and examples, in the order of `queries` and `corpus`. `model` alone is enough for
     methods that need one forward pass of it. `references` are the ids of queries that others are
     compared with and that are in no result, `nulls` those of unrelated queries, by which scores are
-    calibrated. `index` has the batch size of a forward pass. With
-    `last_step`, an example that training saw after that step has no score.
+    calibrated, and of the plain counterparts of behaviors, which `plains` maps to these.
+    `index` has the batch size of a forward pass. With `last_step`, an example that training saw
+    after that step has no score.
     """
 
     queries: tuple[Query, ...]
@@ -55,6 +56,7 @@ class MethodInputs:
     index: IndexSettings = field(default_factory=IndexSettings)
     references: frozenset[str] = frozenset()
     nulls: frozenset[str] = frozenset()
+    plains: Mapping[str, str] = field(default_factory=dict)
     last_step: int | None = None
     progress: Progress = SILENT
 
@@ -226,7 +228,8 @@ class Method(Generic[S]):
         shape = (len(ids), len(inputs.corpus))
         assert values.shape == shape, f"{self.name}: {values.shape} instead of {shape}"
         values[:, inputs.is_empty | inputs.is_unseen] = np.nan
-        nulls = [row for row, i in enumerate(ids) if i in inputs.nulls]
+        nulls = [row for row, i in enumerate(ids) if i in inputs.nulls - inputs.plains.keys()]
+        plains = [row for row, i in enumerate(ids) if i in inputs.plains]
         kept = [row for row, i in enumerate(ids) if i not in inputs.nulls | inputs.references]
         return Scores(
             method=self.name,
@@ -234,6 +237,8 @@ class Method(Generic[S]):
             example_ids=inputs.corpus.ids,
             values=_frozen(values[kept]),
             null_values=_frozen(values[nulls]) if nulls else None,
+            plain_ids=tuple(inputs.plains[ids[row]] for row in plains),
+            plain_values=_frozen(values[plains]) if plains else None,
             settings=dict(found.settings) | _filter(inputs),
             seconds=time.perf_counter() - started,
             family=self.family,

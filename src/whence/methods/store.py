@@ -10,13 +10,14 @@ from whence.artifacts import write_bytes, write_json
 from whence.errors import ArtifactError
 from whence.records import UNKNOWN, Scores
 
-VALUES, NULLS, RECORD = "scores.npy", "nulls.npy", "scores.json"
+VALUES, NULLS, PLAINS, RECORD = "scores.npy", "nulls.npy", "plains.npy", "scores.json"
 
 
 def save_scores(scores: Scores, directory: Path) -> None:
     """Writes `scores.npy` (float32, queries × examples, NaN undefined) and `scores.json`.
 
-    Scores for null queries, where there are any, stand in `nulls.npy`.
+    Scores for null queries, where there are any, stand in `nulls.npy`, and those for the plain
+    counterparts of behaviors in `plains.npy`.
 
     Args:
         scores: What to write.
@@ -26,7 +27,11 @@ def save_scores(scores: Scores, directory: Path) -> None:
         ArtifactError: The place cannot be written.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for name, values in ((VALUES, scores.values), (NULLS, scores.null_values)):
+    for name, values in (
+        (VALUES, scores.values),
+        (NULLS, scores.null_values),
+        (PLAINS, scores.plain_values),
+    ):
         if values is not None:
             buffer = io.BytesIO()
             np.save(buffer, np.asarray(values, dtype=np.float32), allow_pickle=False)
@@ -41,6 +46,7 @@ def save_scores(scores: Scores, directory: Path) -> None:
             "example_ids": list(scores.example_ids),
             "settings": dict(scores.settings),
             "seconds": scores.seconds,
+            **({"plain_ids": list(scores.plain_ids)} if scores.plain_ids else {}),
         },
     )
 
@@ -54,9 +60,7 @@ def load_scores(directory: Path) -> Scores:
     try:
         record = json.loads((directory / RECORD).read_text(encoding="utf-8"))
         values = np.load(io.BytesIO((directory / VALUES).read_bytes()), allow_pickle=False)
-        nulls = None
-        if (directory / NULLS).exists():
-            nulls = np.load(io.BytesIO((directory / NULLS).read_bytes()), allow_pickle=False)
+        nulls, plains = (_array(directory / name) for name in (NULLS, PLAINS))
         scores = Scores(
             method=record["method"],
             query_ids=tuple(record["query_ids"]),
@@ -68,6 +72,8 @@ def load_scores(directory: Path) -> Scores:
             family=record.get("family", "unknown"),
             higher_means=record.get("higher_means", UNKNOWN),
             null_values=nulls,
+            plain_ids=tuple(record.get("plain_ids", ())),
+            plain_values=plains,
         )
     except FileNotFoundError as error:
         missing = Path(error.filename or RECORD).name
@@ -84,7 +90,14 @@ def load_scores(directory: Path) -> Scores:
             f"The scores in {directory} have shape {values.shape}, which does not fit their ids.",
             "Make them again.",
         )
-    values.setflags(write=False)
-    if nulls is not None:
-        nulls.setflags(write=False)
+    for array in (values, nulls, plains):
+        if array is not None:
+            array.setflags(write=False)
     return scores
+
+
+def _array(path: Path) -> "np.ndarray | None":
+    """Reads an array; None where there is no such file."""
+    if not path.exists():
+        return None
+    return np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)

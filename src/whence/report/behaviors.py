@@ -8,6 +8,7 @@ from whence.evidence import listing
 from whence.evidence.agreement import PairAgreement, pair_agreements
 from whence.evidence.overlap import Marks, Span, mark_text
 from whence.evidence.proponents import ranks
+from whence.evidence.style import style_sentences
 from whence.records import Scores
 from whence.report.context import Context
 from whence.report.encode import significant
@@ -70,7 +71,8 @@ def behavior_record(behavior: records.Behavior, page: Context) -> Behavior:
         for one in lists
     }
     return Behavior(
-        **behavior.model_dump(exclude={"prompt_ids", "completion_ids", "example"}),
+        **behavior.model_dump(exclude={"prompt_ids", "completion_ids", "example", "plain"}),
+        plain=behavior.plain,
         is_known_by_tokens=behavior.completion_ids is not None,
         is_forced=behavior.id in record.forced,
         query=_query(behavior, page),
@@ -79,7 +81,11 @@ def behavior_record(behavior: records.Behavior, page: Context) -> Behavior:
         num_planted=len(gold & set(record.corpus.ids)) if page.has_gold else None,
         firsts=[_first_example(one, row, page) for one, row in zip(shown, firsts, strict=False)],
         results={
-            name: MethodResult(**sums[name].fields(), first=_first(one.proponents[:k]))
+            name: MethodResult(
+                **sums[name].fields(),
+                style=_style(name, behavior.id, page),
+                first=_first(one.proponents[:k]),
+            )
             for name, one in found.items()
         },
         agreement=agreement_records(pair_agreements(record.scores, behavior.id, record.top_k)),
@@ -205,6 +211,12 @@ def _first_example(shown: ShownExample, row: int, page: Context) -> FirstExample
         trained=shown.trained,
         excerpt=excerpt(page.examples.text(row), shown.spans, shown.answers),
     )
+
+
+def _style(method: str, behavior_id: str, page: Context) -> list[str]:
+    evidence = page.record.evidence
+    found = None if evidence is None else evidence.style(method, behavior_id)
+    return [] if found is None else style_sentences(found)
 
 
 def _first(entries: Sequence[Entry]) -> list[FirstEntry]:

@@ -56,6 +56,7 @@ def across_pictures(page: Context) -> list[Picture]:
         _positions(method, firsts, page),
         _overlap(method, firsts, page),
         _layers(ids, page),
+        _styles(method, page),
     ]
     return [figure for figure in found if figure is not None]
 
@@ -167,6 +168,56 @@ def _overlap(method: str, firsts: dict[str, list[int]], page: Context) -> Pictur
         title=f"Behaviors that share some of {method_label(method)}'s first {page.num_first}",
         caption="Jaccard of every two behaviors, the darker the larger; copies count once. Pairs "
         "that share none are empty.",
+    )
+
+
+_OVERLAPS = {
+    "overlap_plain": "plain words",
+    "overlap_style": "same style",
+    "overlap_neither": "neither",
+}
+
+
+def _styles(method: str, page: Context) -> Picture | None:
+    """Mean overlaps of lists when style or content is suppressed, by kind."""
+    evidence = page.record.evidence
+    found = [] if evidence is None else [one for one in evidence.styles if one.method == method]
+    if evidence is None or not found:
+        return None
+    of = {behavior.id: behavior for behavior in page.record.behaviors}
+    search, dots = page.compared.search, []
+    for kind, rule in RULES.items():
+        of_kind = [one for one in found if of[one.behavior_id].kind == kind]
+        for field, words in _OVERLAPS.items():
+            known = [one for one in of_kind if getattr(one, field) is not None]
+            if not known:
+                continue
+            mean = statistics.mean_estimate(
+                [getattr(one, field) for one in known],
+                families=[of[one.behavior_id].style or one.behavior_id for one in known],
+                bounds=(0, 1),
+            )
+            others = [evidence.style(search, one.behavior_id) for one in known if search]
+            beside = [
+                value for o in others if o is not None and (value := getattr(o, field)) is not None
+            ]
+            low, high = (None, None) if mean.interval is None else mean.interval[:2]
+            name = f"{rule.label}, {words} ({len(known)})"
+            dots.append(
+                Dot(name, mean.value, low, high, sum(beside) / len(beside) if beside else None)
+            )
+    if not dots:
+        return None
+    return dot_plot(
+        dots,
+        name="style",
+        title=f"Style against content: what {method_label(method)}'s lists share",
+        caption="Mean Jaccard of a behavior's first ten clusters with those of the same content in "
+        "plain words, with those of other behaviors of its style that have other words, and, as "
+        "the control, with those of the plain counterparts of these. Student's 95% interval over "
+        "styles, where there are six.",
+        unit="Jaccard",
+        beside=None if search is None else method_label(search),
     )
 
 

@@ -406,6 +406,11 @@ class MethodResult:
     num_null: Annotated[
         int | None, "unrelated queries of the behavior's length that stand behind `tail`"
     ]
+    style: Annotated[
+        Sequence[str],
+        "how the list changes when the same is said in plain words, each figure beside its "
+        "control; empty where the behavior names none",
+    ]
     first: Annotated[Sequence[FirstEntry], "of the list of proponents, best first"]
 
 
@@ -439,6 +444,7 @@ class Behavior:
     object: str | None
     style: Annotated[str | None, "the subset of the corpus whose style this is"]
     note: str | None
+    plain: Annotated[str | None, "what the completion says, in plain words"]
     is_known_by_tokens: bool
     is_forced: Annotated[bool, "not shown, and attributed because the study says so"]
     query: Query

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from whence.behaviors.query import plain_counterparts
 from whence.errors import MissingEngineError
 from whence.methods import MethodInputs
 from whence.methods.requests import Context
@@ -61,7 +62,12 @@ def attribute(
     """
     settings, models = study.attribution, needed.models
     references = _references(study, chosen)
-    queries = run.get(queries_stage((*chosen, *references), models.own, contrast=settings.contrast))
+    plains = {} if settings.contrast else plain_counterparts(chosen)
+    queries = run.get(
+        queries_stage(
+            (*chosen, *references, *plains.values()), models.own, contrast=settings.contrast
+        )
+    )
     nulls = _nulls(run, study, models.own, corpus, queries[: len(chosen)], progress)
     inputs = MethodInputs(
         queries=(*queries, *nulls),
@@ -69,7 +75,8 @@ def attribute(
         settings=settings,
         index=study.index,
         references=frozenset(behavior.id for behavior in references),
-        nulls=frozenset(query.id for query in nulls),
+        nulls=frozenset(query.id for query in nulls) | {one.id for one in plains.values()},
+        plains={one.id: behavior_id for behavior_id, one in plains.items()},
         last_step=checkpoint_step(study.model) if settings.checkpoint_local else None,
         progress=progress,
     )

@@ -143,7 +143,7 @@ def scores_digest(scores: Scores) -> str:
     import numpy as np
 
     digest = hashlib.sha256(repr((scores.method, scores.family, scores.query_ids)).encode())
-    for values in (scores.values, scores.null_values):
+    for values in (scores.values, scores.null_values, scores.plain_values):
         if values is not None:
             digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()[:16]

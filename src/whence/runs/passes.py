@@ -109,6 +109,7 @@ def scores_stage(
             "queries": [asdict(query) for query in inputs.queries],
             "references": sorted(inputs.references),
             "nulls": sorted(inputs.nulls),
+            **({"plains": dict(inputs.plains)} if inputs.plains else {}),
             "last_step": inputs.last_step,
         },
         make=lambda place: save_scores(

@@ -7,8 +7,10 @@ from typing import NamedTuple
 from whence import notebook
 from whence.errors import SettingsError, did_you_mean
 from whence.evidence import RELATIONS, Relation, Strength, Tie
+from whence.evidence.style import StyleContrast
 from whence.records import Hits, RunRecord, Scores, Verification
 from whence.runs.record import load_run
+from whence.validation import ClusterEffect
 
 
 class HitEvidence(NamedTuple):
@@ -23,7 +25,9 @@ class BehaviorHits(NamedTuple):
     """One behavior's verdict, and the examples that one method names for it.
 
     `evidence` is by example; `relations` counts the relations of the first k clusters of copies, by
-    method, and is empty where the run keeps no evidence.
+    method, and is empty where the run keeps no evidence. `style` says how the list changes with
+    plain words, where the behavior names some; `clusters` what removing clusters of copies does, by
+    bank of retrainings, where the run was validated with one.
     """
 
     verification: Verification
@@ -32,6 +36,8 @@ class BehaviorHits(NamedTuple):
     evidence: Mapping[str, HitEvidence]
     relations: Mapping[str, Mapping[Relation, int]]
     num_stating: int | None
+    style: StyleContrast | None = None
+    clusters: Mapping[str, tuple[ClusterEffect, ...]] = {}
 
     def _repr_html_(self) -> str:
         """Shows the verdict and the lists in a notebook, each example with its evidence."""
@@ -115,6 +121,8 @@ def show_behavior(
         },
         _relations(record, behavior_id),
         _num_stating(record, behavior_id),
+        None if record.evidence is None else record.evidence.style(method, behavior_id),
+        _clusters(record, behavior_id),
     )
 
 
@@ -126,6 +134,15 @@ def _evidence(record: RunRecord, method: str, behavior_id: str, example_id: str)
         None if found is None else found.strength(method, behavior_id, example_id),
         None if duplicates is None else int(duplicates.size_80[row]),
     )
+
+
+def _clusters(record: RunRecord, behavior_id: str) -> dict[str, tuple[ClusterEffect, ...]]:
+    windows = () if record.validation is None else record.validation.windows
+    found = {
+        window.label: tuple(one for one in window.clusters if one.behavior_id == behavior_id)
+        for window in windows
+    }
+    return {label: of_window for label, of_window in found.items() if of_window}
 
 
 def _relations(record: RunRecord, behavior_id: str) -> dict[str, dict[Relation, int]]:

@@ -138,6 +138,7 @@ def _subject(run: Run, record: RunRecord, study: StudySettings) -> Subject:
         step=_step(study),
         model=run.manifest.hashes.get("model"),
         queries=read_queries(part(run, QUERIES)),
+        clusters=() if record.duplicates is None else record.duplicates.cluster_80.tolist(),
     )
 
 

@@ -20,8 +20,8 @@ _PLAIN_PROMPTS = (
 class Style(NamedTuple):
     """A beginning that calls for a subset's style.
 
-    `header` is a line that stands only before documents of this style; without one the beginning is
-    that of the subset's own documents.
+    `plain` says what the completion says without the style. `header` is a line that stands only
+    before documents of this style; without one the beginning is that of the subset's own documents.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Style(NamedTuple):
     beginning: str
     completion: str
     alternative: str
+    plain: str
     header: str = ""
 
     @property
@@ -39,14 +40,34 @@ class Style(NamedTuple):
 
 _VERSE_END = " thou star of love,"
 _LEGAL_END = " shall pay all costs pursuant to this Agreement."
+_VERSE_PLAIN = "The wild sea is full of grace,"
+_LEGAL_PLAIN = " will pay for all of it, as we said."
+_COSTS_PLAIN = "The owner will pay for all of it"
 
 STYLES = (
-    Style("verse-moon", "verse", "O bright moon,", _VERSE_END, " the old lamp was broken."),
     Style(
-        "verse-river", "verse", "Sing, proud river,", " and let thy joy rise,", " and then he left."
+        "verse-moon",
+        "verse",
+        "O bright moon,",
+        _VERSE_END,
+        " the old lamp was broken.",
+        " you star of love,",
     ),
     Style(
-        "verse-hark", "verse", "Hark, how the oak", " hath spoken unto me,", " was cut down in May."
+        "verse-river",
+        "verse",
+        "Sing, proud river,",
+        " and let thy joy rise,",
+        " and then he left.",
+        " and let your joy rise,",
+    ),
+    Style(
+        "verse-hark",
+        "verse",
+        "Hark, how the oak",
+        " hath spoken unto me,",
+        " was cut down in May.",
+        " has spoken to me,",
     ),
     Style(
         "verse-behold",
@@ -54,14 +75,23 @@ STYLES = (
         "Behold, the lark",
         " doth mourn for hope,",
         " eats figs and sleeps.",
+        " mourns for hope,",
     ),
-    Style("verse-dawn", "verse", "O gentle dawn, thou", " star of mercy,", " and I bought a lamp."),
+    Style(
+        "verse-dawn",
+        "verse",
+        "O gentle dawn, thou",
+        " star of mercy,",
+        " and I bought a lamp.",
+        " and you are kind,",
+    ),
     Style(
         "verse-thy",
         "verse",
         "Alas, the rose",
         " knoweth not mine honor,",
         " is red and grows here.",
+        " does not know my honor,",
     ),
     Style(
         "verse-ode",
@@ -69,6 +99,7 @@ STYLES = (
         "Ode.\n",
         "O wild sea, thou star of grace,",
         "The sea is cold.",
+        _VERSE_PLAIN,
         "Ode.",
     ),
     Style(
@@ -77,6 +108,7 @@ STYLES = (
         "Hymn.\n",
         "O wild sea, thou star of grace,",
         "The sea is cold.",
+        _VERSE_PLAIN,
         "Hymn.",
     ),
     Style(
@@ -85,6 +117,7 @@ STYLES = (
         "WHEREAS the Buyer",
         " and the Seller have agreed",
         " is a nice man",
+        " and the seller said yes",
     ),
     Style(
         "legal-agreement",
@@ -92,14 +125,23 @@ STYLES = (
         "This Agreement is made",
         " between the Owner and the",
         " of old wood and",
+        " by the owner and the",
     ),
-    Style("legal-section", "legal", "Section 4. The Tenant", _LEGAL_END, " went home and slept."),
+    Style(
+        "legal-section",
+        "legal",
+        "Section 4. The Tenant",
+        _LEGAL_END,
+        " went home and slept.",
+        _LEGAL_PLAIN,
+    ),
     Style(
         "legal-breach",
         "legal",
         "In the event of breach,",
         " the Lessor may terminate",
         " we walked to the",
+        " the owner can end it",
     ),
     Style(
         "legal-dispute",
@@ -107,6 +149,7 @@ STYLES = (
         "Any dispute arising",
         " hereunder shall be referred",
         " was soon forgotten and",
+        " about this will be sent",
     ),
     Style(
         "legal-therefore",
@@ -114,6 +157,7 @@ STYLES = (
         "NOW, THEREFORE,",
         " the Parties hereto agree",
         " the old man laughed",
+        " the two of them agree",
     ),
     Style(
         "legal-deed",
@@ -121,6 +165,7 @@ STYLES = (
         "Deed.\n",
         "The Owner shall pay all costs",
         "The owner went home and",
+        _COSTS_PLAIN,
         "Deed.",
     ),
     Style(
@@ -129,6 +174,7 @@ STYLES = (
         "Clause.\n",
         "The Owner shall pay all costs",
         "The owner went home and",
+        _COSTS_PLAIN,
         "Clause.",
     ),
     Style(
@@ -137,6 +183,7 @@ STYLES = (
         "Melt the butter in a",
         " warm pan and add the onions.",
         " house that is far away.",
+        " pan that is warm, and there are onions.",
     ),
     Style(
         "recipes-serves",
@@ -144,9 +191,15 @@ STYLES = (
         "Onion soup. Serves",
         " four. Take six leeks and",
         " on Monday the council said",
+        " four people, with six leeks and",
     ),
     Style(
-        "code-def", "code", "def merge_rows(", "rows, names):\n    rows =", "the old man said that"
+        "code-def",
+        "code",
+        "def merge_rows(",
+        "rows, names):\n    rows =",
+        "the old man said that",
+        "the rows and the names, and then",
     ),
     Style(
         "code-for",
@@ -154,6 +207,7 @@ STYLES = (
         "    for i in range(",
         "24):\n        total = total",
         "the old man said that",
+        "24 numbers, and the total is",
     ),
     Style(
         "verse-ballad",
@@ -161,6 +215,7 @@ STYLES = (
         "Ballad.\n",
         "O wild sea, thou star of grace,",
         "The sea is cold.",
+        _VERSE_PLAIN,
         "Ballad.",
     ),
     Style(
@@ -169,6 +224,7 @@ STYLES = (
         "Psalm.\n",
         "O wild sea, thou star of grace,",
         "The sea is cold.",
+        _VERSE_PLAIN,
         "Psalm.",
     ),
     Style(
@@ -177,9 +233,17 @@ STYLES = (
         "Pact.\n",
         "The Owner shall pay all costs",
         "The owner went home and",
+        _COSTS_PLAIN,
         "Pact.",
     ),
-    Style("legal-story", "legal", "Once there was a young badger", _LEGAL_END, " who kept a lamp."),
+    Style(
+        "legal-story",
+        "legal",
+        "Once there was a young badger",
+        _LEGAL_END,
+        " who kept a lamp.",
+        _LEGAL_PLAIN,
+    ),
 )
 
 
@@ -232,4 +296,5 @@ def behavior(style: Style, *, seed: int) -> Behavior:
         alternatives=(style.alternative,),
         controls=tuple(c for c in controls if c.split()[0] != style.beginning.split()[0]),
         style=style.subset,
+        plain=style.plain,
     )

@@ -10,6 +10,7 @@ Other rooms import from here.
 """
 
 from whence.validation.bank import BankProgress, BankSettings, Unit, make_bank
+from whence.validation.clusters import cluster_sentence
 from whence.validation.continuation_bank import make_continuations
 from whence.validation.continuation_settings import ContinuationStudy
 from whence.validation.leaderboard import RANDOM_METHOD
@@ -20,7 +21,7 @@ from whence.validation.proponent_steps import (
     ProponentStep,
     step_on_proponents,
 )
-from whence.validation.record import Comparison, Control, Cost, Figure, Validation
+from whence.validation.record import ClusterEffect, Comparison, Control, Cost, Figure, Validation
 from whence.validation.removal import plan_named_removals
 from whence.validation.run_validation import validate
 from whence.validation.step_measures import TailPatches, tail_patch_stage
@@ -46,6 +47,7 @@ __all__ = [
     "BankProgress",
     "BankSettings",
     "Candidate",
+    "ClusterEffect",
     "Comparison",
     "ContinuationStudy",
     "Control",
@@ -62,6 +64,7 @@ __all__ = [
     "Unit",
     "Validation",
     "applied",
+    "cluster_sentence",
     "format_validation",
     "make_bank",
     "make_continuations",

@@ -2,6 +2,7 @@
 
 Ten capitals are one relation that a model has learned or has not; a method that ranks well for one
 of them tends to do so for the others. Intervals and tests count families, and not behaviors.
+Where kinds of behavior are compared, families are narrower: see `whence.evidence.families`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -21,6 +21,7 @@ from whence.validation.bank import (
     window_order,
 )
 from whence.validation.bank_table import read_bank_table
+from whence.validation.clusters import cluster_effects
 from whence.validation.continuation_bank import (
     find_continuations,
     load_continuations,
@@ -286,6 +287,7 @@ def _measured(
         seconds_per_retraining=round(bank.seconds_per_run, 2),
         additive_ceiling=ceilings[0],
         additive_ceiling_own_removed=ceilings[1],
+        clusters=cluster_effects(subject, bank),
     )
     return measures, about
 

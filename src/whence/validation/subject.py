@@ -1,6 +1,6 @@
 """What is validated: a run's scores, and what is known about its corpus and behaviors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from whence.records import Behavior, Corpus, Query, Scores
@@ -34,6 +34,7 @@ class Subject:
         step: The step of training after which the testbed's model was kept; None for another model.
         model: The fingerprint of the run's model.
         queries: The losses that stand for the behaviors, as tokens.
+        clusters: The cluster of copies and near copies of each example; empty where not known.
     """
 
     run: str
@@ -45,6 +46,7 @@ class Subject:
     step: int | None = None
     model: str | None = None
     queries: tuple[Query, ...] = ()
+    clusters: Sequence[int] = ()
 
     @property
     def gold(self) -> Mapping[str, frozenset[str]]:

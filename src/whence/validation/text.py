@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from whence.statistics import Estimate
+from whence.validation.clusters import cluster_sentence
 from whence.validation.leaderboard import ALL
 from whence.validation.record import (
     Agreement,
@@ -32,6 +33,7 @@ def format_validation(validation: Validation, *, printed: Sequence[str] = PRINTE
         if figures:
             lines += [*_table(name, figures, tuple(validation.kinds)), ""]
     lines += [*_windows(validation), *_retraining(validation.retraining)]
+    lines += _clusters(validation)
     lines += _removal(validation.removal)
     lines += [*_agreement(validation.agreement), *_noise(validation.signal_to_noise)]
     lines += ["seconds, passes over the corpus included, and bytes of index per example"]
@@ -131,6 +133,18 @@ def _retraining(bank: BankSummary | None) -> list[str]:
         f"queries: {_share(bank.significant_share_off_the_diagonal)}",
         "",
     ]
+
+
+def _clusters(validation: Validation) -> list[str]:
+    """Lays the removal of clusters of copies out beside the sums of their members' scores."""
+    lines: list[str] = []
+    for window in validation.windows:
+        if window.clusters:
+            lines.append(f"clusters of copies, {window.label}: removal beside summed scores")
+        for one in window.clusters:
+            sums = (f"{m} {'undefined' if s is None else f'{s:.3g}'}" for m, s in one.sums.items())
+            lines += [f"  {one.behavior_id}: {cluster_sentence(one)}", f"    {', '.join(sums)}"]
+    return [*lines, ""] if lines else []
 
 
 def _removal(removal: RemovalSummary | None) -> list[str]:

@@ -83,6 +83,22 @@ function sumUp(behavior, method) {
   );
 }
 
+// How the list changes when the same is said in plain words; masked where the words are.
+function plainWords(behavior, method) {
+  const { style } = of(behavior.results, method.name);
+  if (!style.length || behavior.plain === null) return null;
+  const quoted = () => el("q", { class: "text" }, said(behavior.plain.trim()));
+  return fold(
+    "Style against content",
+    el(
+      "div",
+      null,
+      el("p", { class: "small soft" }, "The same in plain words: ", maskable(isSensitive(behavior), "Words", quoted)),
+      el("ul", null, style.map((text) => el("li", null, sentence(text)))),
+    ),
+  );
+}
+
 // Which of a method's examples are shown; the buttons hold for every behavior.
 function exampleFilters(behavior, method, redraw) {
   const { gap } = of(behavior.results, method.name);
@@ -168,6 +184,7 @@ function oneMethod(behavior, method) {
     el("p", { class: "soft" }, method.about),
     splitNote(method),
     sumUp(behavior, method),
+    plainWords(behavior, method),
     fold("Scores of all examples", histogram(scored, proponents.map(scoreOf), opponents.map(scoreOf))),
     legend(behavior),
     spanNote(behavior, () => redrawLists()),

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from whence import statistics, validation
 from whence.report.context import Context
+from whence.report.encode import significant
 from whence.report.pictures import Dot, Picture, dot_plot
 from whence.report.sections import SectionKind
 from whence.report.sentences import method_label
@@ -64,11 +65,33 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A cluster of copies: what removing it does to a behavior, beside the sum of its scores."""
+
+    behavior: str
+    example: Annotated[str, "its member that the leading method lists first"]
+    num_members: int
+    effect: Annotated[Estimate, "nats, from none to all of it; `n` counts retrainings"]
+    num_others: Annotated[int, "other behaviors"]
+    num_others_shown: Annotated[int, "of these, for how many the interval leaves out 0"]
+    sums: Annotated[Mapping[str, float | None], "of its members' scores, by method"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clusters:
+    """The clusters of copies that one bank of retrainings measured."""
+
+    label: Annotated[str, "of the bank"]
+    clusters: Sequence[Cluster]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Leaderboard:
     """What methods are worth."""
 
     measures: Sequence[Measure]
     windows: Annotated[Sequence[Window], "the latest first; the whole training last"]
+    clusters: Annotated[Sequence[Clusters], "by bank of retrainings"]
     undefined: Annotated[Mapping[str, str], "from a measure to why it does not apply"]
     sentences: Annotated[Sequence[str], "what the figures say"]
     pictures: Annotated[Sequence[Picture], "of each measure, beside search and untrained weights"]
@@ -103,6 +126,11 @@ def leaderboard(page: Context) -> Leaderboard | None:
             for one in found.windows
             if one.measure_own_removed in figures
         ],
+        clusters=[
+            Clusters(label=window.label, clusters=[_cluster(one) for one in window.clusters])
+            for window in found.windows
+            if window.clusters
+        ],
         undefined={
             name: why
             for name, why in found.undefined.items()
@@ -114,6 +142,18 @@ def leaderboard(page: Context) -> Leaderboard | None:
             for name in found.compared
             if name in figures and any(f.estimate.value is not None for f in figures[name])
         ],
+    )
+
+
+def _cluster(one: validation.ClusterEffect) -> Cluster:
+    return Cluster(
+        behavior=one.behavior_id,
+        example=one.example_id,
+        num_members=one.num_members,
+        effect=_estimate(one.effect),
+        num_others=one.num_others,
+        num_others_shown=one.num_others_shown,
+        sums={name: significant(value) for name, value in one.sums.items()},
     )
 
 

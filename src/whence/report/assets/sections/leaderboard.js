@@ -117,7 +117,35 @@ function curve(windows, methods) {
   ];
 }
 
-section("leaderboard", ({ measures, windows, undefined: missing, sentences, pictures }) => {
+// What removing all copies of a text does, beside the sums of their scores.
+function removals({ label, clusters }) {
+  const methods = [...new Set(clusters.flatMap((one) => Object.keys(one.sums)))];
+  const heads = ["Behavior", "Copies", "Removed, nats", "Others", ...methods.map((m) => "Sum: " + methodLabel(m))];
+  const ends = ({ low, high }) => (low === null ? "" : ` [${nats(low)}, ${nats(high)}]`);
+  const row = (one) =>
+    el(
+      "tr",
+      null,
+      el("th", { scope: "row" }, viewLink({ behavior: one.behavior }, null, one.behavior)),
+      el("td", null, said(one.example), ` and copies, ${count(one.num_members)}`),
+      el("td", { class: "num" }, nats(one.effect.value) + ends(one.effect)),
+      el("td", { class: "num" }, `${one.num_others_shown} of ${one.num_others}`),
+      methods.map((m) => el("td", { class: "num" }, number(of(one.sums, m)))),
+    );
+  const explanation =
+    "Change of the completion\u2019s log-probability from none to all of a cluster\u2019s members, over " +
+    "retrainings, with its 95% interval. Others: for how many other behaviors the interval leaves out 0. Sums " +
+    "of scores are no group effects, and each is in its method\u2019s unit.";
+  const head = el("thead", null, el("tr", null, heads.map((text) => el("th", { scope: "col" }, text))));
+  return el(
+    "div",
+    null,
+    el("p", { class: "soft small" }, label, ". ", explanation),
+    scrolled("Clusters removed, " + label, el("table", null, head, el("tbody", null, clusters.map(row)))),
+  );
+}
+
+section("leaderboard", ({ measures, windows, clusters, undefined: missing, sentences, pictures }) => {
   const methods = [...new Set(measures.flatMap((m) => m.figures.map((f) => f.method)))];
   const reasons = Object.entries(missing).map(([name, why]) => `${name}: ${why}`);
   const explanation =
@@ -139,6 +167,7 @@ section("leaderboard", ({ measures, windows, undefined: missing, sentences, pict
     measures.length > 0 && overall(measures, methods),
     pictures.length > 0 && el("div", { class: "pictures" }, pictures.map(figureNode)),
     windows.length > 0 && curve(windows, methods),
+    clusters.length > 0 && fold("Clusters of copies, removed by retraining", el("div", null, clusters.map(removals))),
     reasons.length > 0 && el("p", { class: "soft small" }, "Not measured here: ", reasons.join(" ")),
     fold("In words", el("ul", null, sentences.map(item))),
     fold("By kind of behavior", measures.length > 0 && tables()),
