@@ -523,16 +523,28 @@ class StudySettings(Settings):
 S = TypeVar("S", bound=BaseModel)
 
 
+# TOML is read at about a megabyte a second.
+_LARGEST = 32 << 20
+
+
 def read_toml(path: Path) -> dict[str, object]:
     """Reads a TOML file.
 
     Raises:
         SettingsError: The file is missing, unreadable or not TOML.
     """
+    if "\0" in str(path):
+        raise SettingsError(f"There is no file {str(path)!r}.", "Check the path.")
     try:
-        if stat.S_ISFIFO(path.stat().st_mode):
+        state = path.stat()
+        if stat.S_ISFIFO(state.st_mode):
             raise SettingsError(
                 f"{path} is a pipe, which might never end.", "Write the TOML into a file."
+            )
+        if state.st_size > _LARGEST:
+            raise SettingsError(
+                f"{path} has {state.st_size:,} bytes, and a file of settings at most {_LARGEST:,}.",
+                "Check the path, or write less into the file.",
             )
         # Some editors begin a file with a byte order mark, which is no TOML.
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))

@@ -22,3 +22,16 @@ def test_a_pipe_in_the_place_of_a_file_that_would_be_written_was_waited_for(tmp_
     os.mkfifo(tmp_path / "found.toml")
     with pytest.raises(ArtifactError, match="is no regular file"):
         check_generated(tmp_path / "found.toml")
+
+
+def test_a_name_with_a_zero_byte_was_said_to_be_no_toml(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="There is no file"):
+        load_study(tmp_path / "study\0.toml")
+
+
+@pytest.mark.timeout(20)
+def test_a_file_of_a_gigabyte_was_read_as_settings(tmp_path: Path) -> None:
+    with (tmp_path / "study.toml").open("wb") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(SettingsError, match="has 1,073,741,824 bytes"):
+        load_study(tmp_path / "study.toml")
