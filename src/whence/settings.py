@@ -5,6 +5,7 @@ A study is one TOML file; the Python API takes the same objects.
 """
 
 import json
+import re
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -525,6 +526,9 @@ S = TypeVar("S", bound=BaseModel)
 
 # TOML is read at about a megabyte a second.
 _LARGEST = 32 << 20
+# The memory that a key takes grows with the square of its parts: 50,000 take 10 GB.
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_LONG_KEY = re.compile(rf"(?<![\w.\"'-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{100,}}+[ \t]*+[=\]]")
 
 
 def read_toml(path: Path) -> dict[str, object]:
@@ -547,7 +551,12 @@ def read_toml(path: Path) -> dict[str, object]:
                 "Check the path, or write less into the file.",
             )
         # Some editors begin a file with a byte order mark, which is no TOML.
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        if _LONG_KEY.search(text):
+            raise SettingsError(
+                f"{path} has a key of more than 100 parts.", "No setting is called so; remove it."
+            )
+        return tomllib.loads(text)
     except FileNotFoundError:
         raise SettingsError(f"There is no file {path}.", "Check the path.") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -7,7 +7,7 @@ import pytest
 
 from whence.artifacts import check_generated
 from whence.errors import ArtifactError, SettingsError
-from whence.settings import load_study
+from whence.settings import load_study, read_toml
 
 
 @pytest.mark.timeout(20)
@@ -35,3 +35,21 @@ def test_a_file_of_a_gigabyte_was_read_as_settings(tmp_path: Path) -> None:
         file.truncate(1 << 30)
     with pytest.raises(SettingsError, match="has 1,073,741,824 bytes"):
         load_study(tmp_path / "study.toml")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("part", ["a", '"a b"', "'a'"])
+@pytest.mark.parametrize("line", ["{} = 1", "[{}]", "[[{}]]", "x = {{ {} = 1 }}"])
+def test_a_key_of_many_parts_took_all_memory(tmp_path: Path, part: str, line: str) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(line.format(" . ".join([part] * 3000)))
+    with pytest.raises(SettingsError, match="a key of more than 100 parts"):
+        load_study(path)
+
+
+@pytest.mark.timeout(20)
+def test_a_text_with_many_dots_is_no_key(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    for text in ("a." * 100_000, "a . " * 1000, "a" * 100_000):
+        path.write_text(f'title = "{text}"')
+        assert read_toml(path) == {"title": text}
