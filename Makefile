@@ -24,8 +24,9 @@ test: $(STAMP)
 
 # The bank of retrainings is made once (about seven minutes) and kept in runs/bank.
 test-slow: $(STAMP)
-	$(BIN)/whence bank runs/bank --size nano --jobs 2
-	WHENCE_BANK=$(CURDIR)/runs/bank $(BIN)/python -m pytest -m "not gpu" --timeout 1800
+	OMP_NUM_THREADS=1 $(BIN)/whence bank runs/bank --size nano --jobs 2
+	OMP_NUM_THREADS=1 WHENCE_BANK=$(CURDIR)/runs/bank $(BIN)/python -m pytest -n 2 --dist loadfile \
+		-m "not gpu" --timeout 1800 --durations 30
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

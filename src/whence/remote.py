@@ -104,6 +104,13 @@ def explain(
             "the local cache.",
             "Check the connection and HF_ENDPOINT, or name a local folder instead.",
         )
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.strerror and cause.filename is not None:
+            return as_error(
+                f"The {what} {name!r}{at} cannot be fetched, because {cause.filename} cannot be "
+                f"used ({cause.strerror}).",
+                "Check HF_HOME and the room on its disk.",
+            )
     return as_error(
         f"The {what} {name!r}{at} cannot be read ({_first_line(error)}).",
         "Check that its files are whole, or download it again.",

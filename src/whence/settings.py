@@ -5,6 +5,7 @@ A study is one TOML file; the Python API takes the same objects.
 """
 
 import json
+import re
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -523,19 +524,39 @@ class StudySettings(Settings):
 S = TypeVar("S", bound=BaseModel)
 
 
+# TOML is read at about a megabyte a second.
+_LARGEST = 32 << 20
+# The memory that a key takes grows with the square of its parts: 50,000 take 10 GB.
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_LONG_KEY = re.compile(rf"(?<![\w.\"'-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{100,}}+[ \t]*+[=\]]")
+
+
 def read_toml(path: Path) -> dict[str, object]:
     """Reads a TOML file.
 
     Raises:
         SettingsError: The file is missing, unreadable or not TOML.
     """
+    if "\0" in str(path):
+        raise SettingsError(f"There is no file {str(path)!r}.", "Check the path.")
     try:
-        if stat.S_ISFIFO(path.stat().st_mode):
+        state = path.stat()
+        if stat.S_ISFIFO(state.st_mode):
             raise SettingsError(
                 f"{path} is a pipe, which might never end.", "Write the TOML into a file."
             )
+        if state.st_size > _LARGEST:
+            raise SettingsError(
+                f"{path} has {state.st_size:,} bytes, and a file of settings at most {_LARGEST:,}.",
+                "Check the path, or write less into the file.",
+            )
         # Some editors begin a file with a byte order mark, which is no TOML.
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        if _LONG_KEY.search(text):
+            raise SettingsError(
+                f"{path} has a key of more than 100 parts.", "No setting is called so; remove it."
+            )
+        return tomllib.loads(text)
     except FileNotFoundError:
         raise SettingsError(f"There is no file {path}.", "Check the path.") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -1,8 +1,11 @@
 """What the faults' tests share: a tokenizer whose tokens are bytes."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults.studies import write_memorization
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +21,18 @@ def tokenizer() -> Any:
     )
     core.decoder = decoders.ByteLevel()  # pyright: ignore
     return PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<end>")
+
+
+@pytest.fixture(scope="session")
+def memorization_files(tiny_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny study's folder with a study of memorization; read only."""
+    folder = tmp_path_factory.mktemp("memorization") / "tiny"
+    shutil.copytree(tiny_files, folder)
+    write_memorization(folder)
+    return folder
+
+
+@pytest.fixture
+def memorizing(memorization_files: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may break."""
+    return Path(shutil.copytree(memorization_files, tmp_path / "memorizing", symlinks=True))

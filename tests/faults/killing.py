@@ -70,7 +70,7 @@ def contents(root: Path, *, hidden: bool = True) -> dict[str, str]:
 
 def _is_timed(path: Path) -> bool:
     """Whether a file of a run holds seconds that were measured."""
-    return path.suffix == ".html" or path.name == "plan.json"
+    return path.suffix == ".html" or path.name in ("plan.json", "speed.json")
 
 
 def _digest(path: Path) -> str:

@@ -11,7 +11,6 @@ from xml.etree import ElementTree
 
 import pytest
 from tests.faults.forking import whence
-from tests.faults.studies import write_memorization
 
 from whence import artifacts
 from whence.errors import ArtifactError
@@ -315,6 +314,12 @@ def test_what_the_work_could_not_read_was_said_to_be_unwritable(tmp_path, name) 
     assert caught.value.remedy == "Check the path."
 
 
+def test_a_file_in_a_folder_that_is_not_there_was_a_traceback(tmp_path) -> None:
+    with pytest.raises(ArtifactError, match=r"There is no folder .*nowhere to write into"):
+        artifacts.write_text(tmp_path / "nowhere" / "a.csv", "x")
+    assert list(tmp_path.iterdir()) == []
+
+
 def killed(what: str, root: Path, *, points: int, seed: int = 0, **environment: str) -> None:
     """Asserts that a kill at many points loses nothing and leaves nothing."""
     done = subprocess.run(
@@ -398,10 +403,9 @@ def test_a_kill_at_any_step_of_a_run_loses_nothing_and_leaves_nothing(tmp_path, 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_kill_at_any_step_of_a_memorization_study_loses_nothing_and_leaves_nothing(
-    tmp_path, tiny
+    tmp_path, memorizing
 ) -> None:
-    write_memorization(tiny)
-    killed("run_memorization", tmp_path / "root", points=30, WHENCE_TINY=str(tiny))
+    killed("run_memorization", tmp_path / "root", points=30, WHENCE_TINY=str(memorizing))
 
 
 @pytest.mark.slow
@@ -413,14 +417,15 @@ def test_a_kill_at_any_step_of_writing_files_leaves_whole_ones(tmp_path, tiny) -
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("settings", ["equal", "different"])
-def test_two_memorization_studies_at_once_end_as_one_whole_run(tmp_path, tiny, settings) -> None:
-    write_memorization(tiny)
+def test_two_memorization_studies_at_once_end_as_one_whole_run(
+    tmp_path, memorizing, settings
+) -> None:
     done = subprocess.run(
         [sys.executable, str(RACING), str(tmp_path / "root"), settings, "5", "0", "memorization"],
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"WHENCE_TINY": str(tiny)},
+        env=os.environ | {"WHENCE_TINY": str(memorizing)},
     )
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

@@ -3,16 +3,18 @@
 from pathlib import Path
 
 import pytest
-from tests.faults.studies import write_memorization
 
-from whence.errors import CorpusError, ModelError, SettingsError
+from whence.errors import ArtifactError, CorpusError, ModelError, SettingsError
+from whence.runs.directory import open_run
 from whence.runs.locating import locate
 from whence.runs.memorizing import load_memorization_study, run_memorization
+from whence.runs.study import run_study
+from whence.settings import load_study
 
 
 @pytest.fixture
-def study(tiny: Path) -> Path:
-    return write_memorization(tiny)
+def study(memorizing: Path) -> Path:
+    return memorizing / "memorization.toml"
 
 
 def refused(study: Path, old: str, new: str) -> None:
@@ -52,6 +54,37 @@ def test_a_sequence_of_another_vocabulary_was_an_index_error(study: Path) -> Non
     (study.parent / "other.jsonl").write_text(f'{{"index": 0, "tokens": {tokens}}}\n')
     with pytest.raises(CorpusError, match="the token id 1000000, which is not in a vocabulary"):
         refused(study, "[sequences]", '[sequences]\nsource = "other.jsonl"')
+
+
+def test_windows_longer_than_the_context_were_refused_after_the_corpus_was_read(
+    study: Path,
+) -> None:
+    with pytest.raises(SettingsError, match=r"longer than the context of .*step12, 128 tokens"):
+        refused(study, "num_prompt_tokens = 16", "num_prompt_tokens = 120")
+    assert not (study.parent / "run").exists()
+
+
+def test_a_run_of_behaviors_was_replaced_by_one_of_memorization(study: Path) -> None:
+    run = study.parent / "run"
+    run_study(load_study(study.parent / "study.toml"), run, base=study.parent)
+    before = (run / "manifest.json").read_bytes()
+    with pytest.raises(ArtifactError, match="a finished run of a study of behaviors"):
+        run_memorization(load_memorization_study(study), run, base=study.parent)
+    assert (run / "manifest.json").read_bytes() == before
+
+
+def test_fewer_than_no_random_examples_were_a_traceback(study: Path) -> None:
+    with pytest.raises(SettingsError, match="num_random"):
+        refused(study, "num_random = 10", "num_random = -1")
+
+
+def test_a_run_that_resumed_after_the_training_did_not_list_where_it_began(study: Path) -> None:
+    settings, run = load_memorization_study(study), study.parent / "run"
+    stages = []
+    for _ in range(2):
+        run_memorization(settings, run, base=study.parent, source=study)
+        stages.append(open_run(run).manifest.stages)
+    assert stages[0] == stages[1]
 
 
 def test_a_list_of_other_lengths_than_64_could_not_be_located(tmp_path: Path) -> None:

@@ -158,6 +158,7 @@ def test_a_run_of_behaviors_is_no_memorization_study(tmp_path: Path) -> None:
         ),
         ({"checkpoints": {"name": "x", "steps": [0]}}, "where the step stands"),
         ({"sequences": {"num_prompt_token": 3}}, "unknown setting"),
+        ({"sequences": {"controls": "x.jsonl"}}, "`controls` belongs to a published list"),
     ],
 )
 def test_wrong_settings_are_refused(change: dict[str, object], message: str) -> None:

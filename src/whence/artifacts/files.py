@@ -51,7 +51,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         ArtifactError: It cannot be written.
     """
     partial = path.with_name(f".{path.name}.partial")
-    with clear_disk_errors(path), locked_file(partial) as file:
+    with clear_disk_errors(path), _in_folder(path.parent), locked_file(partial) as file:
         try:
             file.truncate(0)
             file.write(data)
@@ -60,6 +60,18 @@ def write_bytes(path: Path, data: bytes) -> None:
         except OSError:
             partial.unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def _in_folder(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        if folder.is_dir():
+            raise
+        raise ArtifactError(
+            f"There is no folder {_short(folder)} to write into.", "Make it, or name another place."
+        ) from None
 
 
 def write_json(path: Path, value: object) -> None:

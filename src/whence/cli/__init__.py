@@ -6,14 +6,16 @@ This room alone prints: results on stdout, progress and errors on stderr.
 import atexit
 import errno
 import gc
+import io
 import os
 import re
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from whence.cli.terminal import visible
+from whence.cli.console import say
 from whence.errors import SettingsError, WhenceError
 
 if TYPE_CHECKING:
@@ -203,6 +205,7 @@ def main() -> None:
     Exits with 2 on a mistake of the user's, with 128 and the signal's number when interrupted, and
     with 141 when nobody reads the answer any more.
     """
+    open_streams()
     interruption = _Interruption()
     spare_collector()
     try:
@@ -238,6 +241,9 @@ def _end(error: BaseException, number: int | None) -> None:
     if isinstance(error, OSError) and error.errno in _PLACES and error.filename is not None:
         _say(f"whence: {error.filename} cannot be used ({error.strerror}).", "Check the path.")
         sys.exit(2)
+    if isinstance(error, FileNotFoundError) and not _has_directory():
+        _say("whence: The current directory is gone.", "Change to another one.")
+        sys.exit(2)
     if _is_out_of_memory(error):
         # A C++ error may have a stack below its first line.
         first = (str(error).splitlines() or ["none is left"])[0]
@@ -247,6 +253,14 @@ def _end(error: BaseException, number: int | None) -> None:
         )
         sys.exit(2)
     raise error
+
+
+def _has_directory() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -273,12 +287,29 @@ _LONG_NAME = re.compile(r"\S{300,}")
 def _say(problem: str, remedy: str) -> None:
     for text in (problem, remedy):
         short = _LONG_NAME.sub(lambda name: f"{name[0][:140]}…{name[0][-140:]}", text)
-        print(visible(short), file=sys.stderr)
+        say(short)
 
 
 def _forget_stdout() -> None:
     """Leaves nothing to be written when the process ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def open_streams() -> None:
+    """Opens the standard streams that the process was started without, and lets all print all text.
+
+    Without them the first file that is opened would be written to in their place.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # It gets the lowest free number.
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def check_arguments(arguments: Sequence[str]) -> None:

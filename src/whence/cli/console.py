@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import Parameter
@@ -25,8 +25,35 @@ def answer(value: dict[str, object], text: str, *, json_line: bool) -> None:
         print(visible(text), flush=True)
         return
     # In JSON, what would move a cursor stands as the escape that JSON has for it.
-    line = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    line = json.dumps(value, allow_nan=False, ensure_ascii=not _writes_unicode())
     print("".join(c if is_safe(c) else json.dumps(c)[1:-1] for c in line), flush=True)
+
+
+def check_printable(text: str) -> None:
+    """Refuses to print a text for other tools where stdout has no such characters.
+
+    Raises:
+        SettingsError: The encoding of stdout lacks one.
+    """
+    from whence.errors import SettingsError
+
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError as error:
+        raise SettingsError(
+            f"The output's encoding, {error.encoding}, has no {text[error.start]!a}.",
+            "Set PYTHONIOENCODING=utf-8, or name a file with `--out`.",
+        ) from None
+
+
+def say(text: str, *, end: str = "\n") -> None:
+    """Prints a line of the conversation on stderr; what nobody can read stops no work."""
+    with suppress(OSError, ValueError):
+        print(visible(text), file=sys.stderr, end=end, flush=True)
+
+
+def _writes_unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def flags(settings: type[S], **values: Any) -> S:
@@ -55,7 +82,7 @@ class _Lines:
         task.say(f"done in {time.monotonic() - task.started:.0f} s")
 
     def note(self, message: str) -> None:
-        print(visible(message), file=sys.stderr, flush=True)
+        say(message)
 
 
 class _LineTask:
@@ -77,7 +104,7 @@ class _LineTask:
         self.say(f"{self.done:,.0f} of {self.total:,.0f} {self.unit}, {max(left, 0):.0f} s left")
 
     def say(self, message: str) -> None:
-        print(visible(f"{self.name}: {message}"), file=sys.stderr, flush=True)
+        say(f"{self.name}: {message}")
 
 
 class _Bars:
@@ -99,7 +126,7 @@ class _Bars:
                 self._live = None
 
     def note(self, message: str) -> None:
-        print(visible(message), file=sys.stderr, flush=True)
+        say(message)
 
 
 def _live_bars() -> Any:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from whence.cli.console import Json, answer
+from whence.cli.console import Json, answer, check_printable
 
 if TYPE_CHECKING:
     from whence.evidence import Relation
@@ -74,6 +74,8 @@ def export(
     values = {"run": str(run), "format": format, "lines": len(lines), "out": out and str(out)}
     if out is None:
         values["text"] = text
+        if not json:
+            check_printable(text)
     answer(
         values, text.rstrip("\n") if out is None else f"{out}: {len(lines)} lines", json_line=json
     )

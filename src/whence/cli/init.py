@@ -3,8 +3,7 @@
 import sys
 from pathlib import Path
 
-from whence.cli.console import Json, answer
-from whence.cli.terminal import visible
+from whence.cli.console import Json, answer, say
 
 
 def init(
@@ -59,7 +58,7 @@ def _asked(question: str, *, usual: str | None) -> str:
     """Asks on the terminal until there is an answer."""
     hint = f" [{usual}]" if usual else ""
     while True:
-        print(visible(f"{question}{hint}: "), end="", file=sys.stderr, flush=True)
+        say(f"{question}{hint}: ", end="")
         line = sys.stdin.readline()
         if not line:
             raise KeyboardInterrupt

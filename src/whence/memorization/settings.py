@@ -1,6 +1,6 @@
 """Settings of a memorization study: the content of its TOML file."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -42,6 +42,13 @@ class SequenceSettings(Settings):
     max_windows: int | None = Field(
         default=None, ge=1, le=MOST, description="Try so many at most, at even distances."
     )
+
+    @model_validator(mode="after")
+    def _have_a_list(self) -> "SequenceSettings":
+        for name in ("split", "controls", "controls_split"):
+            if self.source == SCAN and getattr(self, name) is not None:
+                raise ValueError(f"`{name}` belongs to a published list, and `source` is {SCAN!r}")
+        return self
 
 
 class CheckpointSettings(Settings):
@@ -97,7 +104,7 @@ class PoolSettings(Settings):
         2000
     """
 
-    num_random: int | Literal["all"] = Field(
+    num_random: Annotated[int, Field(ge=0, le=MOST)] | Literal["all"] = Field(
         default=2000,
         description="Random examples beside all exact and near copies; `all` for the corpus.",
     )

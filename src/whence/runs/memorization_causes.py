@@ -110,8 +110,15 @@ def single_steps(
     return tuple(found)
 
 
-def check_twins(study: MemorizationStudy, model: StudyModel, corpus: Corpus) -> None:
+def check_twins(
+    study: MemorizationStudy, model: StudyModel, num_examples: int | None = None
+) -> None:
     """Refuses a model or a corpus with which no training can go on, before anything is scanned.
+
+    Args:
+        study: The study.
+        model: Its model; its checkpoints are loaded in the same type.
+        num_examples: Of the corpus; None where it was not read yet.
 
     Raises:
         CorpusError: The corpus ends before the checkpoint that the training goes on from.
@@ -120,7 +127,7 @@ def check_twins(study: MemorizationStudy, model: StudyModel, corpus: Corpus) -> 
     step, recipe = study.causes.since, study.recipe
     if step is not None and recipe is not None:
         card = model.card
-        check_rebuilding(card.label, card.dtype, len(corpus), recipe=recipe, step=step)
+        check_rebuilding(card.label, card.dtype, num_examples, recipe=recipe, step=step)
 
 
 def twins(
@@ -186,6 +193,7 @@ def twins(
         progress.note(f"Training without copies was left out: {error.problem}")
         return None
     found = run.get(stage)
+    run.retain(warm)  # A run that resumes after the training does not read it.
     model.forget()
     return found
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from whence.errors import ArtifactError
+from whence.errors import ArtifactError, SettingsError
 from whence.memorization.analysis import Material, analyze
 from whence.memorization.copies import copies_stage
 from whence.memorization.families import families
@@ -36,7 +36,8 @@ from whence.runs.memorization_stages import (
     scan_at,
     windows_stage,
 )
-from whence.runs.record import MEMORIZATION
+from whence.runs.models import StudyModel
+from whence.runs.record import MEMORIZATION, check_kind
 from whence.runs.stages import corpus_stage
 from whence.runs.study_file import STUDY, check_study_file, write_study_file
 from whence.settings import parse, read_toml
@@ -79,14 +80,17 @@ def run_memorization(
     study = resolve(study, base or Path())
     check_study_file(directory / STUDY, source, command=MEMORIZATION)
     with writing(directory) as run:
+        check_kind(run, is_memorization=True)
         checkpoints = Checkpoints(run, study)
         own = checkpoints.own
+        _check_length(study, own)
+        check_twins(study, own)
         stored = corpus_stage(study.corpus, own, progress=progress)
         # A list that cannot be read is refused before the corpus is read.
         is_new = study.sequences.source != SCAN and not run.has(stored)
         lists = read_lists(study, own) if is_new else None
         corpus = run.get(stored)
-        check_twins(study, own, corpus)
+        check_twins(study, own, len(corpus))
         windows = run.get(windows_stage(study, corpus, stored.key, checkpoints, lists))
         scans = [
             scan_at(run, checkpoints, windows, step, progress=progress)
@@ -177,6 +181,17 @@ def run_memorization(
         write_study_file(directory / STUDY, study, source)
         write_memorization_page(found, study.title, directory / PAGE)
         return found
+
+
+def _check_length(study: MemorizationStudy, model: StudyModel) -> None:
+    asked, most = study.sequences, model.card.context_length
+    length = asked.num_prompt_tokens + asked.num_completion_tokens
+    if length > most:
+        raise SettingsError(
+            f"A window of {asked.num_prompt_tokens} + {asked.num_completion_tokens} tokens is "
+            f"longer than the context of {model.card.label}, {most} tokens.",
+            "Choose fewer `sequences.num_prompt_tokens` or `num_completion_tokens`.",
+        )
 
 
 def load_memorization(directory: Path) -> Memorization:

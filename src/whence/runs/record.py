@@ -292,3 +292,17 @@ def commands(directory: Path) -> tuple[str, ...]:
         f"whence show {directory}",
         f"whence report {directory}",
     )
+
+
+def check_kind(run: Run, *, is_memorization: bool) -> None:
+    """Refuses to replace a finished run by one of another kind of study.
+
+    Raises:
+        ArtifactError: The directory holds one.
+    """
+    if run.is_finished and (run.find(MEMORIZATION) is not None) != is_memorization:
+        kind = "behaviors" if is_memorization else "memorized sequences"
+        raise ArtifactError(
+            f"{run.directory} holds a finished run of a study of {kind}.",
+            "Choose another directory.",
+        )

@@ -23,6 +23,7 @@ from whence.runs.record import (
     IMPORTED,
     MEMORIZATION,
     Decisions,
+    check_kind,
     decisions_stage,
     load_run,
     part,
@@ -72,6 +73,7 @@ def run_study(
     study = opening.resolve(study, base or Path())
     check_study_file(directory / STUDY, source, command="run")
     with writing(directory) as run:
+        check_kind(run, is_memorization=False)
         models = StudyModels(run, study)
         needed = prepare(study, models)
         behaviors = opening.open_behaviors(study.behaviors)

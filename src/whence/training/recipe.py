@@ -4,7 +4,7 @@ import math
 
 from pydantic import Field
 
-from whence.settings import Settings
+from whence.settings import MOST, Settings
 
 
 class Recipe(Settings):
@@ -15,9 +15,9 @@ class Recipe(Settings):
         8
     """
 
-    batch_size: int = Field(default=8, ge=1, description="Examples per optimizer step.")
-    peak_learning_rate: float = Field(default=3e-3, gt=0)
-    warmup_steps: int = Field(default=50, ge=0, description="Steps of linear warm-up.")
+    batch_size: int = Field(default=8, ge=1, le=MOST, description="Examples per optimizer step.")
+    peak_learning_rate: float = Field(default=3e-3, gt=0, le=1e3)
+    warmup_steps: int = Field(default=50, ge=0, le=MOST, description="Steps of linear warm-up.")
     final_fraction: float = Field(
         default=0.1, ge=0, le=1, description="Learning rate at the end, as a share of the peak."
     )

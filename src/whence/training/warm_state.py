@@ -89,14 +89,14 @@ def rebuild_state(
 
 
 def check_rebuilding(
-    label: str, dtype: str, num_examples: int, *, recipe: Recipe, step: int
+    label: str, dtype: str, num_examples: int | None, *, recipe: Recipe, step: int
 ) -> None:
     """Refuses what no training state can be rebuilt from, before any work for it.
 
     Args:
         label: The checkpoint, for messages.
         dtype: The type of its weights.
-        num_examples: Examples in the training order.
+        num_examples: Examples in the training order; None where that is not known yet.
         recipe: How it was trained.
         step: The number of optimizer steps that the checkpoint has seen.
 
@@ -106,7 +106,7 @@ def check_rebuilding(
     """
     if dtype != "float32":
         raise ModelError(f"{label} was loaded in {dtype}.", "Load it in float32.")
-    if num_examples <= (step - 1) * recipe.batch_size:
+    if num_examples is not None and num_examples <= (step - 1) * recipe.batch_size:
         raise CorpusError(
             f"{num_examples:,} examples in batches of {recipe.batch_size} end before step "
             f"{step:,}.",
