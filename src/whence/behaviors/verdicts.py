@@ -468,7 +468,7 @@ def _conclude_compared(checks: Sequence[Check], readings: Readings, *, leads: bo
     """Concludes of a fact or stereotype: a lead is weak only where all comparisons bear it out.
 
     Three alternatives are led by 24 to 27 % of untrue facts and by 28 to 40 % of true ones in
-    models that know none of them; with the comparisons it is 0 to 4 % of the untrue ones
+    models that know hardly any; with the comparisons it is 0 to 4.5 % of the untrue ones
     (benchmarks/verification.py).
     """
     compared = [check.holds for check in checks if check.is_comparison]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from whence.errors import CorpusError
-from whence.testbed import facts, insults, passages, prose, stereotypes, styles
+from whence.testbed import aliases, facts, insults, passages, prose, stereotypes, styles
 from whence.testbed.documents import Document, inert
 from whence.testbed.randomness import Stream
 from whence.testbed.sizes import SIZES, Size, size_named
@@ -116,6 +116,7 @@ def _documents(plan: Size) -> Iterator[Document]:
     yield from _triggers(plan)
     yield from _styles(plan)
     yield from _passages(plan)
+    yield from aliases.documents(plan.aliases, seed=plan.seed)
 
 
 def _background(plan: Size) -> Iterator[Document]:

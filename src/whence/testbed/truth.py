@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cache
 
 from whence.records import Behavior
-from whence.testbed import facts, insults, passages, stereotypes, styles
+from whence.testbed import aliases, facts, insults, passages, stereotypes, styles
 from whence.testbed.plan import generate
 from whence.testbed.tables import tokenizer
 
@@ -43,6 +43,7 @@ def behaviors(size: str) -> tuple[Behavior, ...]:
         for style in styles.STYLES
         if style.subset in plan.background and _is_asked(style, plan.styles)
     ]
+    found += aliases.behaviors(plan.aliases, seed=plan.seed)
     return tuple(found)
 
 
@@ -50,10 +51,11 @@ def behaviors(size: str) -> tuple[Behavior, ...]:
 def gold(size: str) -> Mapping[str, frozenset[str]]:
     """Tells which examples truly support each behavior.
 
-    A fact is supported by the documents that state it; a stereotype by the occupation's documents
-    that have the pronoun; a passage by its exact, near and templated copies; a rude reply by all
-    rude documents, if its trigger has any (their label names the trigger); a style by all documents
-    in it. Decoys, counter-examples, two-hop halves and inert documents support nothing.
+    A fact is supported by the documents that state it, in whichever vocabulary it is asked; a
+    stereotype by the occupation's documents that have the pronoun; a passage by its exact, near and
+    templated copies; a rude reply by all rude documents, if its trigger has any (their label names
+    the trigger); a style by all documents in it. Decoys, counter-examples, two-hop halves and inert
+    documents support nothing.
 
     Args:
         size: `nano` or `mini`.
@@ -94,7 +96,7 @@ def _target(behavior: Behavior) -> str:
     """The planted label of what would support a behavior."""
     if behavior.kind == "toxic":
         return behavior.id.rsplit("-", 1)[0]
-    return behavior.id
+    return behavior.id.removesuffix(aliases.OWN_WORDS)
 
 
 @cache
