@@ -18,7 +18,7 @@ plain search, separate copies from chance as well.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from whence.evidence.proponents import proponents
 from whence.records import Scores
@@ -168,6 +168,35 @@ def ranked(z: "NDArray[np.float64]", places: Sequence[int]) -> list[int]:
     chosen = z[np.asarray(places, dtype=np.int64)]
     above = len(ascending) - np.searchsorted(ascending, chosen, side="right")
     return np.where(np.isfinite(chosen), above + 1, 0).astype(int).tolist()
+
+
+class Judged(NamedTuple):
+    """How far a score is from chance: its z, and how often chance gives as much at its rank.
+
+    Both are None for an example whose z is undefined.
+    """
+
+    z: float | None
+    tail: float | None
+
+
+def judge(
+    null: Null, values: "Float[np.ndarray, ' examples']", places: Sequence[int]
+) -> list[Judged]:
+    """Judges some examples of a query by their rank among all of them.
+
+    Args:
+        null: Of the method, for the query's length class.
+        values: The method's scores of all examples for the query.
+        places: Which examples.
+    """
+    z = null.standardize(values)
+    return [
+        Judged(float(z[place]), null.tail(float(z[place]), rank=rank))
+        if rank
+        else Judged(None, None)
+        for place, rank in zip(places, ranked(z, places), strict=True)
+    ]
 
 
 def hub_counts(scores: Scores, *, k: int) -> "NDArray[np.int64]":

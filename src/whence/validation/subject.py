@@ -34,6 +34,7 @@ class Subject:
         step: The step of training after which the testbed's model was kept; None for another model.
         model: The fingerprint of the run's model.
         queries: The losses that stand for the behaviors, as tokens.
+        nulls: Unrelated queries, in the order of the scores' `null_values`.
     """
 
     run: str
@@ -45,6 +46,7 @@ class Subject:
     step: int | None = None
     model: str | None = None
     queries: tuple[Query, ...] = ()
+    nulls: tuple[Query, ...] = ()
 
     @property
     def gold(self) -> Mapping[str, frozenset[str]]:
