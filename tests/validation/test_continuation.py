@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -339,6 +340,18 @@ def test_an_optimizer_s_own_file_gives_the_same_state(files: Path):
             assert torch.equal(getattr(read, part)[name], getattr(state, part)[name])
 
 
+def test_the_documented_study_and_the_example_are_studies():
+    from whence.settings import parse, read_toml
+    from whence.validation import ContinuationStudy
+
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "validation.md").read_text(encoding="utf-8")
+    (block,) = [part.partition("```")[0] for part in text.split("```toml\n")[1:]]
+    documented = parse(ContinuationStudy, tomllib.loads(block), where="docs")
+    example = read_toml(root / "examples" / "pile-mini-bank.toml")
+    assert parse(ContinuationStudy, example, where="example").recipe == documented.recipe
+
+
 def test_what_is_not_of_the_window_cannot_be_dropped(files: Path):
     found = opened(files)
     with pytest.raises(CorpusError, match="`d0` is not among the examples of steps 7 to 12"):
@@ -398,7 +411,8 @@ def test_another_tool_s_scores_of_the_same_tokens_stand_on_the_same_board(
     by_place = {(f.measure, f.method): f.estimate.value for f in found.figures if f.kind == "all"}
     for measure in (window.measure, window.measure_own_removed):
         assert by_place[measure, "dattri_grad_cos"] is not None
-    compared = {(c.method, c.reference) for c in found.comparisons if c.measure == window.measure}
+    own = window.measure_own_removed
+    compared = {(c.method, c.reference) for c in found.comparisons if c.measure == own}
     assert {("dattri_grad_cos", "bm25"), ("dattri_grad_cos", "gradient_cosine")} <= compared
     ours = next(one for one in subject.scores if one.method == "gradient_cosine")
     # Theirs are of all weights, ours of the matrices within the layers.
