@@ -12,6 +12,7 @@ and the window's documents alone are attributed; an hour and a half of a core in
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from whence.runs.validating import make_retrainings, read_subject
 from whence.settings import StudySettings, load_study
 from whence.statistics import mean_spread
 from whence.validation.leaderboard import ALL, leaderboard
-from whence.validation.measures import Retrainings, retraining_measures
+from whence.validation.measures import Retrainings, removal_measures, retraining_measures
 from whence.validation.subject import Subject
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +58,12 @@ EARLY_METHODS = (
     "gradient_cosine", "gradient_dot", "gradient_cosine_adam", "tracin", "tracin_cosine", "ekfac",
     "trackstar", "gradient_cosine_initial", "bm25", "random",
 )  # fmt: skip
+
+
+# What `trak` and `trackstar` are with their defaults, and the ones that their papers mean.
+PLAIN_NAMES = {"trak": "trak x1", "trackstar": "trackstar (R only)"}
+REAL_NAMES = {"trak": "trak x5", "trackstar": "trackstar (Adam, mixed)"}
+SEEDS = ("seed1", "seed2", "seed3", "seed4")
 
 
 def main(*sizes: str) -> None:
@@ -95,8 +102,49 @@ def _measure(size: str) -> list[dict[str, Any]]:
         study = _study(size, until)
         run = PLACE / (size if until is None else f"{size}-step{until}")
         run_study(study, run, progress=progress())
-        rows += _rows(size, run)
+        real = None
+        if size in WINDOWS and until is None:
+            real = PLACE / f"{size}-real"
+            run_study(_real(study), real, progress=progress())
+        rows += _rows(size, run, real)
+        if until is None:
+            rows += _removal_rows(size, run)
     return rows
+
+
+def _removal_rows(size: str, run: Path) -> list[dict[str, Any]]:
+    """How much the loss rises without what methods name first in the latest window."""
+    make_retrainings(
+        PLACE / "bank",
+        size=size,
+        num_masks=LATE.masks,
+        since=LATE.since,
+        unit=LATE.unit,
+        run=run,
+        progress=progress(),
+    )
+    subject = read_subject(run)
+    removals = removal_measures(subject, [PLACE / "bank"])
+    return [
+        {"size": size, "window": f"{measure.name}, documents", "method": method}
+        | measure.estimate(method, list(subject.kinds), subject.families).as_dict()
+        | {"beyond_all_random": about.methods[method].num_beyond_all_random}
+        for about in removals.windows
+        for measure in removals.measures
+        if about.label is not None and about.label in measure.name
+        for method in measure.methods
+    ]
+
+
+def _real(study: StudySettings) -> StudySettings:
+    """The same study with TRAK over five seeds, and TrackStar with Adam and mixed curvature."""
+    own = study.attribution
+    change = {
+        "methods": tuple(REAL_NAMES),
+        "trak": own.trak.model_copy(update={"ensemble": SEEDS}),
+        "trackstar": own.trackstar.model_copy(update={"correction": "adam", "mixing": "crossing"}),
+    }
+    return study.model_copy(update={"attribution": own.model_copy(update=change)})
 
 
 def pile_mini(place: Path) -> list[dict[str, Any]]:
@@ -127,8 +175,12 @@ def _study(size: str, until: int | None) -> StudySettings:
     return study.model_copy(update={"model": model, "attribution": attribution, "force": True})
 
 
-def _rows(size: str, run: Path) -> list[dict[str, Any]]:
+def _rows(size: str, run: Path, real: Path | None) -> list[dict[str, Any]]:
     subject = read_subject(run)
+    scores = [replace(s, method=PLAIN_NAMES.get(s.method, s.method)) for s in subject.scores]
+    if real is not None:
+        scores += [replace(s, method=REAL_NAMES[s.method]) for s in read_subject(real).scores]
+    subject = replace(subject, scores=tuple(scores))
     found = retraining_measures(subject, [PLACE / "bank"], num_masks=WHOLE_MASKS, num_second=0)
     return rows_of(size, subject, found)
 

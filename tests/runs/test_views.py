@@ -11,12 +11,14 @@ from scipy.stats import spearmanr
 from whence.artifacts import read_manifest
 from whence.errors import SettingsError
 from whence.evidence import ranking
+from whence.methods.views import FINAL
 from whence.records import RunRecord
+from whence.runs.demo import demo_study
 from whence.runs.directory import Run, open_run
 from whence.runs.record import load_run
 from whence.runs.study import run_study
 from whence.runs.summary import summarize
-from whence.runs.views import StudyModels
+from whence.runs.views import StudyModels, study_moments
 from whence.settings import StudySettings, load_study
 
 LADDER = {
@@ -527,3 +529,13 @@ def test_trackstars_ladder_is_one_setting_each(tiny: Path) -> None:
             assert not np.allclose(one.values, other.values)
     assert found[4].settings["second_moments"].startswith("estimated")
     assert len(list((tiny / "run").glob("stages/rows*/gradients.bin"))) == 2
+
+
+@pytest.mark.parametrize(("revision", "step"), [(None, 488), ("step256", 256)])
+def test_a_study_of_a_checkpoint_has_its_own_moments_and_none_of_its_future(
+    revision: str | None, step: int, tmp_path: Path
+):
+    study = demo_study("nano")
+    model = study.model.model_copy(update={"revision": revision})
+    found = study_moments(study.model_copy(update={"model": model}), FINAL, tmp_path)
+    assert found.origin["second_moments"] == f"the optimizer's, after step {step}"

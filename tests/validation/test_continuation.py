@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -339,7 +340,80 @@ def test_an_optimizer_s_own_file_gives_the_same_state(files: Path):
             assert torch.equal(getattr(read, part)[name], getattr(state, part)[name])
 
 
+def test_the_documented_study_and_the_example_are_studies():
+    from whence.settings import parse, read_toml
+    from whence.validation import ContinuationStudy
+
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "validation.md").read_text(encoding="utf-8")
+    (block,) = [part.partition("```")[0] for part in text.split("```toml\n")[1:]]
+    documented = parse(ContinuationStudy, tomllib.loads(block), where="docs")
+    example = read_toml(root / "examples" / "pile-mini-bank.toml")
+    assert parse(ContinuationStudy, example, where="example").recipe == documented.recipe
+
+
 def test_what_is_not_of_the_window_cannot_be_dropped(files: Path):
     found = opened(files)
     with pytest.raises(CorpusError, match="`d0` is not among the examples of steps 7 to 12"):
         continued(found, starting_state(found), frozenset({"d0"}))
+
+
+def test_another_tool_s_scores_of_the_same_tokens_stand_on_the_same_board(
+    files: Path, run: Path, bank: Path, tmp_path: Path
+):
+    """dattri's Grad-Cos of the run's own model and tokens, imported as a table of pairs."""
+    tracin = pytest.importorskip(
+        "dattri.algorithm.tracin", reason="dattri, of the dev dependency group, is not installed"
+    )
+    import pyarrow.parquet as pq
+    from dattri.task import AttributionTask
+
+    from whence.runs.importing import import_scores
+
+    place = Path(shutil.copytree(run, tmp_path / "run"))
+    subject = read_subject(place)
+    network = load_model(ModelSettings(name=str(files / "end"))).model
+    network.config._attn_implementation = "eager"
+    width = max(subject.corpus.lengths.max(), *(len(q.terms[0].input_ids) for q in subject.queries))
+
+    def dataset(rows):
+        ids = torch.zeros(len(rows), int(width), dtype=torch.long)
+        labels = torch.full_like(ids, -100)
+        for row, (tokens, given) in enumerate(rows):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            labels[row, given : len(tokens)] = torch.tensor(tokens[given:])
+        return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(ids, labels), 4)
+
+    def loss(parameters, pair):
+        ids, labels = pair
+        weights = {name.removeprefix("model."): value for name, value in parameters.items()}
+        logits = torch.func.functional_call(network, weights, ids.unsqueeze(0)).logits
+        return torch.nn.functional.cross_entropy(
+            logits[0, :-1], labels[1:], ignore_index=-100, reduction="sum"
+        )
+
+    task = AttributionTask(loss_func=loss, model=network, checkpoints=network.state_dict())
+    attributor = tracin.TracInAttributor(task, torch.ones(1), normalized_grad=True)
+    examples_of = [(subject.corpus.input_ids(r), 1) for r in range(len(subject.corpus))]
+    asked = [(list(q.terms[0].input_ids), q.terms[0].num_prompt_tokens) for q in subject.queries]
+    theirs = attributor.attribute(dataset(examples_of), dataset(asked)).detach().numpy().T
+    pairs = [
+        {"query": query.id, "example": example, "score": float(theirs[i, j])}
+        for i, query in enumerate(subject.queries)
+        for j, example in enumerate(subject.corpus.ids)
+    ]
+    pq.write_table(pa.Table.from_pylist(pairs), tmp_path / "theirs.parquet")
+    import_scores(
+        place, tmp_path / "theirs.parquet", method="dattri_grad_cos", orientation="higher"
+    )
+    found = validate_run(place, banks=[bank], queries_per_kind=1)
+    (window,) = found.windows
+    by_place = {(f.measure, f.method): f.estimate.value for f in found.figures if f.kind == "all"}
+    for measure in (window.measure, window.measure_own_removed):
+        assert by_place[measure, "dattri_grad_cos"] is not None
+    own = window.measure_own_removed
+    compared = {(c.method, c.reference) for c in found.comparisons if c.measure == own}
+    assert {("dattri_grad_cos", "bm25"), ("dattri_grad_cos", "gradient_cosine")} <= compared
+    ours = next(one for one in subject.scores if one.method == "gradient_cosine")
+    # Theirs are of all weights, ours of the matrices within the layers.
+    assert np.corrcoef(ours.values.ravel(), theirs.ravel())[0, 1] > 0.8

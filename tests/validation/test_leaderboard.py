@@ -10,7 +10,9 @@ from tests.validation.banks import made_up_bank, own_of, scores_from
 from whence.validation.lds import Predicted, predict, predict_at_random
 from whence.validation.leaderboard import (
     ALL,
+    PLAIN,
     RANDOM_METHOD,
+    REFERENCES,
     SEARCH,
     UNTRAINED,
     Correlated,
@@ -60,6 +62,21 @@ def test_better_worse_and_no_difference_are_told_apart_by_paired_intervals():
     assert quiet[-1].startswith("Of 2 other pairs of a method and a measure nothing is claimed")
 
 
+def test_methods_are_compared_with_the_plain_gradient_too_and_no_pair_counts_twice():
+    gain = measure(**{SEARCH: 1.0, UNTRAINED: 1.5, PLAIN: 2.0, "more": 2.5, "less": 1.75})
+    board = leaderboard([gain], tuple(gain.methods), KINDS)
+    assert verdicts(board, "more", PLAIN)["fact"] == "better"
+    assert verdicts(board, "less", PLAIN)["fact"] == "worse"
+    assert verdicts(board, PLAIN, SEARCH)["fact"] == "better"
+    pairs = [frozenset((c.method, c.reference)) for c in board.comparisons if c.kind == ALL]
+    assert frozenset((PLAIN, UNTRAINED)) in pairs
+    assert len([pair for pair in pairs if pair == {PLAIN, SEARCH}]) == 1
+    said = {s.split(",")[0]: s for s in board.sentences}
+    assert "better than gradient_cosine on all queries together, fact" in said["more"]
+    assert "better than both bm25 and gradient_cosine_initial on all" in said["less"]
+    assert "worse than gradient_cosine on all" in said["less"]
+
+
 def test_every_figure_has_its_interval_its_number_and_its_control():
     gain = measure(**{SEARCH: 1.0, "good": 2.0})
     board = leaderboard([gain], tuple(gain.methods), KINDS)
@@ -100,7 +117,7 @@ def equal_board(rng, *, num_methods: int = 17):
     """Methods of equal worth by two measures, on families of four kinds."""
     kinds = {f"q{i:02d}": ("fact", "memorized", "toxic", "style")[i % 4] for i in range(48)}
     families = {q: f"{kind} {int(q[1:]) // 8}" for q, kind in kinds.items()}
-    methods = [SEARCH, UNTRAINED, *(f"m{i}" for i in range(num_methods - 2))]
+    methods = [*REFERENCES, *(f"m{i}" for i in range(num_methods - 3))]
     shared = {name: rng.normal(size=num_methods) for name in set(families.values())}
     values = {
         method: {q: shared[families[q]][i] + rng.normal() for q in kinds}

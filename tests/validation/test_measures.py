@@ -8,11 +8,21 @@ import pytest
 
 from whence import testbed
 from whence.artifacts import write_json
-from whence.records import Scores
+from whence.records import Query, Scores, Term
 from whence.testbed import RetrainingSettings
 from whence.validation import Subject, Truth
+from whence.validation.above_null import above_null_measure
 from whence.validation.bank import BankSettings, make_bank
-from whence.validation.measures import retraining_measures
+from whence.validation.measures import (
+    mean_of_draws,
+    planted_measures,
+    removal_measures,
+    retraining_measures,
+)
+from whence.validation.outcomes import Outcome, write_outcome
+from whence.validation.own_text import own_by_text
+from whence.validation.removal import plan_window_removals
+from whence.validation.retraining import place_of
 
 LATE = RetrainingSettings(size="nano", since=484)
 EARLY = RetrainingSettings(size="nano", since=2, stop_after=4)
@@ -119,3 +129,90 @@ def test_without_a_testbed_or_a_bank_there_is_a_reason(bank: Path):
         found = retraining_measures(given, banks, num_masks=24, num_second=0)
         assert [one.undefined is None for one in found.measures] == [False, False]
         assert found.windows == ()
+
+
+def test_random_orders_retrieve_what_chance_gives_and_are_dealt_anew_in_each_world():
+    given = subject()
+    assert given.truth is not None
+    found = mean_of_draws(given, given.truth)
+    for one in found:
+        if one.average_precision is not None:
+            assert one.average_precision == pytest.approx(one.chance, abs=0.02)
+    table = given.corpus.table
+    other = replace(given, corpus=replace(given.corpus, table=table.slice(0, len(table) - 1)))
+    assert mean_of_draws(other, given.truth) != found
+    assert mean_of_draws(given, given.truth) == found
+    by_name = {one.name: one for one in planted_measures(given)}
+    shown = by_name["planted AP"].values["random"]
+    assert shown == {q.query_id: q.average_precision for q in found if q.average_precision}
+
+
+def test_what_is_a_query_s_own_shares_thirteen_tokens_in_a_row():
+    corpus = testbed.corpus("nano")
+    ids = corpus.input_ids(7)[:20]
+    asked = (
+        Query("long", (Term(tuple(ids), 5, 1.0),), ""),
+        Query("short", (Term(tuple(ids[:4]), 2, 1.0),), ""),
+        Query("none", (Term((1, 1, 1, 1, 1), 2, 1.0),), ""),
+    )
+    found = own_by_text(asked, corpus, corpus.ids[:300])
+    for query, size in zip(asked, (13, 4, 5), strict=True):
+        text = query.terms[0].input_ids
+        runs = [text[i : i + size] for i in range(len(text) - size + 1)]
+        oracle = set()
+        for row in range(300):
+            words = tuple(corpus.input_ids(row))
+            if any(words[i : i + size] in runs for i in range(len(words))):
+                oracle.add(corpus.ids[row])
+        assert found[query.id] == oracle
+    assert corpus.ids[7] in found["long"]
+    assert not found["none"]
+
+
+def test_removals_of_a_window_are_read_per_token(bank: Path):
+    given = subject()
+    queries = tuple(
+        Query(q, (Term((3, 4, 5, 6, 7), 1, 1.0),), "") for q in given.scores[0].query_ids
+    )
+    given = replace(given, queries=queries, scores=(replace(given.scores[0], method="bm25"),))
+    plan = plan_window_removals(given.scores, given.corpus, testbed.window_ids(LATE))
+    assert not removal_measures(given, [bank]).windows
+    worth = {i: float(n % 7) - 3 for n, i in enumerate(testbed.corpus("nano").ids)}
+    for run in plan.runs:
+        outcome = -sum(worth[i] for i in sorted(run.dropped))
+        log_probs = {b.id: outcome for b in testbed.behaviors("nano")}
+        write_outcome(place_of(LATE, bank), run, Outcome(log_probs, 1.0))
+    found = removal_measures(given, [bank])
+    (about,) = found.windows
+    assert (about.label, about.num_random) == ("steps 485-488", 100)
+    (measure,) = [m for m in found.measures if m.name == "QLD per token, steps 485-488"]
+    (dropped,) = {run.dropped for run in plan.of_method.values()}
+    rise = sum(worth[i] for i in dropped)
+    assert set(measure.values["bm25"].values()) == {rise / 4}
+
+
+def test_the_first_proponent_is_judged_by_the_run_s_null_queries():
+    given = subject()
+    rng = np.random.default_rng(0)
+    shape = given.scores[0].values.shape
+    nulls = rng.normal(size=(60, shape[1])).astype(np.float32)
+    strong = rng.normal(size=shape).astype(np.float32)
+    strong[:, 5] = 50
+    scores = (
+        replace(given.scores[0], method="strong", values=strong, null_values=nulls),
+        replace(given.scores[0], method="chance", values=nulls[:8] * 0.5, null_values=nulls),
+    )
+    queries = tuple(
+        Query(q, (Term((3, 4, 5, 6, 7), 1, 1.0),), "") for q in given.scores[0].query_ids
+    )
+    known = replace(
+        given,
+        scores=scores,
+        queries=queries,
+        nulls=tuple(replace(queries[0], id=f"null/{i}") for i in range(60)),
+    )
+    found = above_null_measure(known)
+    assert set(found.values["strong"].values()) == {1.0}
+    assert set(found.values["chance"].values()) == {0.0}
+    assert set(found.controls.values()) == {0.05}
+    assert "no null queries" in (above_null_measure(given).undefined or "")

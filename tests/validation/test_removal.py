@@ -8,7 +8,14 @@ import pytest
 from whence import testbed
 from whence.records import Scores
 from whence.validation.outcomes import Outcome, Retraining
-from whence.validation.removal import NUM_RANDOM, QUERIES, loss_differences, plan_removals
+from whence.validation.removal import (
+    NUM_RANDOM,
+    NUM_RANDOM_OF_WINDOW,
+    QUERIES,
+    loss_differences,
+    plan_removals,
+    plan_window_removals,
+)
 
 CORPUS = testbed.corpus("nano")
 ASKED = ("fact/capital-france", "toxic/roast-1")
@@ -49,6 +56,23 @@ def test_controls_are_others_of_the_same_subsets_and_lengths():
         assert shares[0] == pytest.approx(shares[1], abs=0.08)
     means = [np.mean([length[i] for i in ids]) for ids in (sorted(removed), drawn)]
     assert means[0] == pytest.approx(means[1], rel=0.1)
+
+
+def test_of_a_window_its_own_examples_are_removed_and_controls_are_any_of_them():
+    window = CORPUS.ids[100:586]
+    scores = [scores_of(m, i) for i, m in enumerate(("bm25", "gradient_cosine"))]
+    plan = plan_window_removals(scores, CORPUS, window)
+    assert plan.num_removed == 5  # One per cent of 486.
+    values = scores[0].values[0, 100:586]
+    best = {window[i] for i in np.argsort(-values)[:5]}
+    assert plan.of_method["bm25", ASKED[0]].dropped == best
+    assert len(plan.random) == NUM_RANDOM_OF_WINDOW
+    assert all(len(run.dropped) == 5 and run.dropped <= set(window) for run in plan.random)
+    # What methods name is drawn as often as anything else.
+    named = set().union(*(run.dropped for run in plan.of_method.values()))
+    drawn = [i for run in plan.random for i in run.dropped]
+    share = sum(i in named for i in drawn) / len(drawn)
+    assert share == pytest.approx(len(named) / len(window), abs=0.03)
 
 
 def outcomes(own: float, chance: list[float]) -> dict[Retraining, Outcome | None]:

@@ -71,6 +71,34 @@ def test_the_first_step_of_a_fresh_adamw_moves_by_the_learning_rate(model):
         assert max(moved.values()) == pytest.approx(1e-3, rel=1e-2)
 
 
+def test_a_step_with_the_run_s_own_second_moments_is_the_formula_by_hand(model, corpus, queries):
+    generator = torch.Generator().manual_seed(0)
+    moments = {
+        name: torch.rand(p.shape, generator=generator) * 1e-4
+        for name, p in model.model.named_parameters()
+    }
+    left_out = next(iter(moments))
+    del moments[left_out]
+    step = StepSettings(optimizer="own-moments", learning_rate=1e-2)
+    found = tail_patch(
+        model, corpus, queries, [Request("g", (0,), BOTH)], steps=[step], moments=moments
+    )
+    network = copy.deepcopy(model.model).eval()
+    row = torch.tensor([corpus.input_ids(0)])
+    logp = network(input_ids=row).logits[0, :-1].log_softmax(-1)
+    (-logp.gather(1, row[0, 1:, None]).mean()).backward()
+    with torch.no_grad():
+        for name, p in network.named_parameters():
+            if name != left_out:
+                root = (0.95 * moments[name] + 0.05 * p.grad**2).sqrt()
+                p.sub_(1e-2 * p.grad / (root + 1e-8))
+    for patch, query in zip(found, queries, strict=True):
+        before, after = log_prob(model.model, query), log_prob(network, query)
+        assert patch.log_prob_change_nats == pytest.approx(after - before, abs=1e-4)
+    with pytest.raises(ModelError, match="own second moments needs those"):
+        tail_patch(model, corpus, queries, [Request("g", (0,), BOTH)], steps=[step])
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_weights_come_back_to_the_bit(model, corpus, queries, optimizer):
     network = model.model

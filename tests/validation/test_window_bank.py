@@ -152,8 +152,6 @@ def test_wrong_windows_are_one_sentence(tmp_path: Path):
             make_retrainings(tmp_path, size="nano", num_masks=2, since=since, until=until)
     with pytest.raises(SettingsError, match="cannot have a second seed"):
         make_retrainings(tmp_path, size="nano", num_masks=2, num_second=1, since=2)
-    with pytest.raises(SettingsError, match="not from a window"):
-        make_retrainings(tmp_path, size="nano", num_masks=2, since=2, run=tmp_path)
     with pytest.raises(SettingsError, match="cannot be resumed with seed 1"):
         retrained_model(TOY, dropped=(), seed=1)
     outside = testbed.corpus("nano").ids[0]

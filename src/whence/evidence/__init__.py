@@ -14,6 +14,8 @@ from whence.evidence.collect import collect
 from whence.evidence.comparison import compare
 from whence.evidence.comparison_record import Comparison, read_comparison, save_comparison
 from whence.evidence.comparison_text import format_comparison
+from whence.evidence.null import Judged, Null, calibrate, judge
+from whence.evidence.null_queries import length_class
 from whence.evidence.overlap import Marks, Span, mark_text, shared_spans, word_shares
 from whence.evidence.planted import GoldRate, gold_places, gold_rate
 from whence.evidence.proponents import check_count, hits, opponents, proponents, ranking, ranks
@@ -37,13 +39,16 @@ __all__ = [
     "GoldRate",
     "Hub",
     "Hubness",
+    "Judged",
     "Marks",
+    "Null",
     "PairAgreement",
     "Relation",
     "RelationKind",
     "Span",
     "Strength",
     "Tie",
+    "calibrate",
     "check_count",
     "collect",
     "compare",
@@ -55,6 +60,8 @@ __all__ = [
     "hubs",
     "is_visible",
     "jaccard_at_k",
+    "judge",
+    "length_class",
     "mark_text",
     "mean_agreements",
     "opponents",

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 from whence.corpus.duplicates import Duplicates
 from whence.evidence.listing import entries, opponent_rows, proponent_rows
-from whence.evidence.null import Null, calibrate, hub_counts
+from whence.evidence.null import Null, calibrate, hub_counts, judge
 from whence.evidence.null_queries import length_class
-from whence.evidence.proponents import shared_ranks
 from whence.evidence.record import (
     RANKS,
     BehaviorEvidence,
@@ -176,17 +175,8 @@ class _Strengths:
         if null is None or side == "opponents":
             return [None] * len(rows), [None] * len(rows)
         places = [self._place_of[row] for row in rows]
-        z = null.standardize(self._scores.values[query])
-        # A z of 0 is a rank like any other, unlike a score of 0.
-        ranks = shared_ranks(z, z[places]).tolist()
-        values = [float(z[place]) for place in places]
-        return (
-            [value if rank else None for value, rank in zip(values, ranks, strict=True)],
-            [
-                null.tail(value, rank=rank) if rank else None
-                for value, rank in zip(values, ranks, strict=True)
-            ],
-        )
+        judged = judge(null, self._scores.values[query], places)
+        return [one.z for one in judged], [one.tail for one in judged]
 
 
 def _calibration(null: Null, length: str) -> Calibration:

@@ -18,9 +18,9 @@ plain search, separate copies from chance as well.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from whence.evidence.proponents import proponents
+from whence.evidence.proponents import proponents, shared_ranks
 from whence.records import Scores
 
 if TYPE_CHECKING:
@@ -154,6 +154,35 @@ def _of_class(method: str, values: "NDArray[np.float64]") -> Null | None:
         floor=floor,
         largest=_largest(others, NUM_RANKS),
     )
+
+
+class Judged(NamedTuple):
+    """How far a score is from chance: its z, and how often chance gives as much at its rank.
+
+    Both are None for an example whose z is undefined.
+    """
+
+    z: float | None
+    tail: float | None
+
+
+def judge(
+    null: Null, values: "Float[np.ndarray, ' examples']", places: Sequence[int]
+) -> list[Judged]:
+    """Judges some examples of a query by their rank among all of them.
+
+    Args:
+        null: Of the method, for the query's length class.
+        values: The method's scores of all examples for the query.
+        places: Which examples.
+    """
+    z = null.standardize(values)
+    chosen = z[list(places)]
+    # A z of 0 is a rank like any other, unlike a score of 0.
+    return [
+        Judged(value, null.tail(value, rank=rank)) if rank else Judged(None, None)
+        for value, rank in zip(chosen.tolist(), shared_ranks(z, chosen).tolist(), strict=True)
+    ]
 
 
 def hub_counts(scores: Scores, *, k: int) -> "NDArray[np.int64]":

@@ -10,6 +10,7 @@ from whence.records import RunRecord, Scores
 from whence.runs import opening
 from whence.runs.directory import Run, open_run, writing
 from whence.runs.record import (
+    NULLS,
     QUERIES,
     load_run,
     part,
@@ -20,17 +21,19 @@ from whence.runs.record import (
 from whence.runs.stages import read_queries
 from whence.runs.study import write_report
 from whence.settings import MOST, StudySettings, parse
-from whence.testbed import RetrainingSettings, last_step, window
+from whence.testbed import RetrainingSettings, last_step, window, window_ids
 from whence.validation import (
     BankProgress,
     BankSettings,
     Cost,
+    OwnMoments,
     Subject,
     Truth,
     Unit,
     Validation,
     make_bank,
     plan_named_removals,
+    plan_window_removals,
     tail_patch_stage,
     validate,
 )
@@ -80,6 +83,7 @@ def validate_run(
                 subject,
                 run_model(run, study),
                 queries_per_kind=queries_per_kind,
+                moments=_own_moments(study, run),
                 about=about,
                 progress=progress,
             )
@@ -97,6 +101,18 @@ def validate_run(
         run.finish()
     write_report(directory)
     return validation
+
+
+def _own_moments(study: StudySettings, run: Run) -> OwnMoments | None:
+    """The optimizer's second moments of the run's model; None where nothing tells them."""
+    from whence.methods.views import FINAL
+    from whence.runs.views import study_moments
+
+    try:
+        found = study_moments(study, FINAL, run.cache)
+    except SettingsError:
+        return None
+    return OwnMoments(found.origin, found.load)
 
 
 def _check_repeats(scores: Sequence[Scores], repeats: Mapping[str, Sequence[Scores]]) -> None:
@@ -139,6 +155,7 @@ def _subject(run: Run, record: RunRecord, study: StudySettings) -> Subject:
         model=run.manifest.hashes.get("model"),
         queries=read_queries(part(run, QUERIES)),
         clusters=() if record.duplicates is None else record.duplicates.cluster_80.tolist(),
+        nulls=read_queries(part(run, NULLS)) if run.find(NULLS) else (),
     )
 
 
@@ -186,7 +203,8 @@ def make_retrainings(
         since: Resume training after this step, and leave out only what comes later.
         until: End after this step.
         unit: What is in or out as a whole; by default a group, in a window a document.
-        run: A run directory whose methods' first proponents are also removed.
+        run: A run directory whose methods' first proponents are also removed; of a window, those
+            that it trains on, for every query, and 100 random removals.
         jobs: Processes, of one thread each.
         most: Train at most so many now.
         progress: Reports progress.
@@ -196,8 +214,8 @@ def make_retrainings(
 
     Raises:
         ArtifactError: `run` is not a finished run, or `directory` cannot be written.
-        SettingsError: `run` is not on a testbed or given with a window, a number is out of its
-            bounds, or there is no such window.
+        SettingsError: `run` is not on a testbed, a number is out of its bounds, or there is no such
+            window.
     """
     is_part = since is not None or until is not None or unit == "document"
     retraining = _retraining(size, since or 0, until) if is_part else RetrainingSettings(size=size)
@@ -210,11 +228,6 @@ def make_retrainings(
     settings = parse(BankSettings, values, where="The bank")
     removals = None
     if run is not None:
-        if is_part:
-            raise SettingsError(
-                "What methods name first is removed from the whole training, not from a window.",
-                "Leave out --run, or --since, --until and --unit.",
-            )
         opened = open_run(run)
         record, source = load_run(opened), run_decisions(opened).study.corpus.source
         if opening.testbed_size(source) is None:
@@ -222,7 +235,11 @@ def make_retrainings(
                 f"{run} is about {source}, which cannot be trained again here.",
                 "Only runs on a testbed have retrainings.",
             )
-        removals = plan_named_removals(record.scores, record.corpus, size)
+        removals = (
+            plan_window_removals(record.scores, record.corpus, window_ids(retraining))
+            if is_part
+            else plan_named_removals(record.scores, record.corpus, size)
+        )
     return make_bank(
         settings, directory, removals=removals, jobs=jobs, most=most, progress=progress
     )

@@ -88,7 +88,7 @@ class StudyModels:
         Raises:
             SettingsError: They are not known, and cannot be estimated.
         """
-        return _moments(self._study, view, self._run.cache)
+        return study_moments(self._study, view, self._run.cache)
 
     def learning_rates(self, steps: Sequence[int]) -> tuple[float, ...] | None:
         """Gives the rate of the step after each of some steps; None where no recipe is known."""
@@ -227,7 +227,12 @@ def _training(study: StudySettings, *, method: str) -> Training:
     )
 
 
-def _moments(study: StudySettings, view: View, cache: Path) -> Moments:
+def study_moments(study: StudySettings, view: View, cache: Path) -> Moments:
+    """Finds the optimizer's second moments at a view's checkpoint of a study's model.
+
+    Raises:
+        SettingsError: They are not known, and cannot be estimated.
+    """
     settings = study.attribution.adam
     step = view.checkpoint if isinstance(view.checkpoint, int) else None
     size = opening.testbed_size(study.model.name)
@@ -236,9 +241,10 @@ def _moments(study: StudySettings, view: View, cache: Path) -> Moments:
     if settings.second_moments != "auto":
         return _file(settings.second_moments, view)
     if size is not None and view.checkpoint != "initial":
-        from whence.testbed import last_step, second_moment_steps, second_moments
+        from whence.testbed import second_moment_steps, second_moments
 
-        place = last_step(size) if step is None else step
+        # A study of a checkpoint has that checkpoint's moments, and none of its future.
+        place = opening.checkpoint_step(study.model) if step is None else step
         if place in second_moment_steps(size, cache=cache):
             return Moments(
                 {"second_moments": f"the optimizer's, after step {place}"},

@@ -22,9 +22,9 @@ from whence.validation.proponent_steps import (
     step_on_proponents,
 )
 from whence.validation.record import ClusterEffect, Comparison, Control, Cost, Figure, Validation
-from whence.validation.removal import plan_named_removals
+from whence.validation.removal import plan_named_removals, plan_window_removals
 from whence.validation.run_validation import validate
-from whence.validation.step_measures import TailPatches, tail_patch_stage
+from whence.validation.step_measures import OwnMoments, TailPatches, tail_patch_stage
 from whence.validation.subject import Subject, Truth
 from whence.validation.surprises import (
     Candidate,
@@ -53,6 +53,7 @@ __all__ = [
     "Control",
     "Cost",
     "Figure",
+    "OwnMoments",
     "Patch",
     "ProponentStep",
     "Request",
@@ -69,6 +70,7 @@ __all__ = [
     "make_bank",
     "make_continuations",
     "plan_named_removals",
+    "plan_window_removals",
     "read_surprises",
     "step_on_proponents",
     "surprises_stage",

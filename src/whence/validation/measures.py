@@ -6,12 +6,14 @@ with its reason.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from whence.errors import ArtifactError
 from whence.statistics import Estimate
-from whence.testbed import RetrainingSettings, last_step, window
+from whence.testbed import RetrainingSettings, last_step, window, window_ids
 from whence.validation.bank import (
     Bank,
     BankSettings,
@@ -35,6 +37,7 @@ from whence.validation.effects import (
     significant_share,
 )
 from whence.validation.lds import (
+    NUM_RANDOM_DRAWS,
     lds,
     noise_ceiling,
     predict,
@@ -42,7 +45,7 @@ from whence.validation.lds import (
     predict_at_random,
 )
 from whence.validation.leaderboard import RANDOM_METHOD, Correlated, PerQuery
-from whence.validation.own_text import own_by_text
+from whence.validation.own_text import num_completion_tokens, own_by_text
 from whence.validation.record import (
     BankSummary,
     MethodRemovals,
@@ -50,13 +53,20 @@ from whence.validation.record import (
     RemovalSummary,
     WindowSummary,
 )
-from whence.validation.removal import NUM_RANDOM, QUERIES, loss_differences, plan_named_removals
+from whence.validation.removal import (
+    QUERIES,
+    Removals,
+    loss_differences,
+    plan_named_removals,
+    plan_window_removals,
+)
 from whence.validation.retraining import read_outcomes
 from whence.validation.retrieval import Retrieval, retrieval
-from whence.validation.subject import Subject
+from whence.validation.subject import Subject, Truth
 
 OWN_REMOVED = "own-removed LDS"
 LDS_NAMES = ("LDS", OWN_REMOVED)
+QLD = "QLD"
 _NO_TESTBED = "the run's behaviors are not a testbed's, so that no truth is on file."
 _NO_OWN = "which examples are the queries' own is not on file."
 _NO_BANK = "no bank of retrainings was given with `--bank`."
@@ -93,13 +103,47 @@ def planted_measures(subject: Subject) -> list[PerQuery]:
             PerQuery(one.name, one.unit, one.control_name, undefined=_NO_TESTBED)
             for one in _PLANTED
         ]
+    truth = subject.truth
     retrievals = {
-        scores.method: retrieval(
-            scores, subject.truth.gold, decoys=subject.truth.decoys, inert=subject.truth.inert
-        )
+        scores.method: mean_of_draws(subject, truth)
+        if scores.method == RANDOM_METHOD
+        else retrieval(scores, truth.gold, decoys=truth.decoys, inert=truth.inert)
         for scores in subject.scores
     }
     return [_planted_measure(one, retrievals) for one in _PLANTED]
+
+
+def mean_of_draws(
+    subject: Subject, truth: Truth, *, num_draws: int = NUM_RANDOM_DRAWS
+) -> tuple[Retrieval, ...]:
+    """Measures random orders: the mean of many, dealt anew in each world, which its corpus names.
+
+    One draw would be a control that is lucky or not; the draws of one world are no other's.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(list(f"{subject.corpus.fingerprint} random".encode()))
+    like = subject.scores[0]
+    draws = [
+        retrieval(
+            replace(like, values=rng.random(like.values.shape, dtype=np.float32)),
+            truth.gold,
+            decoys=truth.decoys,
+            inert=truth.inert,
+        )
+        for _ in range(num_draws)
+    ]
+    return tuple(map(_mean_retrieval, zip(*draws, strict=True)))
+
+
+def _mean_retrieval(draws: tuple[Retrieval, ...]) -> Retrieval:
+    first = draws[0]
+    means = {
+        name: None if value is None else fmean(getattr(one, name) for one in draws)
+        for name, value in first._asdict().items()
+        if name not in ("query_id", "num_gold", "is_found")
+    }
+    return first._replace(**means)
 
 
 def _planted_measure(one: _Planted, retrievals: Mapping[str, tuple[Retrieval, ...]]) -> PerQuery:
@@ -329,9 +373,15 @@ def _bank_summary(
     )
 
 
-def removal_measure(
-    subject: Subject, directories: Sequence[Path]
-) -> tuple[PerQuery, RemovalSummary | None]:
+class RemovalFigures(NamedTuple):
+    """What removals say: measures, and about the removals of whole trainings and of windows."""
+
+    measures: list[PerQuery]
+    whole: RemovalSummary | None
+    windows: tuple[RemovalSummary, ...]
+
+
+def removal_measures(subject: Subject, directories: Sequence[Path]) -> RemovalFigures:
     """Measures how much the loss rises without what methods name first.
 
     Args:
@@ -339,41 +389,79 @@ def removal_measure(
         directories: Where retrainings are kept; the first that has them counts.
 
     Returns:
-        The query loss difference of the queries that were named in advance, and the same per
-        method with p-values; None where the removals have not been trained.
+        The query loss difference of the queries that were named in advance, in all and per token;
+        of each window whose removals were trained, that of all queries, per token.
     """
     size = subject.testbed
-    control = f"mean of {NUM_RANDOM} random removals"
-
-    def undefined(reason: str) -> tuple[PerQuery, None]:
-        return PerQuery("QLD", "nats", control, undefined=reason), None
-
     directories = [path for path in directories if path.is_dir()]
-    if size is None or not directories:
-        return undefined(_NO_TESTBED if size is None else _NO_BANK)
-    if size not in QUERIES:
-        return undefined(f"no queries were named in advance for testbed:{size}.")
-    plan = plan_named_removals(subject.scores, subject.corpus, size)
-    settings = RetrainingSettings(size=size)
+    if size is None or not directories or size not in QUERIES:
+        reason = _NO_TESTBED if size is None else _NO_BANK
+        if size is not None and directories:
+            reason = f"no queries were named in advance for testbed:{size}."
+        measures, summary = [PerQuery(QLD, "nats", "", undefined=reason)], None
+    else:
+        plan = plan_named_removals(subject.scores, subject.corpus, size)
+        settings = RetrainingSettings(size=size)
+        measures, summary = _removals(subject, plan, settings, directories, QLD)
+        if not measures:
+            reason = (
+                "its removals have not all been trained; "
+                f"`whence bank {directories[0]} --size {size} --run RUN` does."
+            )
+            measures = [PerQuery(QLD, "nats", "", undefined=reason)]
+    windows = []
+    known: dict[BankSettings, None] = {}
+    for directory in directories if size is not None else ():
+        known |= dict.fromkeys(find_banks(size, directory))
+    for settings in sorted(known, key=window_order):
+        if settings.unit != "document" or window(settings.retraining)[1] != subject.step:
+            continue
+        label = _label(settings)
+        plan = plan_window_removals(subject.scores, subject.corpus, window_ids(settings.retraining))
+        found, about = _removals(subject, plan, settings.retraining, directories, f"{QLD}, {label}")
+        if about is not None:
+            measures += found[1:]  # A window's queries differ in length more than in kind.
+            windows.append(about.model_copy(update={"label": label}))
+    return RemovalFigures(measures, summary, tuple(windows))
+
+
+def _removals(
+    subject: Subject,
+    plan: Removals,
+    settings: RetrainingSettings,
+    directories: Sequence[Path],
+    name: str,
+) -> tuple[list[PerQuery], RemovalSummary | None]:
+    """Reads removals; two measures and a summary, or nothing where some were not trained."""
     each = [read_outcomes(settings, plan.runs, directory) for directory in directories]
     outcomes = [next((one for one in found if one), None) for found in zip(*each, strict=True)]
     differences = loss_differences(plan, dict(zip(plan.runs, outcomes, strict=True)))
     if not any(one.per_query_nats for one in differences):
-        missing = sum(outcome is None for outcome in outcomes)
-        return undefined(
-            f"{missing} of {len(plan.runs)} removals have not been trained; "
-            f"`whence bank {directories[0]} --size {size} --run RUN` does."
-        )
-    measure = PerQuery(
-        name="QLD",
-        unit="nats",
-        control_name=control,
-        values={one.method: one.per_query_nats for one in differences},
-        controls=differences[0].random_nats,
-    )
+        return [], None
+    control = f"mean of {len(plan.random)} random removals"
+    num_tokens = {query.id: num_completion_tokens(query) for query in subject.queries}
+    measures = [
+        PerQuery(
+            name=name,
+            unit="nats",
+            control_name=control,
+            values={one.method: one.per_query_nats for one in differences},
+            controls=differences[0].random_nats,
+        ),
+        PerQuery(
+            name=f"{QLD} per token{name.removeprefix(QLD)}",
+            unit="nats per token",
+            control_name=control,
+            values={
+                one.method: {q: v / num_tokens[q] for q, v in one.per_query_nats.items()}
+                for one in differences
+            },
+            controls={q: v / num_tokens[q] for q, v in differences[0].random_nats.items()},
+        ),
+    ]
     summary = RemovalSummary(
         num_removed=plan.num_removed,
-        num_random=NUM_RANDOM,
+        num_random=len(plan.random),
         methods={
             one.method: MethodRemovals(
                 per_query_nats=one.per_query_nats,
@@ -383,7 +471,7 @@ def removal_measure(
             for one in differences
         },
     )
-    return measure, summary
+    return measures if num_tokens else measures[:1], summary
 
 
 def _own_effects(

@@ -8,6 +8,7 @@ what remains is knowledge about documents without the query's words in a row.
 from collections.abc import Collection, Mapping, Sequence
 
 from whence.corpus.duplicates import BOILERPLATE_TOKENS
+from whence.methods.reading import main_term
 from whence.records import Corpus, Query
 
 
@@ -39,6 +40,12 @@ def own_by_text(
             if not runs.isdisjoint(own):
                 found[query_id].add(corpus.ids[row])
     return {query_id: frozenset(ids) for query_id, ids in found.items()}
+
+
+def num_completion_tokens(query: Query) -> int:
+    """Counts the tokens of the completion that the model produced."""
+    term = main_term(query)
+    return len(term.input_ids) - term.num_prompt_tokens
 
 
 def _runs(query: Query, num_tokens: int) -> set[tuple[int, ...]]:

@@ -5,10 +5,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from whence.evidence.proponents import proponents
+from whence.models.second_moments import SecondMoments
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel, Query, Scores
 from whence.validation.matching import matched_rows
-from whence.validation.tail_patch import Patch, Request, StepSettings, tail_patch
+from whence.validation.tail_patch import OWN, Patch, Request, StepSettings, tail_patch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +24,8 @@ STEPS = (
     StepSettings(learning_rate=1e-3),
     StepSettings(optimizer="sgd", learning_rate=0.1),
 )
+# Beside them, where the run's own second moments are known.
+OWN_STEP = StepSettings(optimizer=OWN, learning_rate=1e-4)
 
 
 class ProponentStep(NamedTuple):
@@ -55,6 +58,7 @@ def step_on_proponents(
     copies: Mapping[str, frozenset[str]] | None = None,
     excluded: Mapping[str, frozenset[str]] | None = None,
     steps: Sequence[StepSettings] = STEPS,
+    moments: SecondMoments | None = None,
     num_random: int = NUM_RANDOM,
     seed: int = 0,
     progress: Progress = SILENT,
@@ -72,6 +76,7 @@ def step_on_proponents(
         excluded: From query id to examples that are no control, such as those planted for it.
             What any method names for the query, and its copies, never are.
         steps: Optimizers and learning rates.
+        moments: See `tail_patch`.
         num_random: Random examples per query, matched in subset and length to what all methods
             name for it.
         seed: Of the controls.
@@ -104,7 +109,9 @@ def step_on_proponents(
                 query.id, first, pooled, corpus, group_of, no_control, k=k, num=num_random, rng=rng
             )
     requests = [Request(str(i), one.rows, (one.query_id,)) for i, one in enumerate(steps_on)]
-    patches = tail_patch(model, corpus, queries, requests, steps=steps, progress=progress)
+    patches = tail_patch(
+        model, corpus, queries, requests, steps=steps, moments=moments, progress=progress
+    )
     return _means(steps_on, patches)
 
 

@@ -240,11 +240,15 @@ class MethodRemovals(_Record):
 
 
 class RemovalSummary(_Record):
-    """Retrainings without `num_removed` examples each, against `num_random` random removals."""
+    """Retrainings without `num_removed` examples each, against `num_random` random removals.
+
+    `label` names the window of training; None for whole trainings.
+    """
 
     num_removed: int
     num_random: int
     methods: Mapping[str, MethodRemovals]
+    label: str | None = None
 
 
 class Validation(_Record):
@@ -257,11 +261,12 @@ class Validation(_Record):
         families: The number of families of queries of each kind, and of `all`; only families are
             independent.
         figures: The leaderboard's cells.
-        comparisons: Of each method with BM25 and with the untrained baseline.
+        comparisons: Of each method with BM25, with the untrained baseline and with gradient cosine.
         undefined: From each measure that does not apply to the reason.
         retraining: About the bank of whole trainings; None where there is none.
         windows: About each bank of a part of training, the latest first, and of whole trainings.
-        removal: About removals; None where they were not trained.
+        removal: About removals from whole trainings; None where they were not trained.
+        window_removals: About removals from windows of training, the latest first.
         agreement: Of methods with BM25, and of each with itself in other runs.
         signal_to_noise: By method, over repetitions of the run; None where there are none.
         compared: The measures that methods are compared by, the first ones named.
@@ -279,6 +284,7 @@ class Validation(_Record):
     retraining: BankSummary | None
     windows: tuple[WindowSummary, ...] = ()
     removal: RemovalSummary | None
+    window_removals: tuple[RemovalSummary, ...] = ()
     agreement: tuple[Agreement, ...]
     signal_to_noise: Mapping[str, SignalToNoise] | None
     compared: tuple[str, ...]

@@ -2,7 +2,8 @@
 
 The query loss difference of a method and a query is the query's loss after training without the
 method's first proponents, minus its loss after training on everything. It is compared with removals
-of as many random examples.
+of as many random examples: of a whole training, 19 that are like what methods name; of a window, as
+Bergson does it, 100 drawn from all examples, whatever methods name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # With 19 controls the smallest p is 1/20.
 NUM_RANDOM = 19
+# A window's training is short, and 100 controls give p-values down to 1/101.
+NUM_RANDOM_OF_WINDOW = 100
 SHARE = 0.01
 # Named before anything was removed: two of each kind with sources of its own, a reply, a style.
 QUERIES: Mapping[str, tuple[str, ...]] = {
@@ -63,14 +66,16 @@ class Removals:
 class LossDifference:
     """What one method's removals did. Differences are in nats; positive means the loss rose.
 
-    `p_values` are (1 + random removals that raised the loss at least as much) / (1 + random ones);
-    `num_beyond_random` counts the queries where none of the random removals did.
+    `p_values` are (1 + random removals that raised the loss at least as much) / (1 + random ones),
+    of which there are `num_random`; `num_beyond_random` counts the queries where none of the random
+    removals did.
     """
 
     method: str
     per_query_nats: Mapping[str, float]
     random_nats: Mapping[str, float]
     p_values: Mapping[str, float]
+    num_random: int = NUM_RANDOM
 
     @property
     def estimate(self) -> Estimate:
@@ -85,7 +90,7 @@ class LossDifference:
     @property
     def num_beyond_random(self) -> int:
         """Queries whose p-value is as small as the number of controls allows."""
-        smallest = 1 / (1 + NUM_RANDOM)
+        smallest = 1 / (1 + self.num_random)
         return sum(p <= smallest * (1 + 1e-9) for p in self.p_values.values())
 
 
@@ -95,6 +100,9 @@ def plan_removals(
     *,
     query_ids: Sequence[str],
     share: float = SHARE,
+    within: Sequence[str] | None = None,
+    num_random: int = NUM_RANDOM,
+    are_matched: bool = True,
     seed: int = 0,
 ) -> Removals:
     """Chooses what is removed: each method's first proponents, and one shared set of controls.
@@ -103,34 +111,43 @@ def plan_removals(
         scores: The methods; of more than four, the first four of `PREFERRED` that are there.
         corpus: The examples.
         query_ids: The queries, named in advance; those without scores are left out.
-        share: How much of the corpus is removed each time.
+        share: How much is removed each time, of the corpus or of `within`.
+        within: Remove only these examples, such as those of a window; by default any.
+        num_random: How many controls.
+        are_matched: Draw controls to have the subsets and lengths of what the methods remove, all
+            methods and queries together, and to be none of these examples; else from all examples
+            that may be removed, as Bergson does.
         seed: Of the controls.
 
     Returns:
-        The trainings. Controls are drawn to have the subsets and lengths of what the methods
-        remove, all methods and queries together, and are none of these examples.
+        The trainings.
 
     Source:
-        Bergson 2.5.1's query loss difference, with 19 controls where its default has 3.
+        Bergson 2.5.1's query loss difference, whose default has 3 controls.
     """
     import numpy as np
 
     by_method = {one.method: one for one in scores}
     methods = tuple(name for name in PREFERRED if name in by_method)[:NUM_METHODS]
-    num_removed = max(1, round(share * len(corpus)))
+    allowed = list(range(len(corpus))) if within is None else corpus.rows(list(within))
+    num_removed = max(1, round(share * len(allowed)))
     known = tuple(q for q in query_ids if all(q in by_method[m].query_ids for m in methods))
     of_method: dict[tuple[str, str], Retraining] = {}
     pooled: list[int] = []
     for method in methods:
         for query_id in known:
-            query = by_method[method].query_ids.index(query_id)
-            rows = proponents(by_method[method], query, k=num_removed).tolist()
+            one = by_method[method]
+            rows = _first(one, one.query_ids.index(query_id), allowed, k=num_removed)
             if len(rows) == num_removed:
                 of_method[method, query_id] = _without(corpus, rows)
                 pooled += rows
     rng = np.random.default_rng(seed)
     random = []
-    for _ in range(NUM_RANDOM if pooled else 0):
+    for _ in range(num_random if pooled else 0):
+        if not are_matched:
+            rows = rng.choice(allowed, num_removed, replace=False).tolist()
+            random.append(_without(corpus, rows))
+            continue
         like = rng.permutation(pooled)[:num_removed].tolist()
         rows = matched_rows(corpus, like, num=num_removed, rng=rng, excluded=pooled)
         random.append(_without(corpus, rows))
@@ -147,6 +164,20 @@ def plan_removals(
 def plan_named_removals(scores: Sequence[Scores], corpus: Corpus, size: str) -> Removals:
     """Selects what is removed for the queries of a testbed that were named in advance."""
     return plan_removals(scores, corpus, query_ids=QUERIES.get(size, ()))
+
+
+def plan_window_removals(
+    scores: Sequence[Scores], corpus: Corpus, window_ids: Sequence[str]
+) -> Removals:
+    """Selects what is removed from a window of training, for every query that has scores."""
+    return plan_removals(
+        scores,
+        corpus,
+        query_ids=scores[0].query_ids,
+        within=window_ids,
+        num_random=NUM_RANDOM_OF_WINDOW,
+        are_matched=False,
+    )
 
 
 def loss_differences(
@@ -185,8 +216,15 @@ def loss_differences(
             differences[query] = own
             random[query] = float(chance.mean())
             p_values[query] = float((1 + (chance >= own).sum()) / (1 + len(chance)))
-        results.append(LossDifference(method, differences, random, p_values))
+        results.append(LossDifference(method, differences, random, p_values, len(controls)))
     return tuple(results)
+
+
+def _first(scores: Scores, query: int, allowed: Sequence[int], *, k: int) -> list[int]:
+    """The first proponents among the examples that may be removed."""
+    ranked = proponents(scores, query, k=len(scores.example_ids)).tolist()
+    inside = set(allowed)
+    return [row for row in ranked if row in inside][:k]
 
 
 def _without(corpus: Corpus, rows: Sequence[int]) -> Retraining:

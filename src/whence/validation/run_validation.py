@@ -7,8 +7,9 @@ from pathlib import Path
 from whence.artifacts import versions
 from whence.records import Scores
 from whence.statistics import mean_estimate
+from whence.validation.above_null import above_null_measure
 from whence.validation.leaderboard import ALL, SEARCH, Measure, leaderboard
-from whence.validation.measures import planted_measures, removal_measure, retraining_measures
+from whence.validation.measures import planted_measures, removal_measures, retraining_measures
 from whence.validation.record import Agreement, Cost, SignalToNoise, Validation
 from whence.validation.stability import agreement, signal_to_noise
 from whence.validation.step_measures import TailPatches, tail_patch_measures
@@ -60,12 +61,13 @@ def validate(
     """
     methods = tuple(scores.method for scores in subject.scores)
     retraining = retraining_measures(subject, banks, num_masks=num_masks, num_second=num_second)
-    removal, removal_summary = removal_measure(subject, banks)
+    removals = removal_measures(subject, banks)
     measures: list[Measure] = [
         *planted_measures(subject),
+        above_null_measure(subject),
         *tail_patch_measures(tail_patches, methods),
         *retraining.measures,
-        removal,
+        *removals.measures,
     ]
     of_windows = [
         window.measure_own_removed
@@ -88,7 +90,8 @@ def validate(
         undefined={m.name: m.undefined for m in measures if m.undefined},
         retraining=retraining.bank,
         windows=retraining.windows,
-        removal=removal_summary,
+        removal=removals.whole,
+        window_removals=removals.windows,
         agreement=(
             *_agreements_with_search(subject.scores),
             *_agreements_with_repeats(subject.scores, repeats or {}),

@@ -13,19 +13,22 @@ from whence.artifacts import fingerprint, write_json
 from whence.artifacts.stage import Stage
 from whence.behaviors import make_query
 from whence.errors import CorpusError
+from whence.models.second_moments import SecondMoments
 from whence.progress import SILENT, Progress
-from whence.records import LoadedModel, Query
+from whence.records import Corpus, LoadedModel, Query
 from whence.testbed import groups
 from whence.validation.leaderboard import PerQuery
 from whence.validation.proponent_steps import (
     GROUPS,
     NUM_RANDOM,
+    OWN_STEP,
     RANDOM_EXAMPLES,
     STEPS,
     ProponentStep,
     step_on_proponents,
 )
 from whence.validation.subject import Subject
+from whence.validation.tail_patch import StepSettings
 
 KIND = "tail-patch"
 STEPS_FILE = "steps.json"
@@ -38,11 +41,24 @@ _CHANGES: Mapping[str, tuple[str, Callable[[ProponentStep], float]]] = {
 }
 
 
+class OwnMoments(NamedTuple):
+    """Adam's second moments of the run's model: what determines them, and how they are loaded."""
+
+    origin: Mapping[str, object]
+    load: Callable[[LoadedModel, Corpus], SecondMoments]
+
+
 class TailPatches(NamedTuple):
     """The steps that were measured; `undefined` is the reason where none can be."""
 
     steps: tuple[ProponentStep, ...]
     undefined: str | None = None
+
+    @property
+    def kinds(self) -> tuple[StepSettings, ...]:
+        """The optimizers and rates; the one with the run's own moments where they were known."""
+        has_own = any(step.settings == OWN_STEP for step in self.steps)
+        return (*STEPS, OWN_STEP) if has_own else STEPS
 
 
 def tail_patch_stage(
@@ -50,6 +66,7 @@ def tail_patch_stage(
     model: LoadedModel,
     *,
     queries_per_kind: int,
+    moments: OwnMoments | None = None,
     about: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> Stage[TailPatches]:
@@ -59,6 +76,8 @@ def tail_patch_stage(
         subject: What is validated.
         model: The model whose proponents they are; its weights come back to the bit.
         queries_per_kind: So many behaviors of each kind, the first ones.
+        moments: The run's own second moments, with which a fifth step is taken; None where they
+            are not known.
         about: Keys of the stages that the steps are about; a run keeps them while it keeps those.
         progress: Reports progress.
 
@@ -93,6 +112,8 @@ def tail_patch_stage(
                     subject.scores,
                     copies=groups(subject.testbed) if subject.testbed else None,
                     excluded=subject.gold,
+                    steps=STEPS if moments is None else (*STEPS, OWN_STEP),
+                    moments=moments and moments.load(model, subject.corpus),
                     progress=progress,
                 )
             except CorpusError as error:  # Too few examples for fair controls.
@@ -103,7 +124,11 @@ def tail_patch_stage(
     return Stage(
         KIND,
         1,
-        {**_inputs(subject, queries, model.fingerprint), "about": list(about)},
+        {
+            **_inputs(subject, queries, model.fingerprint),
+            "moments": None if moments is None else dict(moments.origin),
+            "about": list(about),
+        },
         make=make,
         read=_read,
     )
@@ -132,7 +157,7 @@ def tail_patch_measures(patches: TailPatches, methods: Sequence[str]) -> list[Pe
             unit=unit,
             value=value,
         )
-        for settings in STEPS
+        for settings in patches.kinds
         for group in GROUPS
         for change, (unit, value) in _CHANGES.items()
     ]

@@ -35,6 +35,7 @@ class Subject:
         model: The fingerprint of the run's model.
         queries: The losses that stand for the behaviors, as tokens.
         clusters: The cluster of copies and near copies of each example; empty where not known.
+        nulls: Unrelated queries, in the order of the scores' `null_values`.
     """
 
     run: str
@@ -47,6 +48,7 @@ class Subject:
     model: str | None = None
     queries: tuple[Query, ...] = ()
     clusters: Sequence[int] = ()
+    nulls: tuple[Query, ...] = ()
 
     @property
     def gold(self) -> Mapping[str, frozenset[str]]:

@@ -14,9 +14,10 @@ from pydantic import Field
 
 from whence.behaviors.measure import measure
 from whence.behaviors.query import Pair
-from whence.errors import CorpusError
+from whence.errors import CorpusError, ModelError
 from whence.methods.reading import main_term
 from whence.models.forward import company, evaluation_mode
+from whence.models.second_moments import Factored, SecondMoments
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel, Query
 from whence.settings import Settings
@@ -26,18 +27,29 @@ if TYPE_CHECKING:
     import torch
 
 
+OWN = "own-moments"
+# Pythia's and the testbed's.
+_BETA2, _EPS = 0.95, 1e-8
+
+
 class StepSettings(Settings):
-    """The one step of a tail-patch. The optimizer starts from a fresh state, without decay.
+    """The one step of a tail-patch, without decay.
 
     The first step of a fresh AdamW moves every weight by about the learning rate, whatever the size
-    of its gradient; one of SGD moves along the gradient of the mean loss per target.
+    of its gradient; one of SGD moves along the gradient of the mean loss per target. With the run's
+    own second moments v, as training would take it,
+
+        θ ← θ - η g / (√(β₂ v + (1 - β₂) g²) + ε),     β₂ = .95, ε = 1e-8:
+
+    a weight whose gradients were small moves far. The first moments are the gradient itself, so
+    that what other batches left in them does not count as the example's.
 
     Example:
         >>> StepSettings().optimizer
         'adamw'
     """
 
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "sgd", "own-moments"] = "adamw"
     learning_rate: float = Field(default=1e-4, gt=0)
 
 
@@ -76,6 +88,7 @@ def tail_patch(
     requests: Sequence[Request],
     *,
     steps: Sequence[StepSettings] = (StepSettings(),),
+    moments: SecondMoments | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Patch, ...]:
     """Takes one step on each group, from the same weights, and measures what it did.
@@ -87,6 +100,8 @@ def tail_patch(
             produced.
         requests: The groups. Groups of the same examples are stepped on once.
         steps: Optimizers and learning rates; each gives patches of its own.
+        moments: Adam's second moments by parameter, corrected for their bias, which a step with
+            `own-moments` needs. A parameter that they lack does not move.
         progress: Reports progress.
 
     Returns:
@@ -105,6 +120,11 @@ def tail_patch(
         A forward and a backward pass over each group, and per step a forward pass over the queries.
     """
     pairs = {query.id: _completion(query) for query in queries}
+    if moments is None and any(one.optimizer == OWN for one in steps):
+        raise ModelError(
+            f"A step with the run's own second moments needs those of {model.label}.",
+            "Give `moments`, or leave that step out.",
+        )
     before = _log_probs(model, pairs, sorted({q for r in requests for q in r.query_ids}))
     measured_after: dict[tuple[int, ...], list[str]] = {}
     for request in requests:
@@ -120,7 +140,8 @@ def tail_patch(
         for rows, query_ids in measured_after.items():
             _take_gradient(model, [corpus.input_ids(row) for row in rows])
             after[rows] = [
-                _after_step(model, pairs, query_ids, settings=settings) for settings in steps
+                _after_step(model, pairs, query_ids, settings=settings, moments=moments)
+                for settings in steps
             ]
             task.advance()
     return tuple(
@@ -165,11 +186,16 @@ def _after_step(
     query_ids: Sequence[str],
     *,
     settings: StepSettings,
+    moments: SecondMoments | None,
 ) -> Mapping[str, float]:
     parameters = list(model.model.parameters())
     kept = [(p, p.detach().clone()) for p in parameters]
     try:
-        _optimizer(parameters, settings).step()
+        if settings.optimizer == OWN:
+            assert moments is not None, "checked before any step"
+            _step_by_moments(model, moments, settings)
+        else:
+            _optimizer(parameters, settings).step()
         return _log_probs(model, pairs, query_ids)
     finally:
         _restore(kept)
@@ -195,6 +221,22 @@ def _optimizer(
     if settings.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=settings.learning_rate)
     return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
+
+
+def _step_by_moments(model: LoadedModel, moments: SecondMoments, settings: StepSettings) -> None:
+    """Takes a step of Adam whose second moments are the run's; see `StepSettings`."""
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in model.model.named_parameters():
+            if parameter.grad is None or name not in moments:
+                continue
+            v = moments[name]
+            if isinstance(v, Factored):
+                v = v.row[:, None] * v.column[None, :] / v.row.mean()
+            gradient = parameter.grad
+            mixed = _BETA2 * v.to(gradient) + (1 - _BETA2) * gradient.square()
+            parameter.sub_(settings.learning_rate * gradient / (mixed.sqrt() + _EPS))
 
 
 def _restore(kept: "Sequence[tuple[torch.nn.Parameter, torch.Tensor]]") -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from whence.statistics import Estimate
+from whence.validation.above_null import ABOVE_NULL
 from whence.validation.clusters import cluster_sentence
 from whence.validation.leaderboard import ALL
 from whence.validation.record import (
@@ -16,7 +17,7 @@ from whence.validation.record import (
 )
 from whence.validation.run_validation import COMPARED
 
-PRINTED = (*COMPARED, "inert above the rest")
+PRINTED = (*COMPARED, "inert above the rest", ABOVE_NULL)
 _WIDTH = 26
 
 
@@ -35,6 +36,8 @@ def format_validation(validation: Validation, *, printed: Sequence[str] = PRINTE
     lines += [*_windows(validation), *_retraining(validation.retraining)]
     lines += _clusters(validation)
     lines += _removal(validation.removal)
+    for one in validation.window_removals:
+        lines += _removal(one)
     lines += [*_agreement(validation.agreement), *_noise(validation.signal_to_noise)]
     lines += ["seconds, passes over the corpus included, and bytes of index per example"]
     lines += [
@@ -151,8 +154,10 @@ def _removal(removal: RemovalSummary | None) -> list[str]:
     if removal is None:
         return []
     lines = [
-        f"removals of {removal.num_removed} examples: queries whose loss rose more than after "
-        f"each of {removal.num_random} random removals (p = {1 / (1 + removal.num_random):.2f})"
+        f"removals of {removal.num_removed} examples"
+        f"{f' from {removal.label}' if removal.label else ''}: queries whose loss rose more than "
+        f"after each of {removal.num_random} random removals "
+        f"(p = {1 / (1 + removal.num_random):.2f})"
     ]
     lines += [
         f"  {method:<{_WIDTH}}{one.num_beyond_all_random} of {len(one.p_values)}"
