@@ -347,6 +347,18 @@ class AdamSettings(Settings):
         description="`auto` (a checkpoint's own where it has them, else estimated), `estimate`, "
         "or a file of the model's own.",
     )
+class AdamwInfluenceSettings(Settings):
+    """How much of training AdamW-influence walks back through."""
+
+    last_steps: int = Field(
+        default=24,
+        ge=1,
+        le=MOST,
+        description="Walk back through so many steps before the end; earlier examples have no "
+        "score.",
+    )
+
+
     training_batch_size: int | None = Field(
         default=None,
         ge=1,
@@ -442,6 +454,7 @@ MOVED: Mapping[str, tuple[str, ...]] = {
         "attribution.trak.damping",
     ),
     "fisher_labels": ("attribution.ekfac.labels", "attribution.source.labels"),
+    adamw_influence: AdamwInfluenceSettings = AdamwInfluenceSettings()
     "magic_since": ("attribution.magic.since",),
     "ensemble": ("attribution.trak.ensemble",),
     "second_moments": ("attribution.adam.second_moments",),

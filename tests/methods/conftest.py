@@ -151,12 +151,13 @@ def planted() -> SimpleNamespace:
 
     from whence.gradients import streamed_products
     from whence.gradients.curvature.magic import magic_scores
+    from whence.gradients.curvature.adamw_influence import adamw_influence_scores
     from whence.gradients.curvature.source import Segment, source_scores
     from whence.gradients.passes.capture import VOCABULARY as WORDS
     from whence.methods import FINAL, MethodInputs, Products, Rows, View, views
     from whence.methods.influence import EkfacPass
     from whence.methods.products import shared_between_sides
-    from whence.methods.unrolled import MagicPass, SourcePass
+    from whence.methods.unrolled import AdamwInfluencePass, MagicPass, SourcePass
     from whence.models import estimate_second_moments
     from whence.training import Recipe
 
@@ -223,6 +224,13 @@ def planted() -> SimpleNamespace:
         )
         results[Rows()] = rows_of(model, which, queries, modules)
         return MethodInputs(queries, which, model, results, settings)
+        # Of the first step, whose moments are its own gradient's, Adam feels no weight.
+        results[AdamwInfluencePass(settings.adamw_influence)] = adamw_influence_scores(
+            models[View(20)],
+            dated(which),
+            queries,
+            recipe=Recipe(batch_size=10, peak_learning_rate=1e-3, warmup_steps=2, eps=1e-2),
+        )
 
     return SimpleNamespace(
         documents=documents,

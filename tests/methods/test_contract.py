@@ -20,6 +20,7 @@ from whence.methods.requests import CorpusPass
 from whence.records import Family
 from whence.settings import (
     AdamSettings,
+    AdamwInfluenceSettings,
     AttributionSettings,
     EkfacSettings,
     EmbeddingSettings,
@@ -142,6 +143,7 @@ def test_no_other_methods_settings_change_a_score(name, planted):
         "magic": MagicSettings(since=9),
         "trackstar": TrackstarSettings(whiten=False, damping=9),
         "adam": AdamSettings(second_moments="none"),
+        "adamw_influence": AdamwInfluenceSettings(last_steps=9),
         "methods": ("bm25",),
         "path": "stored",
     }
