@@ -15,6 +15,7 @@ _WORDS = {
     "adam": "Adam",
     "adamw": "AdamW",
     "bm25": "BM25",
+    "cg": "CG",
     "ekfac": "EK-FAC",
     "magic": "MAGIC",
     "ngram": "n-gram",
