@@ -305,6 +305,27 @@ class EkfacSettings(Settings):
     seed: Seed = Field(default=0, description="Of drawn labels.")
 
 
+class EkfacCgSettings(Settings):
+    """Over how many examples the exact curvature is a mean, and how well it is inverted."""
+
+    damping: float = Field(
+        default=0.1, ge=0, description="In mean eigenvalues of a module's curvature."
+    )
+    num_examples: int = Field(
+        default=256, ge=1, le=MOST, description="Examples that are drawn for the curvature."
+    )
+    tolerance: float = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="The residual, relative to the query's gradient, at which it is solved.",
+    )
+    max_iterations: int = Field(
+        default=25, ge=1, le=MOST, description="Products with the curvature, at most."
+    )
+    seed: Seed = Field(default=0, description="Of the examples that are drawn.")
+
+
 class SourceSettings(Settings):
     """The segments of training that SOURCE follows, and their curvature."""
 
@@ -324,6 +345,18 @@ class MagicSettings(Settings):
         le=MOST,
         description="Differentiate back to the state after this step; earlier examples have "
         "no score.",
+    )
+
+
+class AdamwInfluenceSettings(Settings):
+    """How much of training AdamW-influence walks back through."""
+
+    last_steps: int = Field(
+        default=24,
+        ge=1,
+        le=MOST,
+        description="Walk back through so many steps before the end; earlier examples have no "
+        "score.",
     )
 
 
@@ -419,8 +452,10 @@ class AttributionSettings(Settings):
     trackstar: TrackstarSettings = TrackstarSettings()
     influence: InfluenceSettings = InfluenceSettings()
     ekfac: EkfacSettings = EkfacSettings()
+    ekfac_cg: EkfacCgSettings = EkfacCgSettings()
     source: SourceSettings = SourceSettings()
     magic: MagicSettings = MagicSettings()
+    adamw_influence: AdamwInfluenceSettings = AdamwInfluenceSettings()
     trak: TrakSettings = TrakSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     random: RandomSettings = RandomSettings()

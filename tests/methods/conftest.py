@@ -14,6 +14,7 @@ from whence.methods.rows import GradientRows
 from whence.records import Corpus, LoadedModel, Query, Term
 from whence.settings import (
     AttributionSettings,
+    EkfacCgSettings,
     IndexSettings,
     RandomSettings,
     SourceSettings,
@@ -150,13 +151,14 @@ def planted() -> SimpleNamespace:
     from torch import nn
 
     from whence.gradients import streamed_products
+    from whence.gradients.curvature.adamw_influence import adamw_influence_scores
     from whence.gradients.curvature.magic import magic_scores
     from whence.gradients.curvature.source import Segment, source_scores
     from whence.gradients.passes.capture import VOCABULARY as WORDS
     from whence.methods import FINAL, MethodInputs, Products, Rows, View, views
-    from whence.methods.influence import EkfacPass
+    from whence.methods.influence import EkfacCgPass, EkfacPass
     from whence.methods.products import shared_between_sides
-    from whence.methods.unrolled import MagicPass, SourcePass
+    from whence.methods.unrolled import AdamwInfluencePass, MagicPass, SourcePass
     from whence.models import estimate_second_moments
     from whence.training import Recipe
 
@@ -207,11 +209,12 @@ def planted() -> SimpleNamespace:
             random=RandomSettings(seed=5),
             tracin=TracinSettings(checkpoints=(20, 40), learning_rates=(3e-3, 1e-3)),
             source=SourceSettings(checkpoints=(15, 30)),
+            # Well conditioned and solved to rounding: the order of summation does not count.
+            ekfac_cg=EkfacCgSettings(damping=300.0, tolerance=1e-6, max_iterations=50),
         )
         results = {Products(view): found for view, found in products.items()}
-        results[EkfacPass(settings.ekfac)] = EkfacPass(settings.ekfac).compute(
-            context_of(model, which, queries, modules)
-        )
+        for request in (EkfacPass(settings.ekfac), EkfacCgPass(settings.ekfac_cg)):
+            results[request] = request.compute(context_of(model, which, queries, modules))
         results[SourcePass(settings.source)] = source_scores(
             model, dated(which), queries, segments=segments, modules=modules, token_batch_size=256
         )
@@ -220,6 +223,13 @@ def planted() -> SimpleNamespace:
             dated(which),
             queries,
             recipe=Recipe(batch_size=2, peak_learning_rate=1e-3, warmup_steps=2),
+        )
+        # Of the first step, whose moments are its own gradient's, Adam feels no weight.
+        results[AdamwInfluencePass(settings.adamw_influence)] = adamw_influence_scores(
+            models[View(20)],
+            dated(which),
+            queries,
+            recipe=Recipe(batch_size=10, peak_learning_rate=1e-3, warmup_steps=2, eps=1e-2),
         )
         results[Rows()] = rows_of(model, which, queries, modules)
         return MethodInputs(queries, which, model, results, settings)

@@ -20,7 +20,9 @@ from whence.methods.requests import CorpusPass
 from whence.records import Family
 from whence.settings import (
     AdamSettings,
+    AdamwInfluenceSettings,
     AttributionSettings,
+    EkfacCgSettings,
     EkfacSettings,
     EmbeddingSettings,
     InfluenceSettings,
@@ -139,7 +141,9 @@ def test_no_other_methods_settings_change_a_score(name, planted):
         "trak": TrakSettings(damping=9, ensemble=("x",)),
         "influence": InfluenceSettings(damping=9),
         "ekfac": EkfacSettings(damping=9),
+        "ekfac_cg": EkfacCgSettings(damping=9),
         "magic": MagicSettings(since=9),
+        "adamw_influence": AdamwInfluenceSettings(last_steps=9),
         "trackstar": TrackstarSettings(whiten=False, damping=9),
         "adam": AdamSettings(second_moments="none"),
         "methods": ("bm25",),

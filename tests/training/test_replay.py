@@ -117,3 +117,86 @@ def test_a_batch_without_anything_to_predict_passes_the_adjoint_on():
         weights[6] = WEIGHTS[6] + sign * 1e-6
         changed.append(losses_after(weights, recipe=recipe))
     torch.testing.assert_close(found[:, 6], (changed[0] - changed[1]) / 2e-6, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("curvature", ["none", "fisher"])
+@pytest.mark.parametrize("largest", [4.0, 1e9])
+def test_an_approximate_walk_is_the_derivative_of_training_on_linear_gradients(curvature, largest):
+    """AdamW written anew, with each step's gradient fixed but for weights and the Fisher matrix."""
+    recipe = RECIPE.model_copy(update={"max_gradient_norm": largest})
+    found = replay(
+        make_model(),
+        EXAMPLES,
+        gradients,
+        recipe=recipe,
+        weights=WEIGHTS,
+        order=ORDER,
+        curvature=curvature,
+    )
+    expected = linear_training(recipe, curvature, found.end)
+    torch.testing.assert_close(found.derivatives, expected, rtol=1e-8, atol=1e-12)
+    assert (found.derivatives[:, [0, 2, 3, 4, 5, 6, 7]] != 0).all()
+    exact = replayed(recipe=recipe).derivatives
+    assert not torch.allclose(found.derivatives, exact, rtol=0.05)
+    # A step after which no other gradient is taken has nothing to approximate.
+    last = ORDER[-2:]
+    torch.testing.assert_close(found.derivatives[:, last], exact[:, last], rtol=1e-9, atol=1e-15)
+
+
+def linear_training(recipe, curvature, end):
+    """Derivatives by autograd of AdamW on g_t(w, θ) = Σ w_i ∇ℓ_i / M + F_t (θ − θ_t)."""
+    from whence.training import learning_rate
+
+    network = make_model()
+    states = []
+    total = -(-len(ORDER) // recipe.batch_size)
+    train(
+        network,
+        EXAMPLES,
+        recipe=recipe,
+        weights=WEIGHTS,
+        order=ORDER,
+        checkpoint_steps=range(total),
+        on_checkpoint=lambda s: states.append({k: v.clone() for k, v in s.weights.items()}),
+    )
+    parameters = dict(network.named_parameters())
+    decays = torch.cat(
+        [torch.full((p.numel(),), recipe.weight_decay * (p.ndim > 1)) for p in parameters.values()]
+    ).double()
+    factors = torch.tensor(WEIGHTS, dtype=torch.float64, requires_grad=True)
+    weights = torch.cat([states[0][name].flatten() for name in parameters])
+    first, second = torch.zeros_like(weights), torch.zeros_like(weights)
+    for step, state in enumerate(states, start=1):
+        for name, parameter in parameters.items():
+            parameter.data.copy_(state[name])
+        batch = ORDER[(step - 1) * recipe.batch_size : step * recipe.batch_size]
+        count = sum(len(EXAMPLES[i]) - 1 for i in batch)
+        own = {}
+        for i in batch:
+            if len(EXAMPLES[i]) > 1:
+                (loss,) = example_losses(network, [EXAMPLES[i]])
+                parts = torch.autograd.grad(loss, list(parameters.values()))
+                own[i] = torch.cat([part.flatten() for part in parts])
+        rows = list(own)
+        gradient = factors[rows] @ torch.stack([own[i] for i in rows]) / count
+        if curvature == "fisher":
+            here = torch.cat([state[name].flatten() for name in parameters])
+            gradient = (
+                gradient
+                + sum(WEIGHTS[i] * g * (g @ (weights - here)) for i, g in own.items()) / count
+            )
+        norm = gradient.norm()
+        if norm > recipe.max_gradient_norm:
+            gradient = gradient * recipe.max_gradient_norm / (norm + 1e-6)
+        rate = learning_rate(recipe, step, total_steps=total)
+        first = recipe.beta1 * first + (1 - recipe.beta1) * gradient
+        second = recipe.beta2 * second + (1 - recipe.beta2) * gradient.square()
+        # Where there was never a gradient, the root has no derivative.
+        is_moved = second > 0
+        root = torch.where(is_moved, second, 1).div(1 - recipe.beta2**step).sqrt() + recipe.eps
+        update = first / (1 - recipe.beta1**step) / root
+        weights = weights * (1 - rate * decays) - rate * torch.where(is_moved, update, 0)
+    rows = torch.cat([rows.flatten(1) for rows in end.values()], dim=1)
+    return torch.stack(
+        [torch.autograd.grad(row @ weights, factors, retain_graph=True)[0] for row in rows]
+    )

@@ -13,7 +13,9 @@ from whence.evidence.relations import RELATIONS, Relation
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _WORDS = {
     "adam": "Adam",
+    "adamw": "AdamW",
     "bm25": "BM25",
+    "cg": "CG",
     "ekfac": "EK-FAC",
     "magic": "MAGIC",
     "ngram": "n-gram",

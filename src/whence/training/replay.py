@@ -12,16 +12,27 @@ that with respect to the state before it and to the weights w of the step's exam
 Walking back from the last step to the first gives the exact derivative of the run. The states are
 not all kept: the run is repeated in pieces from some that are, by the trainer itself.
 
+∂⟨∇L, ĝ⟩/∂θ is the Hessian of the step's loss times ĝ, which costs passes for every scalar. Two
+approximations need only the gradient of each example, whatever the number of scalars:
+
+    fisher    Σ_i w_i ∇ℓ_i ⟨∇ℓ_i, ĝ⟩ / M    the batch's empirical Fisher matrix for the Hessian
+    none      0                             a step moves later weights, and no later gradient
+
+Under both, momentum, second moments, decay and clipping are those of the run.
+
 Source: Engstrom et al., "Optimizing ML Training with Metagradient Descent", arXiv 2503.13751
 (Replay); Ilyas and Engstrom, "MAGIC: Near-Optimal Data Attribution for Deep Learning", arXiv
 2504.16430. Written for the trainer's own order, clipping and denominators, which Bergson's MAGIC,
-that shuffles and trains by itself, does not have.
+that shuffles and trains by itself, does not have. That AdamW's whole state is followed, with a
+Gauss-Newton matrix for the Hessian, is the idea of Deng et al., "How Faithful Is Trajectory-Based
+Data Attribution?", arXiv 2605.18814, of which we know the abstract and descriptions: the formulas
+are derived from the trainer's step.
 """
 
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from whence.progress import SILENT, Progress
 from whence.training.recipe import Recipe, learning_rate, num_steps
@@ -34,6 +45,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     Adjoint = dict[str, Tensor]
+
+Curvature = Literal["exact", "fisher", "none"]
+_Row = tuple[int, Sequence[int], float]
 
 
 class Replayed(NamedTuple):
@@ -52,6 +66,7 @@ def replay(
     weights: Sequence[float] | None = None,
     order: Sequence[int] | None = None,
     since: int = 0,
+    curvature: Curvature = "exact",
     progress: Progress = SILENT,
 ) -> Replayed:
     """Trains a copy of a model, and differentiates functions of the result by example weights.
@@ -65,6 +80,8 @@ def replay(
         weights: One number per example that multiplies its loss; 1 where not given.
         order: Indices into `examples` in the order in which they are seen, each at most once.
         since: Walk back to the state after this step, and no further.
+        curvature: What stands for the Hessian of a step's loss; only `exact` gives derivatives of
+            the run, as far as it is deterministic.
         progress: Reports progress.
 
     Returns:
@@ -76,8 +93,10 @@ def replay(
         ModelError: The loss is no longer finite.
 
     Cost:
-        Two trainings, and about three more per scalar. Memory for about 2 √steps states of three
-        values per parameter, and three values per parameter for each scalar.
+        Two trainings, and about three more per scalar; but for `exact`, one more in all, with a
+        pass for each example, and about 20 operations per step, scalar and parameter. Memory for
+        about 2 √steps states of three values per parameter, and three values per parameter for each
+        scalar.
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -127,6 +146,7 @@ def replay(
                         found,
                         recipe=recipe,
                         rate=rate,
+                        curvature=curvature,
                     )
                 task.advance()
     return Replayed(found, end)
@@ -144,11 +164,12 @@ def _step_back(
     network: "PreTrainedModel",
     state: TrainingState,
     after: _Adjoint,
-    rows: list[tuple[int, Sequence[int], float]],
+    rows: list[_Row],
     found: "Tensor",
     *,
     recipe: Recipe,
     rate: float,
+    curvature: Curvature,
 ) -> _Adjoint:
     """Takes the adjoint from after a step to before it, and writes down that of its examples."""
     import torch
@@ -159,7 +180,9 @@ def _step_back(
             parameter.copy_(state.weights[name])
     num_targets = sum(max(len(ids) - 1, 0) for _, ids, _ in rows)
     used = [row for row in rows if len(row[1]) > 1]
-    factors, gradients = _gradients(network, used, num_targets=num_targets)
+    loss = _StepLoss if curvature == "exact" else _ExampleLosses
+    step = loss(network, used, num_targets=num_targets)
+    gradients = step.gradients
     scale, norm = _clipping(gradients, recipe.max_gradient_norm)
     before = _Adjoint({}, {}, {})
     pulled: dict[str, Tensor] = {}
@@ -183,37 +206,90 @@ def _step_back(
         before.second_moments[name] = recipe.beta2 * spread
         pulled[name] = (1 - recipe.beta1) * moved + 2 * (1 - recipe.beta2) * clipped * spread
     _unclip(pulled, gradients, scale=scale, norm=norm)
-    for question in range(len(found) if used else 0):
-        parts = torch.autograd.grad(
-            [gradients[name] for name in parameters],
-            [*parameters.values(), factors],
-            [pulled[name][question] for name in parameters],
-            retain_graph=question < len(found) - 1,
-            materialize_grads=True,
-        )
-        for name, part in zip(parameters, parts[:-1], strict=True):
-            before.weights[name][question] += part
-        found[question, [row for row, _, _ in used]] = parts[-1].to(found.dtype)
+    if used:
+        derivatives = step.add_curvature(before.weights, pulled, times=curvature != "none")
+        found[:, [row for row, _, _ in used]] = derivatives.to(found.dtype)
     return before
 
 
-def _gradients(
-    network: "PreTrainedModel", used: list[tuple[int, Sequence[int], float]], *, num_targets: int
-) -> "tuple[Tensor, dict[str, Tensor]]":
-    """Takes the gradient of a step's loss, which can be differentiated by weights and factors."""
+class _StepLoss:
+    """The gradient of a step's loss, with a graph from which it is differentiated once more."""
+
+    def __init__(self, network: "PreTrainedModel", used: list[_Row], *, num_targets: int) -> None:
+        import torch
+
+        self._parameters = dict(network.named_parameters())
+        if not used:
+            self.gradients = _zeros(self._parameters)
+            return
+        like = next(iter(self._parameters.values()))
+        self._factors = like.new_tensor([w for _, _, w in used]).requires_grad_()
+        loss = example_losses(network, [ids for _, ids, _ in used]) @ self._factors / num_targets
+        found = torch.autograd.grad(
+            loss, list(self._parameters.values()), create_graph=True, materialize_grads=True
+        )
+        self.gradients = dict(zip(self._parameters, found, strict=True))
+
+    def add_curvature(self, weights: "Adjoint", pulled: "Adjoint", *, times: bool) -> "Tensor":
+        """Adds the Hessian times an adjoint to another, and gives that of the examples."""
+        import torch
+
+        assert times, "the exact curvature is never left out"
+        names = list(self._parameters)
+        num_scalars, derivatives = len(pulled[names[0]]), []
+        for scalar in range(num_scalars):
+            parts = torch.autograd.grad(
+                [self.gradients[name] for name in names],
+                [*self._parameters.values(), self._factors],
+                [pulled[name][scalar] for name in names],
+                retain_graph=scalar < num_scalars - 1,
+                materialize_grads=True,
+            )
+            for name, part in zip(names, parts[:-1], strict=True):
+                weights[name][scalar] += part
+            derivatives.append(parts[-1])
+        return torch.stack(derivatives)
+
+
+class _ExampleLosses:
+    """The gradient of each example of a step, whose sum of squares stands for the curvature."""
+
+    def __init__(self, network: "PreTrainedModel", used: list[_Row], *, num_targets: int) -> None:
+        import torch
+
+        parameters = dict(network.named_parameters())
+        self._num_targets = num_targets
+        self.gradients = _zeros(parameters)
+        if not used:
+            return
+        rows: dict[str, list[Tensor]] = {name: [] for name in parameters}
+        for _, ids, _ in used:
+            (loss,) = example_losses(network, [ids])
+            found = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
+            for name, part in zip(parameters, found, strict=True):
+                rows[name].append(part.flatten())
+        self._factors = next(iter(rows.values()))[0].new_tensor([w for _, _, w in used])
+        self._rows = {name: torch.stack(parts) for name, parts in rows.items()}
+        for name, parts in self._rows.items():
+            summed = self._factors @ parts / num_targets
+            self.gradients[name] = summed.view_as(parameters[name])
+
+    def add_curvature(self, weights: "Adjoint", pulled: "Adjoint", *, times: bool) -> "Tensor":
+        """Adds the Fisher matrix times an adjoint to another, and gives that of the examples."""
+        import torch
+
+        parts = [pulled[name].flatten(1) @ rows.mT for name, rows in self._rows.items()]
+        derivatives = torch.stack(parts).sum(0) / self._num_targets
+        if times:
+            for name, rows in self._rows.items():
+                weights[name] += ((derivatives * self._factors) @ rows).view_as(weights[name])
+        return derivatives
+
+
+def _zeros(parameters: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
     import torch
 
-    parameters = dict(network.named_parameters())
-    if not used:
-        zeros = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
-        return torch.zeros(0), zeros
-    like = next(iter(parameters.values()))
-    factors = like.new_tensor([w for _, _, w in used]).requires_grad_()
-    loss = example_losses(network, [ids for _, ids, _ in used]) @ factors / num_targets
-    found = torch.autograd.grad(
-        loss, list(parameters.values()), create_graph=True, materialize_grads=True
-    )
-    return factors, dict(zip(parameters, found, strict=True))
+    return {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
 
 
 def _clipping(gradients: "Mapping[str, Tensor]", largest: float) -> "tuple[float, float]":

@@ -7,8 +7,8 @@ passes and no matrix, and conjugate gradients solve
 
     (E[H] + damping) x = gradient
 
-to any accuracy. What lies between two layers counts here, unlike in EK-FAC. It is an oracle for
-small models: dozens of products, each over the whole corpus.
+to any accuracy. What lies between two layers counts here, unlike in EK-FAC. Each product goes over
+the whole corpus once for every vector: it is for small models, or for a sample (`ekfac_cg`).
 
 Source: Hestenes and Stiefel, J. Res. NBS 49 (1952); Schraudolph, "Fast Curvature Matrix-Vector
 Products for Second-Order Gradient Descent", Neural Computation 14 (2002).
@@ -56,6 +56,7 @@ def solve(
     tolerance: float = 1e-3,
     max_iterations: int = 100,
     precondition: "Callable[[Vectors], Vectors] | None" = None,
+    must_converge: bool = True,
     progress: Progress = SILENT,
 ) -> Solution:
     """Multiplies gradients with the inverse of the damped Gauss-Newton matrix.
@@ -70,10 +71,12 @@ def solve(
         max_iterations: The most products.
         precondition: A guess at the inverse, such as EK-FAC's, which saves iterations and does not
             change the solution.
+        must_converge: Raise where the tolerance is not reached; otherwise the caller reads the
+            residual.
         progress: Reports progress.
 
     Raises:
-        GradientError: The tolerance was not reached.
+        GradientError: The tolerance was not reached, and it had to be.
 
     Cost:
         One forward and two backward passes and 2 · queries more per iteration; small models only.
@@ -112,7 +115,7 @@ def solve(
             residual -= step * curved
             error = float(_ratio(residual.norm(dim=1), scale).max())
             task.advance()
-            if error <= tolerance:
+            if error <= tolerance or (iteration == max_iterations and not must_converge):
                 return Solution(split(found), error, iteration)
             ahead = guess(residual)
             before, power = power, (residual * ahead).sum(1)

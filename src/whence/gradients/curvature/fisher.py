@@ -123,6 +123,22 @@ def draw(
     return torch.searchsorted(ends, marks).squeeze(-1).clamp_(max=logits.shape[-1] - 1)
 
 
+def draw_examples(corpus: Corpus, num_examples: int, *, seed: int) -> "np.ndarray":
+    """Draws rows of at least two tokens without replacement; all, where there are not more.
+
+    Like a label, whether an example is drawn depends on the seed, its tokens and its copy, and on
+    the order of the corpus only by way of copies.
+    """
+    rows = np.flatnonzero(corpus.lengths >= 2)
+    copies = _copies(corpus)
+    places = [
+        _digest(corpus.input_ids(int(row)), copy=copies[row], seed=seed, name="examples")
+        for row in rows
+    ]
+    first = sorted(range(len(rows)), key=places.__getitem__)[:num_examples]
+    return np.sort(rows[first])
+
+
 def _copies(corpus: Corpus) -> list[int]:
     """Counts, for each example, how many before it have the same tokens."""
     seen: dict[bytes, int] = {}
@@ -135,6 +151,11 @@ def _copies(corpus: Corpus) -> list[int]:
 
 
 def _chances(tokens: Sequence[int], *, copy: int, seed: int) -> "np.ndarray":
-    key = np.asarray([seed, copy, *tokens], dtype=np.int64).tobytes()
-    words = np.frombuffer(hashlib.sha256(key).digest(), dtype=np.uint32)
+    words = np.frombuffer(_digest(tokens, copy=copy, seed=seed), dtype=np.uint32)
     return np.random.default_rng(words).random(len(tokens))
+
+
+def _digest(tokens: Sequence[int], *, copy: int, seed: int, name: str = "") -> bytes:
+    """Hashes an example's tokens, which of its copies it is, and what the hash is for."""
+    key = np.asarray([seed, copy, *tokens], dtype=np.int64).tobytes()
+    return hashlib.sha256(name.encode() + key).digest()

@@ -18,7 +18,7 @@ from whence.gradients.passes.queries import query_norms
 from whence.models.forward import ANY, company
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel, PairScores, Query
-from whence.training import Recipe, num_steps, replay
+from whence.training import Curvature, Recipe, num_steps, replay
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,22 +62,54 @@ def magic_scores(
     Cost:
         Two trainings, and about three more for each query.
     """
+    return replayed_scores(
+        model,
+        corpus,
+        queries,
+        method="magic",
+        curvature="exact",
+        largest=LARGEST,
+        recipe=recipe,
+        weights=weights,
+        since=since,
+        progress=progress,
+    )
+
+
+def replayed_scores(
+    model: LoadedModel,
+    corpus: Corpus,
+    queries: Sequence[Query],
+    *,
+    method: str,
+    curvature: Curvature,
+    largest: int,
+    recipe: Recipe,
+    weights: Sequence[float] | None,
+    since: int,
+    progress: Progress,
+) -> PairScores:
+    """Computes the scores of a method that walks back through training; see `magic_scores`.
+
+    `method` names it in messages and settings; more than `largest` steps × parameters × queries
+    are refused.
+    """
     started = time.perf_counter()
     check_fits(model, corpus)
     check_queries(model, queries)
     if company(model) != ANY:
         raise ModelError(
-            f"`magic` repeats training batches, in which the positions of {model.label} depend on "
-            "the longest example.",
-            "Leave `magic` out.",
+            f"`{method}` repeats training batches, in which the positions of {model.label} depend "
+            "on the longest example.",
+            f"Leave `{method}` out.",
         )
     order = training_order(corpus)
     steps = num_steps(recipe, len(order))
     if since >= steps:
         raise SettingsError(
-            f"`magic.since = {since}` is not before the last of {steps} steps.", "Lower it."
+            f"`{method}.since = {since}` is not before the last of {steps} steps.", "Lower it."
         )
-    _check_cost(model, steps - since, len(queries))
+    _check_cost(model, steps - since, len(queries), method=method, largest=largest)
     found = replay(
         model.model,
         [corpus.input_ids(row) for row in range(len(corpus))],
@@ -86,6 +118,7 @@ def magic_scores(
         weights=weights,
         order=order,
         since=since,
+        curvature=curvature,
         progress=progress,
     )
     reached = np.zeros(len(corpus), dtype=np.bool_)
@@ -99,7 +132,8 @@ def magic_scores(
         example_ids=corpus.ids,
         values=values.astype(np.float32),
         settings={
-            "correction": "magic",
+            "correction": method,
+            "curvature": curvature,
             "since": since,
             "recipe": recipe.model_dump(mode="json"),
             "start": model.fingerprint,
@@ -118,14 +152,16 @@ def training_order(corpus: Corpus) -> list[int]:
     return np.argsort(training_steps(corpus), kind="stable").tolist()
 
 
-def _check_cost(model: LoadedModel, steps: int, num_queries: int) -> None:
+def _check_cost(
+    model: LoadedModel, steps: int, num_queries: int, *, method: str, largest: int
+) -> None:
     size = sum(parameter.numel() for parameter in model.model.parameters())
-    if steps * size * num_queries > LARGEST:
+    if steps * size * num_queries > largest:
         raise ModelError(
-            f"`magic` would walk {num_queries} queries back through {steps:,} steps of a model "
+            f"`{method}` would walk {num_queries} queries back through {steps:,} steps of a model "
             f"with {size:,} parameters, and is meant for at most "
-            f"{max(LARGEST // (steps * size), 0)} queries there.",
-            "Name fewer in `behaviors.ids`, raise `magic.since`, or take `testbed:nano`.",
+            f"{max(largest // (steps * size), 0)} queries there.",
+            f"Name fewer in `behaviors.ids`, raise `{method}.since`, or take `testbed:nano`.",
         )
 
 
