@@ -74,8 +74,10 @@ def test_factors_are_the_best_approximation_of_their_rank(rank):
     np.testing.assert_allclose(expand(found, layout), np.concatenate(expected, axis=1), atol=1e-5)
 
 
+@pytest.mark.parametrize("chunk", [1, 60, 160_000])
 @pytest.mark.parametrize("rank", [1, 2, 9])
-def test_products_and_lengths_are_those_of_the_expanded_rows(rank):
+def test_products_and_lengths_are_those_of_the_expanded_rows(rank, chunk, monkeypatch):
+    monkeypatch.setattr("whence.gradients.index.factors.CHUNK", chunk)
     layout = Layout.of(SHAPES, rank)
     rows = factorize(random_rows(), layout)
     queries = torch.randn(3, sum(a * b for a, b in SHAPES.values()))
@@ -131,6 +133,20 @@ def test_lower_ranks_give_the_scores_of_the_best_approximation(lab, corpus, quer
     assert products.settings["rank"] == 2
     assert 0 < low.agreement["kept_share"] < 1
     assert low.agreement["spearman"] < 1
+
+
+def test_curvature_and_whitened_products_are_those_of_the_expanded_rows(lab, corpus, tmp_path):
+    from whence.methods.rows import GradientRows, damped_power, products, second_moments
+
+    index = build(lab.tiny("neox"), corpus, tmp_path / "index", rank=1)
+    asked = np.random.default_rng(0).normal(size=(2, sum(index.grad_sizes.values())))
+    found = []
+    for examples in (index.gradients, np.asarray(index.gradients)):
+        rows = GradientRows(examples, asked, dict(index.grad_sizes))
+        roots = damped_power(second_moments(rows), -0.5, damping=0.1)
+        found.append(products(rows, queries=roots, examples=roots))
+    np.testing.assert_allclose(found[0].dots, found[1].dots, rtol=1e-9)
+    np.testing.assert_allclose(found[0].example_norms, found[1].example_norms, rtol=1e-9)
 
 
 @pytest.mark.parametrize("block", [1, 500, 2**26])

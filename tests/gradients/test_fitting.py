@@ -194,8 +194,8 @@ def test_on_a_cpu_nothing_is_probed_and_batches_are_as_they_were(lab, tmp_path, 
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_a_batch_is_as_large_as_the_memory_allows(lab):
-    memory = fitting.CudaMemory(torch.device("cuda"))
+def test_on_a_gpu_a_batch_is_as_large_as_the_memory_allows(cuda):
+    memory = fitting.CudaMemory(cuda)
     kept = []
 
     def run(tokens):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
+CHUNK = 160_000
 
 
 class Factors(NamedTuple):
@@ -69,11 +70,6 @@ class Layout:
     def sizes(self) -> dict[str, int]:
         """The numbers of each module's whole matrix."""
         return {name: module.outputs * module.inputs for name, module in self.modules.items()}
-
-    def held(self, num_queries: int) -> int:
-        """Numbers in memory per row while it is multiplied with so many queries."""
-        most = max(m.rank * m.outputs for m in self.modules.values())
-        return self.width + num_queries * (1 + most)
 
 
 def factorize(
@@ -114,7 +110,7 @@ def factor_products(
     """Computes inner products of factorized rows with whole queries, without `expand`.
 
     Cost:
-        2 r a b operations per row, query and module; `Layout.held` numbers of memory per row.
+        2 r a b operations per row, query and module; memory for `CHUNK` numbers and the products.
     """
     found = rows.new_zeros(len(rows), len(queries))
     asked = queries.split(list(layout.sizes.values()), dim=1)
@@ -123,10 +119,13 @@ def factor_products(
     ):
         # [inputs, outputs · queries], so that what comes out needs no other order.
         matrix = flat.unflatten(1, (module.outputs, module.inputs)).permute(2, 1, 0).flatten(1)
-        one_side = (v.flatten(0, 1) @ matrix).view(
-            len(rows), module.rank * module.outputs, len(queries)
-        )
-        found += (u.flatten(1).unsqueeze(1) @ one_side).squeeze(1)
+        numbers = module.rank * module.outputs
+        # What one product leaves is used while it is in the cache.
+        size = max(1, CHUNK // max(1, numbers * len(queries)))
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
+            one_side = (v[part].flatten(0, 1) @ matrix).view(-1, numbers, len(queries))
+            found[part] += one_side.mul_(u[part].flatten(1).unsqueeze(2)).sum(dim=1)
     return found
 
 

@@ -73,7 +73,6 @@ def multiply_rows(
             width=index.width,
             dtype=index.dtype,
             file=rows_file(layout),
-            held=index.width if layout is None else layout.held(len(asked)),
         ):
             dense = rows @ columns if layout is None else factor_products(rows, queries, layout)
             found = dense.numpy()
@@ -122,7 +121,6 @@ def row_blocks(
     width: int,
     dtype: str,
     file: str = GRADIENTS,
-    held: int | None = None,
 ) -> "Iterator[tuple[slice, Float[Tensor, 'rows numbers']]]":
     """Maps an index's rows block by block, in float32; a block is valid until the next.
 
@@ -134,7 +132,6 @@ def row_blocks(
         width: The numbers of a row.
         dtype: Their type.
         file: The file of the rows.
-        held: The numbers in memory per row, where a block's user needs more than the row.
 
     Raises:
         IndexFormatError: The file ends before its last row.
@@ -145,7 +142,7 @@ def row_blocks(
         return
     # numpy does not know bfloat16, and torch takes no type of another package's.
     is_bfloat = dtype == "bfloat16"
-    size = min(num_rows, max(1, BLOCK_BYTES // (4 * (held or width))))
+    size = min(num_rows, max(1, BLOCK_BYTES // (4 * width)))
     # Allocating new memory costs more here than all the arithmetic.
     exact = torch.empty(size if dtype != "float32" else 0, width)
     with (directory / file).open("rb") as opened:
