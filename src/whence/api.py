@@ -209,7 +209,7 @@ def open_index(directory: str | Path) -> "Index":
 
 
 def query(
-    index: "Index",
+    index: "Index | Sequence[Index]",
     model: LoadedModel,
     behavior: Behavior,
     *,
@@ -222,8 +222,9 @@ def query(
     """Searches an index for the examples tied to a behavior.
 
     Args:
-        index: The index.
-        model: The model it was made with.
+        index: The index, or several of different examples, made with the same model and settings,
+            that are searched as one.
+        model: The model they were made with.
         behavior: The prompt and the completion whose loss is attributed.
         method: `gradient_cosine` or `gradient_dot`.
         contrast: Attribute the log-odds of the completion against the first alternative.

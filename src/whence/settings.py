@@ -168,6 +168,9 @@ class VerifySettings(Settings):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
 
 
+TOKEN_BATCH_SIZE = 4096
+
+
 class IndexSettings(Settings):
     """Which gradients are stored, and how they are computed.
 
@@ -205,12 +208,23 @@ class IndexSettings(Settings):
     storage: Literal["float32", "float16", "bfloat16"] = Field(
         default="float32", description="The type of the rows on disk."
     )
+    rank: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_536,
+        description="Store each module's gradient as factors of this rank, in a format of whence's "
+        "own; by default whole, in Bergson's.",
+    )
     fsdp: bool = Field(
         default=False, description="Bergson's own build spreads the weights over all GPUs."
     )
     disk_budget_gb: float = Field(default=2.0, gt=0, le=1e9, allow_inf_nan=False)
-    token_batch_size: int = Field(
-        default=4096, ge=2, lt=2**31, description="Tokens in a batch, padding included."
+    token_batch_size: int | None = Field(
+        default=None,
+        ge=2,
+        lt=2**31,
+        description="Tokens in a batch, padding included; by default 4,096, and on a GPU as many "
+        "as an index's pass can hold at once.",
     )
 
     @model_validator(mode="after")
@@ -218,11 +232,18 @@ class IndexSettings(Settings):
         option = "fsdp" if self.fsdp else f"precision {self.precision}"
         if self.by_engine and self.collector != "bergson":
             raise ValueError(f"the collector `whence` has no `{option}`; `bergson` has")
+        if self.by_engine and self.rank is not None:
+            raise ValueError(f"Bergson's `{option}` has no `rank {self.rank}`")
         if self.by_engine and self.storage != "float32":
             raise ValueError(f"Bergson's `{option}` has no `storage {self.storage}`")
         if self.collector == "bergson" and self.precision == "mixed":
             raise ValueError("the collector `bergson` has no `precision mixed`; `whence` has")
         return self
+
+    @property
+    def tokens_at_once(self) -> int:
+        """The tokens in a batch, where nothing is measured."""
+        return TOKEN_BATCH_SIZE if self.token_batch_size is None else self.token_batch_size
 
     @property
     def by_engine(self) -> bool:
@@ -238,12 +259,16 @@ class IndexSettings(Settings):
     @classmethod
     def without_row_options(cls) -> dict[str, object]:
         """The defaults of the options that only stored rows have."""
-        names = ("include_bias", "loss_reduction", "collector", "precision", "storage", "fsdp")
+        names = ("include_bias", "loss_reduction", "collector", "precision", "storage", "rank")
+        names = (*names, "fsdp")
         return {name: cls.model_fields[name].default for name in names}
 
     def key(self) -> dict[str, object]:
         """What determines the rows beside the model, its modules and the examples."""
-        return self.model_dump(exclude={"modules", "disk_budget_gb", "token_batch_size"})
+        key = self.model_dump(exclude={"modules", "disk_budget_gb", "token_batch_size"})
+        if self.rank is None:
+            del key["rank"]  # As before there were ranks: whole rows keep their key.
+        return key
 
 
 class TrackstarSettings(Settings):

@@ -178,6 +178,16 @@ def lab() -> SimpleNamespace:
     )
 
 
+@pytest.fixture
+def cuda():
+    """A CUDA device."""
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    return torch.device("cuda")
+
+
 @pytest.fixture(params=["neox", "llama", "gpt2"])
 def family(request: pytest.FixtureRequest) -> str:
     """The three architectures that are supported on purpose."""

@@ -10,7 +10,7 @@ from whence.errors import SettingsError
 if TYPE_CHECKING:
     from numpy import ndarray
 
-    from whence.gradients import Index
+    from whence.gradients import Parts
     from whence.records import Hits, LoadedModel
     from whence.runs.adhoc import AdHocResult
 
@@ -18,8 +18,7 @@ Beside = Literal["bm25", "embedding"]
 
 
 def query(
-    index: Path,
-    *,
+    *index: Path,
     prompt: str,
     completion: str,
     alternative: str | None = None,
@@ -41,7 +40,8 @@ def query(
     Parameters
     ----------
     index
-        A directory that whence index or bergson build made.
+        A directory that whence index or bergson build made; several of different examples, made
+        with the same model and settings, are searched as one.
     alternative
         Score the completion against this one: the query is the difference of their losses.
     beside
@@ -59,7 +59,7 @@ def query(
         How many proponents, and how many opponents, to show at most.
     """
     from whence.evidence import check_count
-    from whence.gradients import open_index
+    from whence.gradients import join_indexes, open_index
     from whence.records import Behavior
     from whence.runs.adhoc import Answerer
     from whence.runs.indexing import index_model, query_index
@@ -81,11 +81,13 @@ def query(
         completion=completion,
         alternatives=(alternative,) if alternative else (),
     )
-    opened = open_index(index)
+    if not index:
+        raise SettingsError("`whence query` needs an index, and none is named.", "Name one.")
+    opened = join_indexes([open_index(place) for place in index])
     loaded = (
         open_model(flags(ModelSettings, name=model, revision=revision, tokenizer=tokenizer))
         if model
-        else index_model(opened)
+        else index_model(opened.indexes[0])
     )
     states = _states(opened, loaded) if "embedding" in (beside or ()) else None
     answerer = Answerer(loaded, opened.corpus, index=opened, states=states)
@@ -93,7 +95,7 @@ def query(
     found = None
     if approximate:
         found = query_index(
-            opened,
+            opened.indexes,
             loaded,
             behavior,
             method=method,
@@ -116,7 +118,7 @@ def query(
 
 
 def _print(
-    index: Path,
+    indexes: tuple[Path, ...],
     method: str,
     own: "Hits",
     beside: "dict[str, Hits]",
@@ -145,7 +147,7 @@ def _print(
     ]
     answer(
         {
-            "index": str(index),
+            "index": str(indexes[0]) if len(indexes) == 1 else [str(place) for place in indexes],
             "method": method,
             "orientation": "higher is more helpful",
             "verification": verification_to_json(verification),
@@ -159,9 +161,20 @@ def _print(
     )
 
 
-def _states(index: "Index", model: "LoadedModel") -> "ndarray":
-    """The hidden states of the examples, kept beside the index."""
+def _states(opened: "Parts", model: "LoadedModel") -> "ndarray":
+    """The hidden states of the examples, kept beside each index."""
+    import numpy as np
+
     from whence.runs.states import keep_states
 
-    place = index.path.with_name(f"{index.path.name}.states")
-    return keep_states(place, model, index.corpus, progress=progress())
+    return np.concatenate(
+        [
+            keep_states(
+                index.path.with_name(f"{index.path.name}.states"),
+                model,
+                index.corpus,
+                progress=progress(),
+            )
+            for index in opened.indexes
+        ]
+    )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from whence.corpus.duplicates import Duplicates
     from whence.evidence.ties import Relater
-    from whence.gradients import Index
+    from whence.gradients import Index, Parts
     from whence.methods.text import Bm25
 
 GRADIENT_METHODS = ("gradient_cosine", "gradient_dot")
@@ -71,7 +71,8 @@ class Answerer:
     Args:
         model: The model.
         corpus: The examples.
-        index: Their stored gradients; None where gradients have to be streamed.
+        index: Their stored gradients, in one index or several that were joined; None where they
+            have to be streamed.
         initial: The untrained weights that a completion is compared with.
         nulls: Unrelated queries, by which scores are calibrated.
         duplicates: The corpus's copies; without them every example is a cluster of its own.
@@ -85,7 +86,7 @@ class Answerer:
         model: LoadedModel,
         corpus: Corpus,
         *,
-        index: "Index | None" = None,
+        index: "Index | Parts | None" = None,
         initial: LoadedModel | None = None,
         nulls: Sequence[Query] = (),
         duplicates: "Duplicates | None" = None,
@@ -260,7 +261,7 @@ class Answerer:
             self.corpus,
             queries,
             modules=modules,
-            token_batch_size=settings.token_batch_size,
+            token_batch_size=settings.tokens_at_once,
             progress=progress,
         )
 

@@ -1,6 +1,6 @@
 """Building an index, and querying it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,8 @@ from whence.runs import opening
 from whence.settings import AttributionSettings, IndexSettings
 
 if TYPE_CHECKING:
-    from whence.gradients import Index
+    from whence.gradients import Index, Parts
+    from whence.gradients.index.shares import ShareReport
 
 
 def index_corpus(
@@ -67,6 +68,61 @@ def index_corpus(
     )
 
 
+def merge_corpus(
+    directory: Path,
+    model: LoadedModel,
+    corpus: Corpus,
+    settings: IndexSettings,
+    *,
+    reference: Callable[[], LoadedModel] | None = None,
+    progress: Progress = SILENT,
+) -> "Index":
+    """Finishes an index whose shares are all written; see `merge_index`.
+
+    Raises:
+        WhenceError: A share lacks blocks, or rows are not as they were computed.
+    """
+    from whence.gradients import merge_index
+
+    return merge_index(
+        model,
+        corpus,
+        directory,
+        _projected(model, corpus, settings),
+        reference=reference,
+        progress=progress,
+    )
+
+
+def find_missing(
+    directory: Path,
+    model: LoadedModel,
+    corpus: Corpus,
+    settings: IndexSettings,
+    *,
+    num_shares: int,
+) -> "ShareReport":
+    """Lists which shares of an index lack blocks; see `missing_shares`.
+
+    Raises:
+        WhenceError: Something else is being built there.
+    """
+    from whence.gradients import missing_shares
+
+    projected = _projected(model, corpus, settings)
+    return missing_shares(model, corpus, directory, projected, num_shares=num_shares)
+
+
+def _projected(model: LoadedModel, corpus: Corpus, settings: IndexSettings) -> IndexSettings:
+    """Chooses the projection that a build would choose, without measuring anything."""
+    from whence.gradients.index.preflight import choose
+    from whence.models import coverage
+
+    covered = coverage(model, modules=settings.modules, include_bias=settings.include_bias)
+    chosen = choose(corpus, covered, settings, path="stored", num_queries=1)
+    return settings.model_copy(update={"projection_dim": chosen.projection_dim})
+
+
 def describe(plan: Plan) -> str:
     """Says what an attribution will take, before it starts."""
     return (
@@ -90,7 +146,7 @@ def index_model(index: "Index") -> LoadedModel:
 
 
 def query_index(
-    index: "Index",
+    index: "Index | Sequence[Index]",
     model: LoadedModel,
     behavior: Behavior,
     *,
@@ -103,8 +159,8 @@ def query_index(
     """Searches an index for the examples tied to one behavior.
 
     Args:
-        index: The index.
-        model: The model it was made with.
+        index: The index, or several of different examples that are searched as one.
+        model: The model they were made with.
         behavior: The prompt, the completion and, for a contrast, an alternative.
         method: `gradient_cosine` or `gradient_dot`.
         contrast: Attribute the log-odds of the completion against the first alternative.
@@ -124,7 +180,7 @@ def query_index(
     """
     from whence.behaviors import make_query
     from whence.evidence import check_count, hits
-    from whence.gradients import stored_products
+    from whence.gradients import join_indexes, stored_products
     from whence.gradients.index.approximate import MIN_ROWS
     from whence.methods import MethodInputs, Products, score
 
@@ -136,43 +192,55 @@ def query_index(
     query = make_query(
         behavior, model.tokenizer, contrast=contrast, context_length=model.context_length
     )
-    if approximate and index.num_examples >= MIN_ROWS:
-        return _approximate_hits(index, model, query, method=method, k=k, progress=progress)
-    products = stored_products(index, model, (query,), progress=progress)
+    parts = join_indexes(index if isinstance(index, Sequence) else (index,))
+    if approximate and len(parts.corpus) >= MIN_ROWS:
+        return _approximate_hits(parts, model, query, method=method, k=k, progress=progress)
+    products = stored_products(parts, model, (query,), progress=progress)
     scores = score(
         method,
         MethodInputs(
             queries=(query,),
-            corpus=index.corpus,
+            corpus=parts.corpus,
             model=model,
             results={Products(): products},
             settings=AttributionSettings(),
         ),
     )
-    return hits(scores, 0, index.corpus, k)
+    return hits(scores, 0, parts.corpus, k)
 
 
 def _approximate_hits(
-    index: "Index", model: LoadedModel, query: Query, *, method: str, k: int, progress: Progress
+    parts: "Parts", model: LoadedModel, query: Query, *, method: str, k: int, progress: Progress
 ) -> Hits:
-    """Lists the best and the worst examples that an approximate search finds."""
+    """Lists the best and the worst examples that an approximate search finds.
+
+    Of several indexes each is searched by its own cells, and the lowest of their recalls is stated.
+    """
     import numpy as np
 
     from whence.evidence import hits
     from whence.gradients.index.approximate import search_cells
+    from whence.gradients.index.joined import part_slices
 
-    found = search_cells(
-        index,
-        model,
-        (query,),
-        k=min(k, index.num_examples),
-        unit_norm=method == "gradient_cosine",
-        progress=progress,
-    )
     # An example that was not found has no score, so that it is no hit of the exact rule either.
-    values = np.full((1, index.num_examples), np.nan, dtype=np.float32)
-    for nearest in (found.best, found.worst):
-        values[0, nearest.rows[0]] = nearest.scores[0]
-    scores = Scores(method, (query.id,), index.corpus.ids, values)
-    num_unseen = found.num_scored - int(np.isfinite(values).sum())
-    return hits(scores, 0, index.corpus, k, num_unseen=num_unseen)._replace(recall=found.recall)
+    values = np.full((1, len(parts.corpus)), np.nan, dtype=np.float32)
+    recalls, num_scored = [], 0
+    for index, part in zip(parts.indexes, part_slices(parts.indexes), strict=True):
+        if not index.num_examples:
+            continue
+        found = search_cells(
+            index,
+            model,
+            (query,),
+            k=min(k, index.num_examples),
+            unit_norm=method == "gradient_cosine",
+            progress=progress,
+        )
+        for nearest in (found.best, found.worst):
+            values[0, part.start + nearest.rows[0]] = nearest.scores[0]
+        recalls.append(found.recall)
+        num_scored += found.num_scored
+    scores = Scores(method, (query.id,), parts.corpus.ids, values)
+    num_unseen = num_scored - int(np.isfinite(values).sum())
+    found = hits(scores, 0, parts.corpus, k, num_unseen=num_unseen)
+    return found._replace(recall=min(recalls))

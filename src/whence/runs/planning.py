@@ -102,7 +102,9 @@ def plan_passes(
     covered = run.get(coverage_stage(model, settings))
     num_rows = sum(request.holds == "stored" for request in passes)
     num_planned = sum(request.holds == "planned" for request in passes)
-    stored = index_bytes(covered, num_examples=len(corpus), projection_dim=dim) * num_rows
+    stored = num_rows * index_bytes(
+        covered, num_examples=len(corpus), projection_dim=dim, rank=settings.rank
+    )
     budget = settings.disk_budget_gb * 1e9 - stored
     if budget <= 0:
         raise SettingsError(
@@ -184,7 +186,7 @@ def _plan_stage(
             "num_queries": num_queries,
             "path": choice.path,
             "disk_bytes": choice.disk_bytes,
-            "token_batch_size": settings.token_batch_size,
+            "token_batch_size": settings.tokens_at_once,
             "modules": list(covered.modules),
             **settings.model_copy(update={"projection_dim": choice.projection_dim}).key(),
         },

@@ -107,6 +107,11 @@ def open_cells(index: Index, *, unit_norm: bool, progress: Progress = SILENT) ->
         The first time two readings of `gradients.bin`, and memory for a byte per number of it;
         later the cells are mapped from the disk.
     """
+    if index.layout is not None:
+        raise IndexFormatError(
+            f"{index.path} has factorized rows, which an approximate search does not read.",
+            "Search exactly, which reads fewer bytes of factorized rows.",
+        )
     faiss = _require_faiss()
     directory = index.path / f"cells-{'cosine' if unit_norm else 'dot'}"
     state = (index.path / GRADIENTS).stat()

@@ -9,6 +9,8 @@ from whence.errors import IndexFormatError
 from whence.gradients.index.engine import SUPPORTED_VERSION
 from whence.gradients.index.files import Info, number_type
 from whence.gradients.index.manifest import (
+    FACTORS,
+    FACTORS_INFO,
     GRADIENTS,
     INFO,
     NORMS,
@@ -94,18 +96,23 @@ def check_size(index: "Index") -> None:
                 f"numbers, and in {INFO} that {wrong[0]} has {index.grad_sizes[wrong[0]]}.",
                 REBUILD,
             )
-    numbers = index.num_examples * sum(index.grad_sizes.values())
-    expected = numbers * number_type(index.dtype).itemsize
+    expected = index.num_examples * index.width * number_type(index.dtype).itemsize
+    name, info = _names(index)
     try:
-        found = (index.path / GRADIENTS).stat().st_size
+        found = (index.path / name).stat().st_size
     except FileNotFoundError:
-        raise IndexFormatError(f"{index.path} has no {GRADIENTS}.", REBUILD) from None
+        raise IndexFormatError(f"{index.path} has no {name}.", REBUILD) from None
     if found != expected:
         raise IndexFormatError(
-            f"{index.path / GRADIENTS} has {found:,} bytes instead of {expected:,}: it is "
-            f"{'truncated' if found < expected else 'not the one that info.json describes'}.",
+            f"{index.path / name} has {found:,} bytes instead of {expected:,}: it is "
+            f"{'truncated' if found < expected else f'not the one that {info} describes'}.",
             REBUILD,
         )
+
+
+def _names(index: "Index") -> tuple[str, str]:
+    """Names the file of the rows, and the one that describes it."""
+    return (GRADIENTS, INFO) if index.layout is None else (FACTORS, FACTORS_INFO)
 
 
 def check_manifest(index: "Index", manifest: IndexManifest) -> None:
@@ -115,10 +122,16 @@ def check_manifest(index: "Index", manifest: IndexManifest) -> None:
         IndexFormatError: One is not.
     """
     inputs, details = manifest.inputs, manifest.details
+    _, info = _names(index)
+    layout = index.layout
+    ranks = (
+        {min(inputs.rank or 0, *m[:2]) - m.rank for m in layout.modules.values()} if layout else {0}
+    )
     stated = [
-        (INFO, "modules", list(modules_of(manifest).items()), list(index.grad_sizes.items())),
-        (INFO, "number of rows", details.num_examples, index.num_examples),
-        (INFO, "type", details.dtype, index.dtype),
+        (info, "modules", list(modules_of(manifest).items()), list(index.grad_sizes.items())),
+        (info, "number of rows", details.num_examples, index.num_examples),
+        (info, "type", details.dtype, index.dtype),
+        (info, "rank", {0}, ranks),
         (PROCESSOR, "projection_dim", inputs.projection_dim, index.projection_dim),
         (PROCESSOR, "projection_seed", inputs.projection_seed, index.projection_seed),
         (PROCESSOR, "include_bias", inputs.include_bias, index.include_bias),
@@ -142,15 +155,16 @@ def check_lengths(index: "Index") -> None:
     norms = stored_norms(index)
     if norms is None or not index.num_examples:
         return
-    row_bytes = sum(index.grad_sizes.values()) * number_type(index.dtype).itemsize
+    row_bytes = index.width * number_type(index.dtype).itemsize
     count = min(index.num_examples, max(2, min(NUM_SAMPLED, SAMPLED_BYTES // row_bytes)))
+    name, _ = _names(index)
     for row in np.linspace(0, index.num_examples - 1, count).astype(int):
         with np.errstate(over="ignore"):
             length = np.float32(np.linalg.norm(np.asarray(index.gradients[row], dtype=np.float64)))
         if not np.isclose(length, norms[row], rtol=1e-5, atol=0):
             raise IndexFormatError(
-                f"Row {row} of {index.path / GRADIENTS} has the length {length:.6g} instead of "
-                f"{norms[row]:.6g}, so one of {GRADIENTS} and {NORMS} was changed.",
+                f"Row {row} of {index.path / name} has the length {length:.6g} instead of "
+                f"{norms[row]:.6g}, so one of {name} and {NORMS} was changed.",
                 REBUILD,
             )
 

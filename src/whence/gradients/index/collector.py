@@ -64,12 +64,12 @@ def new_processor(
     )
 
 
-def gradient_sizes(
+def gradient_shapes(
     model: LoadedModel, modules: Sequence[str], processor: "GradientProcessor"
-) -> dict[str, int]:
-    """Counts the numbers per example that the collector gives for each module, in its order."""
+) -> dict[str, tuple[int, ...]]:
+    """Finds the shape of each module's gradient, outputs × inputs, in the collector's order."""
     hooks = _hooks(model, modules, processor)
-    return {name: shape.numel() for name, shape in hooks.shapes().items()}
+    return {name: tuple(shape) for name, shape in hooks.shapes().items()}
 
 
 @contextmanager
@@ -153,9 +153,12 @@ def collecting(
     with capturing(model, names, take, precision=precision) as backward:
 
         def collect(batch: Padded) -> Collected:
-            losses = backward(batch)
-            found = Collected({name: rows[name] for name in names}, losses)
-            rows.clear()
+            try:
+                losses = backward(batch)
+                found = Collected({name: rows[name] for name in names}, losses)
+            finally:
+                # After a batch that did not fit, its first rows would take the room of the next.
+                rows.clear()
             return _reduced(found, batch, reduction)
 
         yield collect

@@ -83,10 +83,7 @@ def deviation(
         return None
     else:
         in_float32 = reference()
-    order = np.argsort(corpus.lengths, kind="stable")
-    order = order[corpus.lengths[order] >= 2]
-    places = np.linspace(0, len(order) - 1, min(NUM_EXAMPLES, len(order))).round().astype(int)
-    chosen = [int(row) for row in order[places]]
+    chosen = spread_examples(corpus, NUM_EXAMPLES)
     examples = [corpus.input_ids(row)[:NUM_TOKENS] for row in chosen]
 
     def rows_of(
@@ -121,6 +118,14 @@ def deviation(
     cosines = (rows[whole] * exact[whole]).sum(axis=1) / (lengths * exact_lengths)[whole]
     apart = np.abs(lengths - exact_lengths)[whole] / exact_lengths[whole]
     return Deviation(int(whole.sum()), float(cosines.min()), float(apart.max()))
+
+
+def spread_examples(corpus: Corpus, count: int) -> list[int]:
+    """Chooses rows of examples with evenly spread lengths, shortest first; none without a loss."""
+    order = np.argsort(corpus.lengths, kind="stable")
+    order = order[corpus.lengths[order] >= 2]
+    places = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
+    return [int(row) for row in order[places]]
 
 
 def _row(collect: Collect, example: Sequence[int]) -> "Float[np.ndarray, '1 numbers']":

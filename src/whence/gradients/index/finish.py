@@ -24,6 +24,7 @@ from whence.corpus.examples import schema
 from whence.corpus.store import RECORD, TABLE, read_corpus, save_corpus
 from whence.errors import ArtifactError, CorpusError, IndexFormatError
 from whence.gradients.index.engine import engine_version
+from whence.gradients.index.factors import Layout, stored_width
 from whence.gradients.index.format import Index, open_index
 from whence.gradients.index.manifest import KIND, model_label, model_place
 from whence.gradients.index.search import save_norms
@@ -68,6 +69,7 @@ def finish_index(
     grad_sizes: Mapping[str, int],
     dtype: str,
     details: Mapping[str, object],
+    layout: Layout | None = None,
 ) -> None:
     """Writes what stands beside the rows of an index whose rows are written.
 
@@ -80,10 +82,12 @@ def finish_index(
         grad_sizes: Numbers per module, in the order of the columns.
         dtype: The type of the rows.
         details: What else the manifest shall say.
+        layout: The columns of factorized rows.
     """
     save_corpus(corpus, partial)
     _save_dataset(corpus, losses, partial)
-    save_norms(partial, num_rows=len(corpus), width=sum(grad_sizes.values()), dtype=dtype)
+    width = stored_width(layout, grad_sizes)
+    save_norms(partial, num_rows=len(corpus), width=width, dtype=dtype, layout=layout)
     stated = {
         "num_examples": len(corpus),
         # Pairs, because a mapping's order is not kept.

@@ -1,7 +1,8 @@
 """An index of gradients, opened only if its files agree with each other and with its manifest.
 
 An index is a directory in Bergson's format: `gradients.bin` (examples × numbers, row-major),
-`info.json` (its shape and modules) and `processor_config.yaml` (how gradients were projected).
+`info.json` (its shape and modules) and `processor_config.yaml` (how gradients were projected). With
+factorized rows it is one of our own: `factors.bin` and `factors.json` stand for the first two.
 Ours adds a manifest with the digest of every file, and the examples themselves; an index that
 `bergson build` made has neither.
 """
@@ -27,6 +28,13 @@ from whence.gradients.index.checks import (
     check_version,
     table,
 )
+from whence.gradients.index.factors import (
+    ExpandedRows,
+    Layout,
+    read_layout,
+    rows_file,
+    stored_width,
+)
 from whence.gradients.index.files import (
     Projection,
     foreign_corpus,
@@ -36,7 +44,6 @@ from whence.gradients.index.files import (
     read_processor,
 )
 from whence.gradients.index.manifest import (
-    GRADIENTS,
     KIND,
     REBUILD,
     IndexManifest,
@@ -60,6 +67,17 @@ class Index:
     projection: Projection
     loss_reduction: str
     manifest: IndexManifest | None
+    layout: Layout | None = None
+
+    @property
+    def width(self) -> int:
+        """The stored numbers of a row."""
+        return stored_width(self.layout, self.grad_sizes)
+
+    @property
+    def rank(self) -> int | None:
+        """The rank of factorized rows; None where rows are whole."""
+        return self.manifest.inputs.rank if self.manifest else None
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -97,6 +115,11 @@ class Index:
         return self.manifest.details.deviation if self.manifest else None
 
     @property
+    def agreement(self) -> dict[str, object] | None:
+        """How well factorized rows agree with whole ones (`Agreement`); None of whole rows."""
+        return self.manifest.details.agreement if self.manifest else None
+
+    @property
     def model_settings(self) -> ModelSettings | None:
         """What loads the model it was made with; None where that is not known.
 
@@ -108,10 +131,20 @@ class Index:
 
     @cached_property
     def gradients(self) -> "NDArray[Any]":
-        """The rows, mapped and not read, in the order of the examples."""
-        shape = (self.num_examples, sum(self.grad_sizes.values()))
+        """The rows, mapped and not read, in the order of the examples.
+
+        Factorized rows are multiplied out where they are looked at (`ExpandedRows`).
+        """
+        if self.layout is not None:
+            return ExpandedRows(  # pyright: ignore[reportReturnType]
+                self.path / rows_file(self.layout),
+                num_rows=self.num_examples,
+                dtype=self.dtype,
+                layout=self.layout,
+            )
+        shape = (self.num_examples, self.width)
         return np.memmap(
-            self.path / GRADIENTS, dtype=number_type(self.dtype), mode="r", shape=shape
+            self.path / rows_file(None), dtype=number_type(self.dtype), mode="r", shape=shape
         )
 
     @cached_property
@@ -164,7 +197,12 @@ def open_index(directory: Path, *, model: LoadedModel | None = None) -> Index:
     manifest = read_index_manifest(directory)
     if manifest is not None and (clause := damage(directory, manifest.files)):
         raise IndexFormatError(f"{clause}.", REBUILD)
-    info, projection = read_info(directory), read_processor(directory)
+    layout = None
+    if manifest is not None and manifest.inputs.rank is not None:
+        info, layout = read_layout(directory)
+    else:
+        info = read_info(directory)
+    projection = read_processor(directory)
     run = read_bergson_config(directory)
     index = Index(
         path=directory,
@@ -174,6 +212,7 @@ def open_index(directory: Path, *, model: LoadedModel | None = None) -> Index:
         projection=projection,
         loss_reduction=_loss_reduction(manifest, run),
         manifest=manifest,
+        layout=layout,
     )
     check_kind(index, info, run)
     check_version(index, run)

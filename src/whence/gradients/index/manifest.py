@@ -19,6 +19,7 @@ from whence.records import LoadedModel
 from whence.settings import ModelSettings
 
 GRADIENTS, INFO, PROCESSOR = "gradients.bin", "info.json", "processor_config.yaml"
+FACTORS, FACTORS_INFO = "factors.bin", "factors.json"
 NORMS = "norms.npy"
 KIND = "index"
 REBUILD = "Build the index again."
@@ -68,6 +69,7 @@ class IndexInputs(_Record):
     include_bias: bool
     loss_reduction: Literal["sum", "mean"]
     correction: str | None = None
+    rank: int | None = None
 
 
 class IndexDetails(_Record):
@@ -79,6 +81,7 @@ class IndexDetails(_Record):
     columns: tuple[tuple[str, int], ...]
     dtype: str
     deviation: dict[str, object] | None = None
+    agreement: dict[str, object] | None = None
 
 
 class IndexManifest(_Record):
@@ -120,7 +123,9 @@ def read_index_manifest(directory: Path) -> IndexManifest | None:
             f"{path} is damaged, or of another version of whence (`{place}`: {first['msg']}).",
             REBUILD,
         ) from None
-    required = {GRADIENTS, INFO, PROCESSOR, NORMS, TABLE, RECORD}
+    is_whole_rows = manifest.inputs.rank is None
+    rows = {GRADIENTS, INFO} if is_whole_rows else {FACTORS, FACTORS_INFO}
+    required = rows | {PROCESSOR, NORMS, TABLE, RECORD}
     parts = [PurePosixPath(name).parts for name in manifest.files]
     is_whole = manifest.key == fingerprint(KIND, values["inputs"])
     if not is_whole or required - set(manifest.files) or any({"..", "/"} & {*p} for p in parts):

@@ -80,10 +80,15 @@ def plan(
     )
 
 
-def index_bytes(coverage: Coverage, *, num_examples: int, projection_dim: int | None) -> int:
-    """Counts the bytes of `gradients.bin`: 4 for each number of each example."""
+def index_bytes(
+    coverage: Coverage, *, num_examples: int, projection_dim: int | None, rank: int | None = None
+) -> int:
+    """Counts the bytes of the rows: 4 for each number of each example."""
     if projection_dim is None:
         return 4 * num_examples * coverage.num_attributed
+    if rank is not None:
+        numbers = 2 * projection_dim * min(rank, projection_dim)
+        return 4 * num_examples * len(coverage.modules) * numbers
     return 4 * num_examples * len(coverage.modules) * projection_dim**2
 
 
@@ -134,9 +139,13 @@ def _stored(corpus: Corpus, coverage: Coverage, settings: IndexSettings, *, why:
     budget = int(settings.disk_budget_gb * 1e9)
     chosen = settings.projection_dim
     candidates: Sequence[int | None] = (None, *DIMS) if chosen is None else (chosen,)
+    if chosen is None and settings.rank is not None:
+        candidates = DIMS  # Whole gradients of low rank are larger than their projections.
 
     def size(dim: int | None) -> int:
-        return index_bytes(coverage, num_examples=len(corpus), projection_dim=dim)
+        return index_bytes(
+            coverage, num_examples=len(corpus), projection_dim=dim, rank=settings.rank
+        )
 
     for dim in candidates:
         if size(dim) <= budget:

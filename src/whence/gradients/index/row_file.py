@@ -1,8 +1,8 @@
 """The file of rows while it is filled, block by block, so that a kill loses at most one block.
 
 `gradients.bin` is allocated whole before it has its name. A block's rows are written and flushed
-before its mark, which also holds its losses; a mark's name is a hash of what is in the block. Zero
-stays the row of an example that has no gradient.
+before its mark, which also holds its losses and a digest of its rows; a mark's name is a hash of
+what is in the block. Zero stays the row of an example that has no gradient.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import io
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,8 +19,9 @@ import numpy as np
 
 from whence.artifacts import alone, progress_directory, write_bytes, write_text
 from whence.errors import GradientError
+from whence.gradients.index.factors import Layout, rows_file, stored_width, write_layout
 from whence.gradients.index.files import number_type
-from whence.gradients.index.manifest import GRADIENTS, INFO
+from whence.gradients.index.manifest import INFO
 from whence.gradients.index.search import let_go
 from whence.gradients.passes.batches import Distinct, Pass
 from whence.progress import Progress
@@ -50,17 +52,32 @@ def is_written(partial: Path, block: "Block") -> bool:
     return _mark(marks_directory(partial), block).is_file()
 
 
-def allocate(partial: Path, num_examples: int, sizes: Mapping[str, int], storage: str) -> Rows:
-    """Opens `gradients.bin`, and makes it, with its marks forgotten, where it is not whole."""
-    path, marks = partial / GRADIENTS, marks_directory(partial)
-    shape = (num_examples, sum(sizes.values()))
+def is_allocated(path: Path, shape: tuple[int, int], storage: str) -> bool:
+    """Whether a file of rows [examples, numbers] is there with all its bytes."""
+    num_bytes = number_type(storage).itemsize * shape[0] * shape[1]
+    return path.is_file() and path.stat().st_size == num_bytes
+
+
+def allocate(
+    partial: Path,
+    num_examples: int,
+    sizes: Mapping[str, int],
+    storage: str,
+    layout: Layout | None = None,
+) -> Rows:
+    """Opens the file of rows, and makes it, with its marks forgotten, where it is not whole."""
+    path, marks = partial / rows_file(layout), marks_directory(partial)
+    shape = (num_examples, stored_width(layout, sizes))
     dtype = number_type(storage)
     num_bytes = dtype.itemsize * shape[0] * shape[1]
     with alone(partial):
-        if not path.is_file() or path.stat().st_size != num_bytes:
+        if not is_allocated(path, shape, storage):
             shutil.rmtree(marks, ignore_errors=True)
             _reserve(path, num_bytes)
         marks.mkdir(parents=True, exist_ok=True)
+    if layout is not None:
+        write_layout(partial, layout, num_rows=num_examples, dtype=storage)
+        return np.memmap(path, dtype=dtype, mode="r+", shape=shape)
     info = {
         "attribute_tokens": False,
         "num_items": num_examples,
@@ -119,18 +136,78 @@ def write_blocks(
     total = sum(todo.num_tokens(block) for block in left)
     with progress.task("Gradients of the examples", total=total, unit="tokens") as task:
         for block in left:
-            losses = []
+            losses, digest = [], 0
             for batch, computed in zip(block, compute_all(block), strict=True):
                 values = _rounded(computed.rows, rows.dtype, todo, batch)
                 for place, row in zip(batch, values, strict=True):
                     rows[copies.of(int(place))] = row
                 losses.append(computed.losses)
+                digest = zlib.crc32(np.ascontiguousarray(values).view(np.uint8).data, digest)
                 task.advance(todo.num_tokens([batch]))
             rows.flush()
             let_go(rows)
             buffer = io.BytesIO()
             np.save(buffer, np.concatenate(losses), allow_pickle=False)
+            np.save(buffer, np.uint32(digest), allow_pickle=False)
             write_bytes(_mark(marks, block), buffer.getvalue())
+
+
+def altered_blocks(
+    rows: Rows, partial: Path, todo: Pass, blocks: "Sequence[Block]", progress: Progress
+) -> "list[Block]":
+    """Finds written blocks whose rows in the file are not those that were computed.
+
+    A process on another host may have left its mark and lost its rows. The marks of such blocks
+    are removed, so that they are computed again.
+
+    Args:
+        rows: The open file.
+        partial: The directory of the index that is being built.
+        todo: The pass that the blocks belong to.
+        blocks: What to compare; all of them have marks.
+        progress: Reports progress.
+
+    Cost:
+        One reading of the file.
+    """
+    copies, marks = _Copies(todo.distinct), marks_directory(partial)
+    altered = []
+    with progress.task("Comparing rows", total=len(blocks), unit="blocks") as task:
+        for block in blocks:
+            known, digest, is_same = _digest_of(_mark(marks, block)), 0, True
+            for batch in block:
+                places = [copies.of(int(place)) for place in batch]
+                values = np.ascontiguousarray(rows[[place[0] for place in places]])
+                digest = zlib.crc32(values.view(np.uint8).data, digest)
+                # Bytes, because a row may be stored in a type that has no comparison.
+                is_same &= all(
+                    rows[row].tobytes() == value.tobytes()
+                    for place, value in zip(places, values, strict=True)
+                    for row in place[1:]
+                )
+            let_go(rows)
+            if not is_same or known not in (None, digest):
+                _mark(marks, block).unlink(missing_ok=True)
+                altered.append(block)
+            task.advance()
+    return altered
+
+
+def foreign_marks(partial: Path, blocks: "Sequence[Block]") -> int:
+    """Counts written blocks that are none of these, since batches were formed otherwise."""
+    marks = marks_directory(partial)
+    own = {_mark(marks, block).name for block in blocks}
+    return sum(path.name not in own for path in marks.glob("*.npy"))
+
+
+def _digest_of(mark: Path) -> int | None:
+    """Reads the digest of a block's rows; None where an older version left the mark."""
+    with mark.open("rb") as file:
+        np.load(file, allow_pickle=False)
+        try:
+            return int(np.load(file, allow_pickle=False))
+        except EOFError:
+            return None
 
 
 def read_losses(todo: Pass, blocks: "Sequence[Block]", partial: Path) -> "NDArray[np.float32]":

@@ -15,6 +15,12 @@ import numpy as np
 
 from whence.errors import IndexFormatError
 from whence.gradients.index.checks import stored_norms
+from whence.gradients.index.factors import (
+    Layout,
+    factor_norms,
+    factor_products,
+    rows_file,
+)
 from whence.gradients.index.files import number_type
 from whence.gradients.index.format import Index
 from whence.gradients.index.manifest import GRADIENTS, NORMS
@@ -50,12 +56,13 @@ def multiply_rows(
         IndexFormatError: A row is NaN or infinite.
 
     Cost:
-        One reading of `gradients.bin` at the speed of the disk; memory for two blocks of at most
+        One reading of the rows at the speed of the disk; memory for two blocks of at most
         `BLOCK_BYTES`, and the products.
     """
     import torch
 
-    columns = torch.from_numpy(np.ascontiguousarray(asked.T, dtype=np.float32))
+    layout, queries = index.layout, torch.from_numpy(np.ascontiguousarray(asked, dtype=np.float32))
+    columns = queries.T.contiguous()
     dots = np.empty((len(asked), index.num_examples), dtype=np.float32)
     known = stored_norms(index)
     norms = np.empty(index.num_examples, dtype=np.float32) if known is None else known
@@ -63,12 +70,14 @@ def multiply_rows(
         for part, rows in row_blocks(
             index.path,
             num_rows=index.num_examples,
-            width=sum(index.grad_sizes.values()),
+            width=index.width,
             dtype=index.dtype,
+            file=rows_file(layout),
         ):
-            found = (rows @ columns).numpy()
+            dense = rows @ columns if layout is None else factor_products(rows, queries, layout)
+            found = dense.numpy()
             if known is None:
-                norms[part] = row_norms(rows)
+                norms[part] = row_norms(rows) if layout is None else factor_norms(rows, layout)
             good = np.isfinite(found).all(axis=1) & np.isfinite(norms[part])
             if (bad := np.flatnonzero(~good)).size:
                 raise IndexFormatError(
@@ -80,11 +89,15 @@ def multiply_rows(
     return RowProducts(dots, norms)
 
 
-def save_norms(directory: Path, *, num_rows: int, width: int, dtype: str) -> None:
+def save_norms(
+    directory: Path, *, num_rows: int, width: int, dtype: str, layout: Layout | None = None
+) -> None:
     """Measures every row of an index that is being built, block by block, and keeps the lengths."""
     norms = np.empty(num_rows, dtype=np.float32)
-    for part, rows in row_blocks(directory, num_rows=num_rows, width=width, dtype=dtype):
-        norms[part] = row_norms(rows)
+    for part, rows in row_blocks(
+        directory, num_rows=num_rows, width=width, dtype=dtype, file=rows_file(layout)
+    ):
+        norms[part] = row_norms(rows) if layout is None else factor_norms(rows, layout)
     np.save(directory / NORMS, norms, allow_pickle=False)
 
 
@@ -102,11 +115,23 @@ def row_norms(rows: "Float[Tensor, 'rows numbers']") -> "NDArray[np.float32]":
 
 
 def row_blocks(
-    directory: Path, *, num_rows: int, width: int, dtype: str
+    directory: Path,
+    *,
+    num_rows: int,
+    width: int,
+    dtype: str,
+    file: str = GRADIENTS,
 ) -> "Iterator[tuple[slice, Float[Tensor, 'rows numbers']]]":
     """Maps an index's rows block by block, in float32; a block is valid until the next.
 
     While a block is used, the system reads ahead.
+
+    Args:
+        directory: The index.
+        num_rows: Its rows.
+        width: The numbers of a row.
+        dtype: Their type.
+        file: The file of the rows.
 
     Raises:
         IndexFormatError: The file ends before its last row.
@@ -120,18 +145,18 @@ def row_blocks(
     size = min(num_rows, max(1, BLOCK_BYTES // (4 * width)))
     # Allocating new memory costs more here than all the arithmetic.
     exact = torch.empty(size if dtype != "float32" else 0, width)
-    with (directory / GRADIENTS).open("rb") as file:
+    with (directory / file).open("rb") as opened:
         kind = np.dtype(np.uint16 if is_bfloat else number_type(dtype))
-        if os.fstat(file.fileno()).st_size < num_rows * width * kind.itemsize:
+        if os.fstat(opened.fileno()).st_size < num_rows * width * kind.itemsize:
             raise IndexFormatError("The index ends before its last row.", "Build the index again.")
         # Copied on writing, so that torch may have it; nothing is written.
-        stored = np.memmap(file, dtype=kind, mode="c", shape=(num_rows, width))
+        stored = np.memmap(opened, dtype=kind, mode="c", shape=(num_rows, width))
         for start in range(0, num_rows, size):
             part = slice(start, min(start + size, num_rows))
             begin, end = (place * width * kind.itemsize for place in (part.start, part.stop))
             if hasattr(os, "posix_fadvise"):
                 ahead = begin + BLOCKS_AHEAD * (end - begin)
-                os.posix_fadvise(file.fileno(), ahead, end - begin, os.POSIX_FADV_WILLNEED)
+                os.posix_fadvise(opened.fileno(), ahead, end - begin, os.POSIX_FADV_WILLNEED)
             rows = torch.from_numpy(stored[part])
             if dtype != "float32":
                 rows = rows.view(torch.bfloat16) if is_bfloat else rows

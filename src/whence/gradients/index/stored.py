@@ -9,6 +9,7 @@ import numpy as np
 from whence.errors import IndexFormatError
 from whence.gradients.index.collector import collecting
 from whence.gradients.index.format import Index, check_model
+from whence.gradients.index.joined import Parts
 from whence.gradients.index.search import multiply_rows
 from whence.gradients.passes.batches import (
     affordable_sequences,
@@ -32,7 +33,7 @@ TOKEN_BATCH_SIZE = 4096
 
 
 def stored_products(
-    index: Index,
+    index: Index | Parts,
     model: LoadedModel,
     queries: Sequence[Query],
     *,
@@ -41,14 +42,15 @@ def stored_products(
     """Computes the inner products of every query's gradient and every row of an index.
 
     Args:
-        index: The index.
+        index: The index, or several that were joined.
         model: The model it was made with, whose state is restored afterwards.
         queries: The queries; a query's loss is the weighted sum over its completions' tokens.
         progress: Reports progress.
 
     Returns:
         Products in float32, `path="stored"`: of projected gradients where the index is projected,
-        which estimate those of the gradients themselves without bias. An example without a
+        which estimate those of the gradients themselves without bias; of the nearest rows of low
+        rank where they are factorized. An example without a
         gradient has norm 0 and inner products 0, which say nothing about it.
 
     Raises:
@@ -57,28 +59,31 @@ def stored_products(
         BehaviorError: A query does not fit the model.
 
     Cost:
-        One pass over the queries, and one reading of `gradients.bin`; memory for the queries' rows
+        One pass over the queries, and one reading of the rows; memory for the queries' rows
         and a block of the index.
     """
     started = time.perf_counter()
+    indexes, corpus = index if isinstance(index, Parts) else Parts((index,), index.corpus)
+    index = indexes[0]
     asked, norms = asked_rows(index, model, queries)
-    found = multiply_rows(index, asked, progress=progress)
+    found = [multiply_rows(part, asked, progress=progress) for part in indexes]
     return GradientProducts(
         query_ids=tuple(query.id for query in queries),
-        example_ids=index.ids,
-        dots=found.dots,
+        example_ids=corpus.ids,
+        dots=np.concatenate([part.dots for part in found], axis=1),
         query_norms=norms,
-        example_norms=found.norms,
+        example_norms=np.concatenate([part.norms for part in found]),
         path="stored",
         settings={
             "loss_reduction": index.loss_reduction,
             "loss_unit": "nats",
             "projection_dim": index.projection_dim,
             "projection_seed": index.projection_seed,
+            **({} if index.rank is None else {"rank": index.rank}),
             "modules": list(index.modules),
             "dtype": str(gradient_dtype(model)).removeprefix("torch."),
             "model": model.fingerprint,
-            "corpus": index.corpus.fingerprint,
+            "corpus": corpus.fingerprint,
         },
         seconds=time.perf_counter() - started,
     )
