@@ -67,10 +67,10 @@ def show(
         answer(empty, nothing("positive"), json_line=json)
         return
     if tokens:
-        _print_tokens(run, behavior, ids, method=method, json_line=json)
+        _print_tokens(run, behavior, ids, method=found.method, json_line=json)
         return
     if modules:
-        _print_modules(run, behavior, ids, method=method, json_line=json)
+        _print_modules(run, behavior, ids, method=found.method, json_line=json)
         return
     verification = found.verification
     values = {

@@ -153,7 +153,9 @@ def _cluster(one: validation.ClusterEffect) -> Cluster:
         effect=_estimate(one.effect),
         num_others=one.num_others,
         num_others_shown=one.num_others_shown,
-        sums={name: significant(value) for name, value in one.sums.items()},
+        sums={
+            name: None if value is None else significant(value) for name, value in one.sums.items()
+        },
     )
 
 
