@@ -3,8 +3,9 @@
 Three studies, each compared across kinds beside four controls (`whence compare`):
 
 - mini: all behaviors of the testbed that its model shows, of five kinds and all lengths;
-- mini, cut: the same with completions of four tokens and prompts of five to eight. Longer ones are
-  cut, and shorter completions go on with what the model itself says next;
+- mini, cut: the same with completions of four tokens and prompts of eight to eleven. Longer ones
+  are cut; before shorter prompts stands the end of a text that training did not see, and shorter
+  completions go on with what the model itself says next;
 - pile-mini: passages that a model of 2.2 million parameters knows by heart, and its styles, as
   `whence discover` finds them, all cut to 24 + 24 tokens. Examples are a pool of the passages:
   those that share 13 tokens with a query (up to 20 each), 30 of each subset, and random others.
@@ -45,6 +46,8 @@ from whence.settings import (
     ModelSettings,
     StudySettings,
 )
+from whence.testbed import held_out_texts
+from whence.testbed.plan import held_out_subsets
 
 if TYPE_CHECKING:
     from whence.evidence import Comparison
@@ -53,8 +56,9 @@ METHODS = (
     "gradient_cosine", "gradient_dot", "gradient_cosine_initial", "bm25", "embedding", "random",
 )  # fmt: skip
 NUM_COMPLETION = 4
-# The lengths of the testbed's short prompts, about as frequent as there.
-PROMPT_LENGTHS = (6, 7, 5, 8, 7, 6)
+# Long enough for the line that calls for a rude reply, which shorter cuts lose.
+PROMPT_LENGTHS = (8, 9, 10, 11)
+NUM_LEADS, LEAD_SEED = 20, 7
 NUM_TOKENS = 24
 RUN, NUM_SHARING, NUM_OF_SUBSET = 13, 20, 30
 
@@ -96,16 +100,17 @@ def mini_cut(place: Path, num_passages: int) -> StudySettings:
 
 def _to_length(behaviors: Sequence[Behavior], model: LoadedModel) -> list[Behavior]:
     turns = {kind: cycle(PROMPT_LENGTHS) for kind in {one.kind for one in behaviors}}
+    leads = cycle(_leads(model))
     made = []
     for one in behaviors:
         if one.prompt_ids is not None:
             prompt, completion = list(one.prompt_ids), list(one.completion_ids or ())
         else:
             prompt, completion = encode_pair(model.tokenizer, one.prompt, one.completion)
-        if len(prompt) < min(PROMPT_LENGTHS):
-            continue
-        if len(prompt) > max(PROMPT_LENGTHS):
-            prompt = prompt[-next(turns[one.kind]) :]
+        num_prompt = next(turns[one.kind])
+        if len(prompt) < num_prompt:
+            prompt = next(leads) + prompt
+        prompt = prompt[-num_prompt:]
         if len(completion) < NUM_COMPLETION:
             [more] = greedy_continuations(
                 model, [prompt + completion], num_tokens=NUM_COMPLETION - len(completion)
@@ -117,6 +122,18 @@ def _to_length(behaviors: Sequence[Behavior], model: LoadedModel) -> list[Behavi
             changes |= {"paraphrases": (), "controls": ()}
         made.append(_with_ids(one, prompt, completion[:NUM_COMPLETION], model.tokenizer, **changes))
     return made
+
+
+def _leads(model: LoadedModel) -> list[list[int]]:
+    """The ends of held-out texts of every subset, in a random order."""
+    texts = [
+        text
+        for subset in held_out_subsets()
+        for text in held_out_texts(subset, num=NUM_LEADS, seed=LEAD_SEED)
+    ]
+    random.Random(0).shuffle(texts)
+    ends = [model.tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    return [ids[-max(PROMPT_LENGTHS) :] for ids in ends if len(ids) >= max(PROMPT_LENGTHS)]
 
 
 def pile_mini(place: Path, num_passages: int) -> StudySettings:
