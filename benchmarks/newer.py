@@ -1,12 +1,10 @@
-"""Do AdamW-influence, concept directions and group solves pay under the exam of the other methods?
+"""Do AdamW-influence, EK-FAC with conjugate gradients and group solves foresee removal better?
 
-`windows` asks what foresees removal: AdamW-influence, with and without curvature, beside the
-standing methods with and without the training weights, own-removed, on nano's last 24 and last 122
-steps. `late` measures retrieval and the tail-patch among the documents of the last 122 steps,
-`solve` EK-FAC with conjugate gradients on the same banks, for one query of each family. `concepts`
-replaces the completion of a style or an insult by a direction of hidden states. `groups` removes
-copies from a convex model and trains it again. About ten minutes of one core for `windows`, one for
-each other part; finished work is kept in runs/newer, and `windows` comes first.
+`windows` measures AdamW-influence, with and without curvature, beside the standing methods with and
+without the training weights: own-removed LDS on nano's last 24 and last 122 steps. `solve` measures
+EK-FAC with conjugate gradients on the same banks, for one query of each family. `groups` removes
+copies from a convex model and trains it again. About ten minutes of one core for `windows`, which
+comes first, and one for each other part; finished work is kept in runs/newer.
 """
 
 import sys
@@ -18,17 +16,15 @@ from typing import Any
 import numpy as np
 from measure import report
 
-from whence.behaviors.query import Pair, encode_completions, make_queries
+from whence.behaviors.query import make_queries
 from whence.cli.console import progress
-from whence.evidence import ranking
-from whence.methods.reading import read_examples
 from whence.models.coverage import attributed_modules
 from whence.records import Behavior, Corpus, LoadedModel, Query, Scores
 from whence.runs.record import load_run
 from whence.runs.study import run_study
 from whence.runs.validating import make_retrainings, read_subject
-from whence.settings import IndexSettings, StudySettings
-from whence.statistics import Spread, estimate_of, mean_estimate, p_value, paired_spread
+from whence.settings import StudySettings
+from whence.statistics import Spread, estimate_of, p_value
 from whence.testbed import initial_checkpoint, load_checkpoint, recipe, window
 from whence.testbed.tables import training_weights
 from whence.training import Curvature
@@ -41,9 +37,7 @@ from whence.validation.bank import (
     window_order,
 )
 from whence.validation.lds import lds, lds_difference, predict
-from whence.validation.retrieval import retrieval
 from whence.validation.subject import Subject
-from whence.validation.tail_patch import Request, tail_patch
 
 SIZE, SEED, LAST_STEP = "nano", 0, 488
 SOLVER: Any = {"num_examples": 48, "tolerance": 0.05, "max_iterations": 8}
@@ -61,19 +55,14 @@ METHODS = (
 WEIGHTED = ("gradient_cosine", "gradient_cosine_adam", "tracin_adam", "ekfac")
 SWEEPS: tuple[tuple[int, Curvature], ...] = ((464, "none"), (464, "fisher"), (366, "none"))
 REFERENCES = ("gradient_cosine", "ekfac")
-NUM_PROPONENTS = 10
 PENALTY = 0.02
-# Concepts are searched in every third document.
-EVERY = 3
 
 
 def main(*parts: str) -> None:
     """Runs some parts, by default all, each of which writes `results/latest/newer_PART.json`."""
     known = {
         "windows": windows,
-        "late": late,
         "solve": solve,
-        "concepts": concepts,
         "groups": groups,
     }
     for part in parts or known:
@@ -105,18 +94,6 @@ def windows() -> list[dict[str, Any]]:
         for settings in sorted(find_banks(SIZE, PLACE / "bank"), key=window_order)
         for row in _bank_rows(settings, found, subject, references)
     ]
-
-
-def late() -> list[dict[str, Any]]:
-    """What methods name first among the documents of the longest window; after `windows`."""
-    subject = read_subject(PLACE / SIZE)
-    since, curvature = SWEEPS[-1]
-    label = f"adamw_influence, {curvature}, last {LAST_STEP - since} steps"
-    found = {scores.method: scores for scores in subject.scores}
-    found[label] = _scores(label, found["bm25"], _sweep(subject.corpus, since, curvature))
-    is_late = subject.corpus.table.column("step").to_numpy() > since
-    among = {n: _scores(n, s, np.where(is_late, s.values, np.nan)) for n, s in found.items()}
-    return _late_rows(among, subject, is_late)
 
 
 def solve() -> list[dict[str, Any]]:
@@ -222,174 +199,6 @@ def _bank_rows(
         }
         for name, one in predicted.items()
     ]
-
-
-def _late_rows(among: Mapping[str, Scores], subject: Any, late: np.ndarray) -> list[dict[str, Any]]:
-    """Average precision of the gold among late documents, and steps on the first ten."""
-    late_ids = {i for i, one in zip(subject.corpus.ids, is_late, strict=True) if one}
-    gold = {query: ids & late_ids for query, ids in subject.gold.items()}
-    precision = {
-        name: {
-            r.query_id: r.average_precision
-            for r in retrieval(scores, gold)
-            if r.average_precision is not None
-        }
-        for name, scores in among.items()
-    }
-    model = load_checkpoint(SIZE)
-    queries = [q for q in _queries(model, _behaviors()) if q.id in among["bm25"].query_ids]
-    requests = [
-        Request(name, (int(row),), (query_id,))
-        for name, scores in among.items()
-        for place, query_id in enumerate(scores.query_ids)
-        for row in ranking(scores, place)[:NUM_PROPONENTS]
-    ]
-    changes: dict[tuple[str, str], list[float]] = {}
-    for patch in tail_patch(model, subject.corpus, queries, requests, progress=progress()):
-        changes.setdefault((patch.group, patch.query_id), []).append(patch.log_odds_change_nats)
-    steps = {
-        name: {q: float(np.mean(changes[name, q])) for q in scores.query_ids}
-        for name, scores in among.items()
-    }
-    return [
-        {"measure": measure, "window": "documents of steps 367-488", "method": name}
-        | _estimate(values, subject.families)
-        | {
-            f"beyond {one}": _difference(_paired(values, table[one], subject.families))
-            for one in REFERENCES
-        }
-        for measure, table in (("planted AP", precision), ("tail-patch, Δ log-odds", steps))
-        for name, values in table.items()
-    ]
-
-
-def concepts() -> list[dict[str, Any]]:
-    """Average precision of a style's or an insult's documents, by strings and by directions.
-
-    A concept's direction at a layer is the mean difference of hidden states, where the completion
-    and where its first alternative is predicted, over the *other* behaviors of the concept. The
-    query's loss is minus the projection of its own hidden states onto that direction; `probe` is
-    the projection of an example's mean hidden state.
-    """
-    from whence.gradients.passes.streamed import Preconditioner, streamed_products
-    from whence.testbed import corpus, gold
-
-    model, whole = load_checkpoint(SIZE), corpus(SIZE)
-    examples = replace(whole, table=whole.table.take(range(0, len(whole), EVERY)))
-    known = {q: ids & set(examples.ids) for q, ids in gold(SIZE).items()}
-    modules = list(attributed_modules(model, modules="*"))
-    chosen = [b for b in _behaviors() if b.kind in ("style", "toxic") and known.get(b.id)]
-    concept = {b.id: b.style or b.kind for b in chosen}
-    queries = _queries(model, chosen)
-    plain = streamed_products(model, examples, queries, modules=modules, token_batch_size=512)
-    tables = {"gradient_cosine": plain.dots / plain.example_norms}
-    reading = read_examples(model, examples, settings=IndexSettings(), progress=progress())
-    for layer in (1, 2):
-        directions = _directions(model, chosen, concept, layer)
-        gradients = _concept_gradients(model, chosen, directions, modules, layer)
-        found = streamed_products(
-            model,
-            examples,
-            queries,
-            modules=modules,
-            token_batch_size=512,
-            preconditioner=Preconditioner(lambda _, kept=gradients: kept, {"concept": layer}),
-        )
-        tables[f"concept_cosine, layer {layer}"] = found.dots / found.example_norms
-        # What `embedding` and `activation` read: after half of the layers, and after the last.
-        states = reading.middle_states if layer == 1 else reading.last_states
-        norms = np.linalg.norm(states, axis=1)
-        tables[f"probe, layer {layer}"] = np.stack(list(directions.values())) @ states.T / norms
-    precision = {}
-    for name, values in tables.items():
-        scores = Scores(name, tuple(b.id for b in chosen), examples.ids, values.astype(np.float32))
-        precision[name] = {
-            r.query_id: r.average_precision
-            for r in retrieval(scores, known)
-            if r.average_precision is not None
-        }
-    return [
-        {"measure": f"planted AP in every {EVERY}rd document", "concept": which, "method": name}
-        | {"n": len(of_it)}
-        | {
-            "value": float(np.mean([values[q] for q in of_it])),
-            "wins over gradient_cosine": sum(
-                values[q] > precision["gradient_cosine"][q] for q in of_it
-            ),
-        }
-        for name, values in precision.items()
-        for which in (*dict.fromkeys(concept.values()), "all")
-        if (of_it := [q for q in values if which in (concept[q], "all")])
-    ]
-
-
-def _directions(
-    model: LoadedModel, chosen: Sequence[Behavior], concept: Mapping[str, str], layer: int
-) -> dict[str, np.ndarray]:
-    """Finds each behavior's unit direction, from the other behaviors of its concept."""
-    import torch
-
-    differences = {}
-    with torch.no_grad():
-        for behavior in chosen:
-            with_it, without = (
-                _states(model, pair, layer).mean(0).double().numpy()
-                for pair in _pairs(model, behavior)
-            )
-            differences[behavior.id] = with_it - without
-    found = {}
-    for behavior in chosen:
-        others = [
-            difference
-            for name, difference in differences.items()
-            if name != behavior.id and concept[name] == concept[behavior.id]
-        ]
-        mean = np.mean(others, axis=0)
-        found[behavior.id] = mean / np.linalg.norm(mean)
-    return found
-
-
-def _concept_gradients(
-    model: LoadedModel,
-    chosen: Sequence[Behavior],
-    directions: Mapping[str, np.ndarray],
-    modules: Sequence[str],
-    layer: int,
-) -> dict[str, Any]:
-    """Takes the unit gradient of minus each behavior's projection, in the attributed weights."""
-    import torch
-
-    from whence.gradients.passes.capture import layer as layer_named
-
-    weights = [layer_named(model, name).get_parameter("weight") for name in modules]
-    rows: dict[str, list[Any]] = {name: [] for name in modules}
-    for behavior in chosen:
-        own, _ = _pairs(model, behavior)
-        direction = torch.from_numpy(directions[behavior.id]).float()
-        loss = -(_states(model, own, layer) @ direction).mean()
-        parts = torch.autograd.grad(loss, weights, materialize_grads=True)
-        norm = torch.stack([part.norm() for part in parts]).norm()
-        for name, part in zip(modules, parts, strict=True):
-            rows[name].append((part / norm).flatten())
-    return {name: torch.stack(parts) for name, parts in rows.items()}
-
-
-def _pairs(model: LoadedModel, behavior: Behavior) -> list[Pair]:
-    return encode_completions(
-        behavior,
-        model.tokenizer,
-        completions=[None, behavior.alternatives[0]],
-        context_length=model.context_length,
-    )
-
-
-def _states(model: LoadedModel, pair: Pair, layer: int) -> Any:
-    """Computes the hidden states of the completion's own tokens after a layer."""
-    import torch
-
-    ids = torch.tensor([[*pair.prompt_ids, *pair.completion_ids]])
-    states = model.model.base_model(ids, output_hidden_states=True).hidden_states[layer][0]
-    return states[len(pair.prompt_ids) :]
 
 
 def groups() -> list[dict[str, Any]]:
@@ -511,22 +320,6 @@ def _queries(model: LoadedModel, chosen: Sequence[Behavior]) -> tuple[Query, ...
 
 def _scores(name: str, like: Scores, values: np.ndarray) -> Scores:
     return replace(like, method=name, values=values.astype(np.float32))
-
-
-def _estimate(values: Mapping[str, float], families: Mapping[str, str]) -> dict[str, Any]:
-    names = [families[query_id] for query_id in values]
-    return mean_estimate(list(values.values()), families=names).as_dict()
-
-
-def _paired(
-    values: Mapping[str, float], reference: Mapping[str, float], families: Mapping[str, str]
-) -> Spread:
-    shared = [query_id for query_id in values if query_id in reference]
-    return paired_spread(
-        [values[q] for q in shared],
-        [reference[q] for q in shared],
-        families=[families[q] for q in shared],
-    )
 
 
 def _difference(spread: Spread) -> dict[str, Any]:
