@@ -58,7 +58,9 @@ def test_scores_in_memory_are_those_of_a_run(tiny: Path) -> None:
     assert whence.hits(found[0], 0, corpus, 3) == whence.hits(record.scores[0], 0, corpus, 3)
 
 
-@pytest.mark.parametrize("method", ["tracin", "magic", "gradient_cosine_adam", "nonsense"])
+@pytest.mark.parametrize(
+    "method", ["tracin", "magic", "adamw_influence", "gradient_cosine_adam", "nonsense"]
+)
 def test_what_needs_more_than_a_model_and_a_corpus_is_refused(tiny: Path, method: str) -> None:
     model = whence.load_model(str(tiny / "model"))
     corpus = whence.load_corpus(str(tiny / "corpus.jsonl"), model)

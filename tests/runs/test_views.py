@@ -325,7 +325,7 @@ def test_a_testbeds_training_is_followed_and_repeated(tmp_path: Path) -> None:
         "corpus": {"source": "testbed:nano"},
         "behaviors": {"file": "testbed:nano", "ids": ("fact/capital-france",)},
         "attribution": {
-            "methods": ("source", "magic", "bm25"),
+            "methods": ("source", "magic", "adamw_influence", "bm25"),
             "source": {"checkpoints": (64, 128, 256, 488)},
             "magic": {"since": 464},
         },
@@ -337,6 +337,7 @@ def test_a_testbeds_training_is_followed_and_repeated(tmp_path: Path) -> None:
     assert np.isfinite(found["source"]).all()
     assert np.isfinite(found["magic"][is_late]).all()
     assert np.isnan(found["magic"][~is_late]).all()
+    np.testing.assert_array_equal(np.isfinite(found["adamw_influence"]), is_late)
     # Measured: 0.59 for SOURCE, 0.12 for BM25.
     rank = {n: spearmanr(found["magic"][is_late], v[is_late]).statistic for n, v in found.items()}
     assert rank["source"] > 0.4 > rank["bm25"]
