@@ -7,7 +7,7 @@ from typing import Annotated
 from whence.methods.advice import ADVICE, ALWAYS
 from whence.report.context import Context
 from whence.report.sections import SectionKind
-from whence.report.sentences import method_label
+from whence.report.sentences import capitalized, listed, method_label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,8 +15,8 @@ class Purpose:
     """What to use for one purpose."""
 
     question: str
-    methods: Annotated[Sequence[str], "names of methods, best known first; empty where none serves"]
-    missing: Annotated[Sequence[str], "those of them that this run does not have"]
+    methods: Annotated[str, "the methods in words, best known first; None where none serves"]
+    missing: Annotated[Sequence[str], "names of those of them that this run does not have"]
     grounds: Annotated[str, "what the answer rests on"]
 
 
@@ -37,11 +37,11 @@ def advice(page: Context) -> Advice | None:
     names = {scores.method for scores in page.record.scores}
     return Advice(
         reading=f"This page leads with {method_label(lead)}: the first of the study's methods that "
-        "compares gradients. A list above can be that of any other.",
+        "compares gradients. Every list can be switched to another method.",
         purposes=[
             Purpose(
                 question=one.purpose,
-                methods=one.methods,
+                methods=capitalized(listed([method_label(name) for name in one.methods]) or "none"),
                 missing=[name for name in one.methods if name not in names],
                 grounds=one.grounds,
             )

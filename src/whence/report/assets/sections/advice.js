@@ -1,14 +1,13 @@
 // Which method to use for what, folded to a line.
 
 section("advice", ({ reading, purposes, always }) => {
-  const labels = (names) => names.map(methodLabel).join(", ");
   const answer = ({ question, methods, missing, grounds }) =>
     el(
       "li",
       null,
       el("strong", null, question),
-      ` ${methods.length ? labels(methods) : "None"}. ${grounds}`,
-      missing.length > 0 && el("span", { class: "soft small" }, ` Not in this run: ${labels(missing)}.`),
+      ` ${methods}. ${grounds}`,
+      missing.length > 0 && el("span", { class: "soft small" }, ` Not in this run: ${missing.join(", ")}.`),
     );
   return el(
     "details",
