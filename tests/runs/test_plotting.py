@@ -31,4 +31,7 @@ def test_an_unknown_picture_and_another_kind_of_file_are_refused(run: Path, tmp_
     assert "agreement" in str(caught.value)
     with pytest.raises(SettingsError, match="as SVG"):
         plotting.write_plot(run, "agreement", tmp_path / "a.png")
+    with pytest.raises(SettingsError, match="as SVG") as caught:
+        plotting.write_plot(run, "agreement", Path())
+    assert "agreement.svg" in str(caught.value)
     assert not list(tmp_path.iterdir())

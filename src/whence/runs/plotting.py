@@ -37,7 +37,8 @@ def write_plot(directory: Path, name: str, path: Path) -> Path:
     if path.suffix.lower() != ".svg":
         raise SettingsError(
             f"Pictures are written as SVG, not as {path.name!r}.",
-            f"Call the file {path.with_suffix('.svg').name}; browsers and Inkscape convert it.",
+            f"Call the file {Path(path.name or name).with_suffix('.svg').name}; browsers and "
+            "Inkscape convert it.",
         )
     check_generated(path)
     pictures = _pictures(directory)
