@@ -103,6 +103,9 @@ def test_a_terminal_is_asked_for_what_is_missing(tmp_path: Path, capsys, monkeyp
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(ArtifactError, match=r"loop cannot be written"):
+        run("init", str(tmp_path / "loop"), "--model", str(tmp_path), "--corpus", "a/b")
     (tmp_path / "file").touch()
     with pytest.raises(ArtifactError, match="cannot be written"):
         run("init", str(tmp_path / "file" / "in"), "--model", "gpt2", "--corpus", "a/b")

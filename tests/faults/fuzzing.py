@@ -1103,11 +1103,13 @@ def _places() -> Iterator[Case]:
             if not is_place or word not in _NAMES:
                 continue
             is_output = (command, number) in _OUTPUTS
+            # A first study may name what will be there later, and its folder may hold other things.
+            is_good = None if command == "init" and not is_output else False
             changed = [(label, "odd", change) for label, change in oddities.items()]
             changed += [("long name", LONG, _nothing)]
             changed += [("very long name", "n" * 5000, _nothing)]
             changed += [("below a file", "study.toml/x", _nothing)]
-            if is_output and command != "bank":  # Whose folder may hold other things.
+            if is_output and command not in ("bank", "init"):  # Whose folder may hold other things.
                 changed += [("somebody's folder", "model", _nothing)]
                 changed += [("the current folder", ".", _nothing)]
             elif not is_output:
@@ -1116,7 +1118,8 @@ def _places() -> Iterator[Case]:
                 changed += [("empty file", "odd", lambda f: (f / "odd").touch())]
             for label, name, change in changed:
                 words = (*base[:number], name, *base[number + 1 :])
-                yield Case(f"{word} is {label}", change, words)
+                good = True if (command, label) == ("runs", "empty folder") else is_good
+                yield Case(f"{word} is {label}", change, words, good)
 
 
 _NAMES = {

@@ -69,4 +69,7 @@ def test_pixels_without_the_package_are_refused_in_one_sentence(
     monkeypatch.setitem(sys.modules, "resvg_py", None)
     with pytest.raises(SettingsError, match=r"whence\[png\]"):
         plotting.write_plot(run, "agreement", tmp_path / "a.png")
+    with pytest.raises(SettingsError, match="as SVG") as caught:
+        plotting.write_plot(run, "agreement", Path())
+    assert "agreement.svg" in str(caught.value)
     assert not list(tmp_path.iterdir())

@@ -241,6 +241,10 @@ def _end(error: BaseException, number: int | None) -> None:
     if isinstance(error, OSError) and error.errno in _PLACES and error.filename is not None:
         _say(f"whence: {error.filename} cannot be used ({error.strerror}).", "Check the path.")
         sys.exit(2)
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop from "):
+        place = str(error).removeprefix("Symlink loop from ")  # By pathlib of Python 3.11 and 3.12.
+        _say(f"whence: {place} cannot be used (it is a link in a circle).", "Check the path.")
+        sys.exit(2)
     if isinstance(error, FileNotFoundError) and not _has_directory():
         _say("whence: The current directory is gone.", "Change to another one.")
         sys.exit(2)

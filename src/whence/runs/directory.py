@@ -14,6 +14,7 @@ nothing: the new manifest, renamed into place, is the moment at which the run ch
 of the stages that it names are removed after that.
 """
 
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -316,7 +317,7 @@ def writing(directory: Path) -> Iterator[Run]:
     check_run_place(directory)
     new = [path for path in (directory, *directory.parents) if not path.exists()]
     try:
-        with exclusive(directory.resolve()), clear_disk_errors(directory):
+        with exclusive(Path(os.path.realpath(directory))), clear_disk_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
             with _marked(directory):
                 yield _opened(directory)

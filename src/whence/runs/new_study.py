@@ -84,7 +84,7 @@ def _seen_from(directory: Path, name: str) -> str:
     path = Path(name)
     if name.startswith(TESTBED) or path.is_absolute() or not path.exists():
         return name
-    return os.path.relpath(path.resolve(), directory.resolve())
+    return os.path.relpath(os.path.realpath(path), os.path.realpath(directory))
 
 
 def _line(key: str, value: str) -> str:

@@ -83,12 +83,12 @@ def absolute_name(name: str, base: Path) -> str:
     """
     expanded = _expanded(name, base)
     is_path = not expanded.startswith(TESTBED) and _exists(base / expanded)
-    return str((base / expanded).resolve()) if is_path else expanded
+    return os.path.realpath(base / expanded) if is_path else expanded
 
 
 def absolute_pattern(name: str, base: Path) -> str:
     """Makes a path with `{step}` absolute; no such file exists by that name."""
-    return str((base / _expanded(name, base)).resolve())
+    return os.path.realpath(base / _expanded(name, base))
 
 
 def absolute_model(settings: ModelSettings, base: Path) -> ModelSettings:
@@ -147,7 +147,7 @@ def portable(study: S, directory: Path) -> S:
         if isinstance(value, list):
             return [shortened(part) for part in value]
         if isinstance(value, str) and os.path.isabs(value):  # noqa: PTH117
-            return os.path.relpath(value, directory.resolve())
+            return os.path.relpath(value, os.path.realpath(directory))
         return value
 
     values = study.model_dump(mode="json")

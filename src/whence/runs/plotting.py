@@ -46,7 +46,7 @@ def write_plot(directory: Path, name: str, path: Path) -> Path:
     if kind not in (".svg", ".png"):
         raise SettingsError(
             f"Pictures are written as SVG or PNG, not as {path.name!r}.",
-            f"Call the file {path.with_suffix('.svg').name}.",
+            f"Call the file {Path(path.name or name).with_suffix('.svg').name}.",
         )
     (check_generated if kind == ".svg" else _check_pixels)(path)
     pictures = _pictures(directory)

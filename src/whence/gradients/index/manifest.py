@@ -156,7 +156,7 @@ def model_label(model: LoadedModel) -> str:
     settings = model.settings
     if settings is None or _place(settings.name, Path.cwd()).folder is None:
         return model.name
-    name = Path(settings.name).expanduser().resolve().name
+    name = Path(os.path.realpath(Path(settings.name).expanduser())).name
     return f"{name}@{settings.revision}" if settings.revision else name
 
 
@@ -165,9 +165,9 @@ def _place(name: str, directory: Path) -> Place:
     if not path.is_dir():
         return Place(name=name)
     try:
-        return Place(folder=Path(os.path.relpath(path.resolve(), directory)).as_posix())
+        return Place(folder=Path(os.path.relpath(os.path.realpath(path), directory)).as_posix())
     except ValueError:  # Another drive of Windows.
-        return Place(folder=path.resolve().as_posix())
+        return Place(folder=Path(os.path.realpath(path)).as_posix())
 
 
 def _resolved(place: Place, directory: Path) -> str:
