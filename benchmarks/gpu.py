@@ -206,7 +206,9 @@ class Bench:
         settings = IndexSettings(
             projection_dim=PROJECTION_DIM,
             precision=case.precision,  # pyright: ignore[reportArgumentType]
-            token_batch_size=case.token_batch_size,
+            **(
+                {} if case.token_batch_size is None else {"token_batch_size": case.token_batch_size}
+            ),
         )
         label = f"{shape}-{name}-ours".replace(" ", "-")
         small = build_index(model, read(few), place / f"{label}-few", settings)

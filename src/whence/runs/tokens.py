@@ -114,7 +114,7 @@ def _split(
                 context_length=model.context_length,
             ),
             modules=tuple(run.coverage.modules),
-            token_batch_size=run.study.index.tokens_at_once,
+            token_batch_size=run.study.index.token_batch_size,
         )
         gradient = {name: row[0] for name, row in rows.items()}
         found = {}

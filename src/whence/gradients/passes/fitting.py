@@ -7,7 +7,7 @@ later is computed in halves: its rows are the same but for rounding, and nothing
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -115,7 +115,7 @@ def _fits(run: Callable[[int], object], tokens: int, memory: Memory) -> bool:
     return False
 
 
-class Halving:
+class Halving(Generic[Result]):
     """Runs batches, and those that run out of a device's memory in halves.
 
     A size that did not fit is not tried again. A single sequence that does not fit raises.
