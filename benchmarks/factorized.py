@@ -3,11 +3,11 @@
 The same examples and queries with whole gradients (exact inner products, the truth here), with
 projections of 20 × 20 dimensions, and with what is stored in 1/4, 1/10 and 1/20 of their bytes:
 factors of rank 5, 2 and 1 in bfloat16, a smaller projection in bfloat16, and factors of a larger
-one (40 × 40). Printed and written to `results/latest/factorized.json`: bytes per example, the rank
-correlation of each query's cosines with those of the whole rows of the same projection and with the
-exact ones, how many of the exact ten best examples are among the ten best, and what one step of
-training on the ten best does to the query's completion (in nats); each with an interval over
-queries' families.
+one (40 × 40). Printed and written to `results/latest/factorized-WORLD.json`: bytes per example, the
+rank correlation of each query's cosines with those of the whole rows of the same projection and
+with the exact ones, how many of the exact ten best examples are among the ten best, and what one
+step of training on the ten best does to the query's completion (in nats); each with an interval
+over queries' families.
 
     python benchmarks/factorized.py [--worlds mini pile-mini] [--docs 2000] [--queries 24]
     python benchmarks/factorized.py --rows 1000000      # time and memory of 20 queries
@@ -81,13 +81,12 @@ def main() -> None:
         report("factorized-query.json", [query_many(asked.rows)], *sys.argv[1:])
         return
     makers = {"mini": mini, "pile-mini": pile_mini}
-    rows = []
     for name in asked.worlds:
-        world = makers[name](asked.docs, asked.queries)
-        for row in compare(world):
+        rows = []
+        for row in compare(makers[name](asked.docs, asked.queries)):
             rows.append({"world": name, **row})
             print_row(rows[-1])
-    report("factorized.json", rows, *sys.argv[1:])
+        report(f"factorized-{name}.json", rows, *sys.argv[1:])
 
 
 def query_many(num_rows: int) -> dict[str, Any]:

@@ -206,7 +206,9 @@ class Bench:
         settings = IndexSettings(
             projection_dim=PROJECTION_DIM,
             precision=case.precision,  # pyright: ignore[reportArgumentType]
-            token_batch_size=case.token_batch_size,
+            **(
+                {} if case.token_batch_size is None else {"token_batch_size": case.token_batch_size}
+            ),
         )
         label = f"{shape}-{name}-ours".replace(" ", "-")
         small = build_index(model, read(few), place / f"{label}-few", settings)
@@ -221,7 +223,7 @@ class Bench:
             **self.figures(shape, rate, took),
             "peer_tokens_per_second": self.peers.get(shape),
             "ratio": rate / self.peers[shape] if shape in self.peers else None,
-            "tokens_at_once": division.num_tokens,
+            "token_batch_size": division.num_tokens,
             "plan_seconds": chose["seconds"],
             **self.agreement(shape, np.asarray(small.gradients, dtype=np.float32)),
         }

@@ -113,7 +113,7 @@ def _cosines(size: str, step: int, behaviors: Sequence[Behavior]) -> np.ndarray:
         testbed.corpus(size),
         queries,
         modules=list(coverage(model, modules=index.modules).modules),
-        token_batch_size=index.tokens_at_once,
+        token_batch_size=index.token_batch_size,
         progress=progress(),
     )
     norms = found.query_norms[:, None].astype(np.float64) * found.example_norms[None]

@@ -168,9 +168,6 @@ class VerifySettings(Settings):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
 
 
-TOKEN_BATCH_SIZE = 4096
-
-
 class IndexSettings(Settings):
     """Which gradients are stored, and how they are computed.
 
@@ -219,12 +216,12 @@ class IndexSettings(Settings):
         default=False, description="Bergson's own build spreads the weights over all GPUs."
     )
     disk_budget_gb: float = Field(default=2.0, gt=0, le=1e9, allow_inf_nan=False)
-    token_batch_size: int | None = Field(
-        default=None,
+    token_batch_size: int = Field(
+        default=4096,
         ge=2,
         lt=2**31,
-        description="Tokens in a batch, padding included; by default 4,096, and on a GPU as many "
-        "as an index's pass can hold at once.",
+        description="Tokens in a batch, padding included; where it is not set, an index's pass "
+        "on a GPU takes as many as fit.",
     )
 
     @model_validator(mode="after")
@@ -241,9 +238,10 @@ class IndexSettings(Settings):
         return self
 
     @property
-    def tokens_at_once(self) -> int:
-        """The tokens in a batch, where nothing is measured."""
-        return TOKEN_BATCH_SIZE if self.token_batch_size is None else self.token_batch_size
+    def set_batch_size(self) -> int | None:
+        """The tokens in a batch, where they were set; None leaves them to the device."""
+        is_set = "token_batch_size" in self.model_fields_set
+        return self.token_batch_size if is_set else None
 
     @property
     def by_engine(self) -> bool:

@@ -61,7 +61,7 @@ def scored(model: LoadedModel, queries: list[Query], corpus: Corpus) -> dict[str
         corpus,
         queries,
         modules=tuple(coverage(model, modules="*").modules),
-        token_batch_size=IndexSettings().tokens_at_once,
+        token_batch_size=IndexSettings().token_batch_size,
     )
     given = MethodInputs(tuple(queries), corpus, model, {Products(): products}, settings)
     return {name: score(name, given) for name in METHODS}

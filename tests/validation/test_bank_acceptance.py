@@ -65,7 +65,7 @@ def scored(step: int | None, cache: Path) -> dict[str, Scores]:
         corpus,
         queries,
         modules=tuple(coverage(model, modules="*").modules),
-        token_batch_size=IndexSettings().tokens_at_once,
+        token_batch_size=IndexSettings().token_batch_size,
     )
     given = MethodInputs(queries, corpus, model, {Products(): products}, settings)
     return {name: score(name, given) for name in ("gradient_cosine", "bm25", "random")}

@@ -61,7 +61,7 @@ def scored(model: LoadedModel) -> dict[str, Scores]:
         corpus,
         queries,
         modules=tuple(coverage(model, modules="*").modules),
-        token_batch_size=IndexSettings().tokens_at_once,
+        token_batch_size=IndexSettings().token_batch_size,
     )
     given = MethodInputs(queries, corpus, model, {Products(): products}, AttributionSettings())
     names = ("gradient_cosine", "gradient_dot", "bm25", "random", "length")

@@ -113,7 +113,8 @@ def index(
         rank=rank,
         fsdp=fsdp,
         disk_budget_gb=disk_budget_gb,
-        token_batch_size=token_batch_size,
+        # Not set, it is left to the device.
+        **({} if token_batch_size is None else {"token_batch_size": token_batch_size}),
     )
     flag = _only_one(shard=shard, missing=missing, merge=merge or None, print_slurm=print_slurm)
     for number in (missing, print_slurm):

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from whence.corpus import arrow, jsonl, mmap, parquet, text
 from whence.corpus.documents import Documents, Row, documents
 from whence.corpus.hub import read_hub
+from whence.corpus.objects import fetch, is_address
 from whence.corpus.paths import find_place, natural_order, one_sentence, shown
 from whence.errors import CorpusError
 from whence.remote import is_repository_id
@@ -55,13 +56,16 @@ def open_source(settings: CorpusSettings) -> Source:
     """Finds the reader of a source by its format, its place and its name.
 
     What exists here is read from here; any other name that has the form of a Hub id is looked for
-    on the Hub.
+    on the Hub. Objects of a bucket (`s3://`, `gs://`) are copied first.
 
     Raises:
         CorpusError: There is no such source, or it holds nothing that can be read.
     """
     if not settings.source:
         raise CorpusError("The corpus has no source: its name is empty.", "Name a file or folder.")
+    if is_address(settings.source):
+        local = settings.model_copy(update={"source": str(fetch(settings.source))})
+        return open_source(local)
     path = _expanded(settings.source)
     if settings.format != "hub" and find_place(path) is not None:
         kind = settings.format if settings.format != "auto" else _recognize(path)

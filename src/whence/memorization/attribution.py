@@ -90,7 +90,7 @@ def gradient_stage(
             examples,
             queries,
             modules=tuple(coverage(model, modules=settings.modules).modules),
-            token_batch_size=settings.tokens_at_once,
+            token_batch_size=settings.token_batch_size,
             work=progress_directory(place) / "work",
             progress=progress,
         )
@@ -112,7 +112,7 @@ def gradient_stage(
             "queries": [[query.id, query.terms] for query in queries],
             "corpus": examples.fingerprint,
             "modules": settings.modules,
-            "token_batch_size": settings.tokens_at_once,
+            "token_batch_size": settings.token_batch_size,
         },
         make=make,
         read=lambda place: read_arrays(place / _FILE),

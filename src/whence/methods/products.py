@@ -154,7 +154,7 @@ class Products(CorpusPass[GradientProducts]):
             context.corpus,
             context.queries,
             modules=self._layers(context),
-            token_batch_size=context.index.tokens_at_once,
+            token_batch_size=context.index.token_batch_size,
             second_moments=moments,
             work=context.work,
             progress=context.progress,

@@ -61,7 +61,7 @@ def read_examples(
     total = sum(map(len, sequences))
     with progress.task("Reading the examples", total=total, unit="tokens") as task:
         found = read(
-            model, sequences, token_batch_size=settings.tokens_at_once, advance=task.advance
+            model, sequences, token_batch_size=settings.token_batch_size, advance=task.advance
         )
     return Reading(*(part[distinct.of_example] for part in found))
 
@@ -75,7 +75,7 @@ def read_queries(
         model,
         [term.input_ids for term in terms],
         num_prompt_tokens=[term.num_prompt_tokens for term in terms],
-        token_batch_size=settings.tokens_at_once,
+        token_batch_size=settings.token_batch_size,
     )
 
 

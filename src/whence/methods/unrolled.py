@@ -108,7 +108,7 @@ class SourcePass(OwnPass):
                 for first, last in self._bounds()
             ],
             modules=context.modules,
-            token_batch_size=context.index.tokens_at_once,
+            token_batch_size=context.index.token_batch_size,
             labels=self.settings.labels,
             label_seed=self.settings.seed,
             progress=context.progress,

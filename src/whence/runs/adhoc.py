@@ -261,7 +261,7 @@ class Answerer:
             self.corpus,
             queries,
             modules=modules,
-            token_batch_size=settings.tokens_at_once,
+            token_batch_size=settings.token_batch_size,
             progress=progress,
         )
 

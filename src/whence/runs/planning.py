@@ -186,7 +186,7 @@ def _plan_stage(
             "num_queries": num_queries,
             "path": choice.path,
             "disk_bytes": choice.disk_bytes,
-            "token_batch_size": settings.tokens_at_once,
+            "token_batch_size": settings.token_batch_size,
             "modules": list(covered.modules),
             **settings.model_copy(update={"projection_dim": choice.projection_dim}).key(),
         },

@@ -95,7 +95,7 @@ def keep_splits(
         models,
         corpus,
         modules=tuple(attributed.coverage.modules),
-        token_batch_size=study.index.tokens_at_once,
+        token_batch_size=study.index.token_batch_size,
     )
     run.get(
         splits_stage(

@@ -116,7 +116,7 @@ def _splits(
             StudyModels(run, decisions.study),
             corpus,
             modules=tuple(decisions.coverage.modules),
-            token_batch_size=decisions.study.index.tokens_at_once,
+            token_batch_size=decisions.study.index.token_batch_size,
         )
         with progress.task("Splitting", total=len(computed), unit="examples") as task:
             for name in computed:

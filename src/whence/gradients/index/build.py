@@ -298,7 +298,7 @@ def _planned(job: _Job, division: Division | None) -> "_Build":
     rows = plan_rows(
         job.model, job.corpus, job.settings, job.modules, scales=job.scales, division=division
     )
-    if division is None and job.settings.token_batch_size is None:
+    if division is None and job.settings.set_batch_size is None:
         device = model_device(job.model)
         if device_memory(device) is not None:
             job.progress.note(f"{rows.division.num_tokens:,} tokens at once fit {device}.")
@@ -320,7 +320,7 @@ def _unfinished(job: _Job) -> "_Build":
             "Give the settings, the model and the corpus of that build.",
         )
     division = read_division(partial)
-    is_ours = division is not None and division.setting == job.settings.token_batch_size
+    is_ours = division is not None and division.setting == job.settings.set_batch_size
     return _planned(job, division if is_ours else None)
 
 
@@ -397,10 +397,10 @@ def plan_rows(
         "reduction": settings.loss_reduction,
     }
     if division is None:
-        tokens = _tokens_at_once(
+        tokens = _token_batch_size(
             model, corpus, settings, lambda: collecting(model, modules, processor, **how)
         )
-        division = Division(settings.token_batch_size, limit(model, tokens), num_workers)
+        division = Division(settings.set_batch_size, limit(model, tokens), num_workers)
     todo = plan_pass(
         model,
         corpus,
@@ -464,7 +464,7 @@ def computing_rows(
         )
 
 
-def _tokens_at_once(
+def _token_batch_size(
     model: LoadedModel,
     corpus: Corpus,
     settings: IndexSettings,
@@ -472,11 +472,11 @@ def _tokens_at_once(
 ) -> int:
     """Chooses the tokens of a batch: as set, what the device holds, or what suits a CPU's cache."""
     memory = device_memory(model_device(model))
-    if settings.token_batch_size is not None or memory is None or not len(corpus):
-        return settings.tokens_at_once
+    if settings.set_batch_size is not None or memory is None or not len(corpus):
+        return settings.token_batch_size
     longest = corpus.input_ids(int(corpus.lengths.argmax()))
     if len(longest) < 2:
-        return settings.tokens_at_once
+        return settings.token_batch_size
     with collect_with() as collect:
 
         def run(tokens: int) -> None:

@@ -130,7 +130,7 @@ def engine_config(
         fsdp=settings.fsdp,
         projection_dim=settings.projection_dim or 0,
         projection_seed=settings.projection_seed,
-        token_batch_size=min(settings.tokens_at_once, model.context_length),
+        token_batch_size=min(settings.token_batch_size, model.context_length),
         include_bias=settings.include_bias,
         loss_reduction=settings.loss_reduction,
         filter_modules=",".join(left_out) or None,

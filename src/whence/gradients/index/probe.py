@@ -61,7 +61,7 @@ def measure(
     covered = coverage(model, modules=settings.modules, include_bias=include_bias)
     modules = tuple(covered.modules)
     running = (
-        _streaming(model, corpus, modules, num_queries, settings.tokens_at_once)
+        _streaming(model, corpus, modules, num_queries, settings.token_batch_size)
         if path == "streamed"
         else _storing(model, corpus, modules, settings)
     )

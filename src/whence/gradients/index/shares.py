@@ -18,7 +18,7 @@ DIVISION = "division.json"
 class Division(NamedTuple):
     """What cuts a corpus into batches, beside the model and the corpus.
 
-    `setting` is the `token_batch_size` of the settings, None where it is left to the device;
+    `setting` is the `token_batch_size` that was set, None where it is left to the device;
     `num_tokens` are the tokens run at once, shared by `num_workers` batches. `num_shares` is None
     where the index is built in one go.
     """
