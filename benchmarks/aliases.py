@@ -4,7 +4,7 @@
 it, measures how far the model answers across vocabularies, runs the methods, and measures how often
 each ranks a fact's support above that of other facts with another subject and another object, which
 chance, a search of texts and an untrained model do half of the time. Then it trains again without
-the support of half of the facts, and of the other half, for every split. About three minutes of one
+the support of half of the facts, and without that of the other half. About three minutes of one
 core; finished work is kept in runs/aliases.
 """
 
@@ -44,7 +44,7 @@ METHODS = (
     "trackstar", "embedding", "activation", "gradient_cosine_initial", "bm25", "tfidf",
     "ngram_overlap", "random",
 )  # fmt: skip
-NUM_SPLITS = 2
+NUM_SPLITS = 1
 ACROSS, WITHIN = "across vocabularies", "in the support's own words"
 
 
