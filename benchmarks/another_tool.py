@@ -31,7 +31,7 @@ from whence.validation.subject import Subject
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "runs" / "another-tool"
 WINDOW = RetrainingSettings(size="nano", since=464)
-METHODS = ("gradient_cosine", "gradient_cosine_all", "gradient_cosine_initial", "bm25", "random")
+METHODS = ("gradient_cosine", "gradient_cosine_initial", "bm25", "random")
 NAME = "dattri_grad_cos"
 
 
@@ -100,7 +100,7 @@ def _loader(rows: list[tuple[list[int], int]], width: int) -> DataLoader[Any]:
     for row, (ids, given) in enumerate(rows):
         tokens[row, : len(ids)] = torch.tensor(ids)
         labels[row, given : len(ids)] = torch.tensor(ids[given:])
-    return DataLoader(TensorDataset(tokens, labels), 4)
+    return DataLoader(TensorDataset(tokens, labels), 48)
 
 
 if __name__ == "__main__":

@@ -67,13 +67,14 @@ SEEDS = ("seed1", "seed2", "seed3", "seed4")
 
 
 def main(*sizes: str) -> None:
-    """Measures every testbed and writes `results/latest/windows.json`."""
+    """Measures every testbed and writes `results/latest/windows.json`, or pile-mini's own file."""
     rows = [
         row
         for size in sizes or ("nano",)
         for row in (pile_mini(PLACE) if size == PILE_MINI else _measure(size))
     ]
-    report("windows.json", rows, *sizes, pooled=_pooled(rows))
+    name = "windows_pile_mini.json" if sizes == (PILE_MINI,) else "windows.json"
+    report(name, rows, *sizes, pooled=_pooled(rows))
     for window in dict.fromkeys((row["size"], row["window"]) for row in rows):
         print(*window)
         for row in rows:
