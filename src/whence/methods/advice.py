@@ -36,10 +36,10 @@ ADVICE: tuple[Advice, ...] = (
     Advice(
         "What would removing examples late in training have changed?",
         ("adamw_influence", "gradient_cosine", "ekfac", "source"),
-        "Over the last twentieth of a testbed's training their own-removed LDS is 0.76 (it needs the "
-        "recipe and the order of training) and 0.59 to 0.63, that of BM25 0.00, that of an untrained "
-        "model 0.12; for the latter three, three other worlds agree. On real text gradients reach "
-        "0.21, BM25 0.04.",
+        "Over the last twentieth of a testbed's training their own-removed LDS is 0.76 (it needs "
+        "the recipe and the order of training) and 0.59 to 0.63, that of BM25 0.00, that of an "
+        "untrained model 0.12; for the latter three, three other worlds agree. On real text "
+        "gradients reach 0.21, BM25 0.04.",
     ),
     Advice(
         "What would removing examples early in training have changed, measured there?",
