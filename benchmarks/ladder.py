@@ -15,7 +15,7 @@ from measure import report
 from whence import testbed
 from whence.behaviors import make_query
 from whence.cli.console import progress
-from whence.records import RunRecord
+from whence.report.run_record import RunRecord
 from whence.runs.demo import demo_study
 from whence.runs.record import load_run
 from whence.runs.study import run_study

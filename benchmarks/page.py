@@ -37,9 +37,10 @@ from whence.evidence.record import BehaviorEvidence, Calibration, Evidence, Stre
 from whence.evidence.relations import RELATIONS, Relation
 from whence.evidence.splits import NUM_SPLIT, Split, Splits, TokenPart
 from whence.evidence.ties import Tie
-from whence.records import Behavior, Corpus, Family, Measured, RunRecord, Scores, Verification
+from whence.records import Behavior, Corpus, Family, Measured, Scores, Verification
 from whence.report import write_page
 from whence.report.examples import Examples
+from whence.report.run_record import RunRecord
 
 NUM_BEHAVIORS, TOP_K, NUM_CHARACTERS, NUM_NULL = 100, 50, 1024, 200
 NUM_LAYERS = 24

@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from whence.corpus.duplicates import Duplicates
-    from whence.evidence import Evidence
-    from whence.evidence.splits import Splits
-    from whence.validation import Surprises, Validation
-
 Verdict = Literal["shown", "weak", "not shown"]
 _FINGERPRINT_ROWS = 1024
 # What stands behind a score: gradients of a trained model, those of an untrained one, texts, hidden
@@ -514,35 +509,3 @@ class Plan:
     disk_bytes: int
     memory_bytes: int
     seconds: float
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """Everything that a page shows.
-
-    `validation` is what `whence validate` found of this run; `evidence` what is known of every
-    example that some method lists, `splits` of which tokens and layers the first scores are made,
-    `duplicates` the corpus's copies, and `surprises` what `whence surprises` found; None where the
-    run does not keep them.
-    """
-
-    title: str
-    model: str
-    behaviors: tuple[Behavior, ...]
-    verifications: Mapping[str, Verification]
-    corpus: Corpus
-    scores: tuple[Scores, ...]
-    coverage: Coverage | None
-    plan: Plan | None
-    top_k: int
-    forced: tuple[str, ...] = ()
-    skipped: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    gold: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    commands: tuple[str, ...] = ()
-    manifest: Mapping[str, Any] = field(default_factory=dict)
-    validation: "Validation | None" = None
-    evidence: "Evidence | None" = None
-    splits: "Splits | None" = None
-    duplicates: "Duplicates | None" = None
-    surprises: "Surprises | None" = None

@@ -14,10 +14,10 @@ from pydantic import TypeAdapter
 from tests.report.conftest import hostile_record, plausible
 from tests.report.test_data import LEADERBOARD
 
-from whence.records import RunRecord
 from whence.report.data import page_data, page_record
 from whence.report.encode import strict
 from whence.report.reference import page_reference
+from whence.report.run_record import RunRecord
 from whence.report.schema import Page
 from whence.report.sections import section_kinds
 

@@ -26,12 +26,12 @@ from whence.records import (
     Measured,
     Plan,
     Rate,
-    RunRecord,
     Scores,
     VerdictCheck,
     Verification,
 )
 from whence.report.examples import Examples
+from whence.report.run_record import RunRecord
 from whence.settings import KINDS
 
 METHODS = (

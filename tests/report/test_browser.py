@@ -8,9 +8,9 @@ from tests.report.browser import Browser, go, text_of
 from tests.report.conftest import with_evidence, with_splits
 from tests.report.test_data import LEADERBOARD, behaviors_of, examples_of, with_a_window
 
-from whence.records import RunRecord
 from whence.report import write_page
 from whence.report.data import page_data
+from whence.report.run_record import RunRecord
 
 
 def test_home_names_every_behavior_and_its_verdict(

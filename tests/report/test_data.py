@@ -13,9 +13,10 @@ from tests.report.conftest import plausible, with_evidence
 from whence.errors import SettingsError
 from whence.evidence.overlap import Span, words
 from whence.evidence.proponents import proponents
-from whence.records import Behavior, RunRecord, Scores
+from whence.records import Behavior, Scores
 from whence.report.data import FORMAT, page_data, page_record
 from whence.report.examples import Examples, length_limit
+from whence.report.run_record import RunRecord
 from whence.report.sections.advice import Advice
 from whence.report.wording import parts_left_out
 from whence.runs.show import leading_method

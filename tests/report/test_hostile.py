@@ -10,8 +10,9 @@ from tests.report.browser import Browser, go
 from tests.report.conftest import HOSTILE, corpus_of, hostile_record, with_evidence
 from tests.report.test_data import with_a_window
 
-from whence.records import RunRecord, Scores
+from whence.records import Scores
 from whence.report import page_pictures, svg_text, write_page
+from whence.report.run_record import RunRecord
 
 MORE = (
     "x" * 100_000,

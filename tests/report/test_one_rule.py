@@ -12,8 +12,9 @@ from tests.report.conftest import corpus_of, plausible
 
 import whence
 from whence.evidence import hits
-from whence.records import Corpus, RunRecord, Scores
+from whence.records import Corpus, Scores
 from whence.report.data import page_record
+from whence.report.run_record import RunRecord
 from whence.report.schema import Entry
 from whence.report.sections.behaviors import Behaviors
 

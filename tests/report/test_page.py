@@ -9,9 +9,9 @@ import pytest
 from tests.report.unpacked import unpacked
 
 from whence.errors import ArtifactError
-from whence.records import RunRecord
 from whence.report import write_page
 from whence.report.data import page_data
+from whence.report.run_record import RunRecord
 
 
 class Page(HTMLParser):

@@ -12,11 +12,11 @@ from tests.report.browser import Browser
 from tests.report.conftest import plausible, with_evidence, with_splits
 from tests.report.test_data import with_a_window
 
-from whence.records import RunRecord
 from whence.report import page_pictures, svg_text, write_page
 from whence.report.context import Context
 from whence.report.examples import Examples
 from whence.report.pictures import Dot, Picture, bar_plot, dot_plot, nice_ticks
+from whence.report.run_record import RunRecord
 from whence.report.sums import sum_up
 
 

@@ -8,11 +8,11 @@ from tests.report.test_data import LEADERBOARD, by_id, section, section_example
 
 from whence.evidence.gap import Gap
 from whence.evidence.relations import RELATIONS, Relation
-from whence.records import RunRecord
 from whence.report import findings as of_run
 from whence.report import sentences as of_behavior
 from whence.report.data import page_data
 from whence.report.findings import Shown, Strengths, Ties
+from whence.report.run_record import RunRecord
 
 IDS = tuple(f"doc-{i:05d}" for i in range(20))
 

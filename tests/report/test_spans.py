@@ -7,8 +7,8 @@ import pytest
 from tests.report.test_data import behaviors_of, section_example
 
 from whence.corpus.words import words
-from whence.records import RunRecord
 from whence.report.data import page_data
+from whence.report.run_record import RunRecord
 from whence.report.spans import count_documents
 
 

@@ -8,8 +8,9 @@ from tests.report.browser import NARROW, WIDE, Browser, go, serious_findings
 from tests.report.conftest import METHODS, plausible, with_evidence
 from tests.report.test_data import with_a_window
 
-from whence.records import Behavior, RunRecord
+from whence.records import Behavior
 from whence.report import write_page
+from whence.report.run_record import RunRecord
 
 BEHAVIOR = "fact-000-norland"
 VIEWS = {

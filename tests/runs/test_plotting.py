@@ -12,7 +12,7 @@ from PIL import Image
 from tests.report.conftest import plausible, with_evidence
 
 from whence.errors import ArtifactError, SettingsError
-from whence.records import RunRecord
+from whence.report.run_record import RunRecord
 from whence.runs import plotting
 
 

@@ -12,7 +12,7 @@ from whence.artifacts import read_manifest
 from whence.errors import SettingsError
 from whence.evidence import ranking
 from whence.methods.views import FINAL
-from whence.records import RunRecord
+from whence.report.run_record import RunRecord
 from whence.runs.demo import demo_study
 from whence.runs.directory import Run, open_run
 from whence.runs.record import load_run

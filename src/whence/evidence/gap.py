@@ -5,13 +5,13 @@ what search lists. Examples are compared by their relations to the behavior alon
 lists more copies finds more of them, which says nothing about their effect.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from whence.evidence.record import Evidence, Strength
 from whence.evidence.relations import Relation
-from whence.records import Family, RunRecord
+from whence.records import Family, Scores
 
 SEARCH = "bm25"
 # Of the behavior's own content: what a search for its origin hopes to list.
@@ -46,15 +46,14 @@ def compared_methods(families: Mapping[str, Family]) -> Compared:
     return Compared(next(iter([*gradient, *others]), None), search)
 
 
-def compared_in(record: RunRecord) -> Compared:
+def compared_in(scores: Sequence[Scores], evidence: Evidence | None) -> Compared:
     """Chooses the two methods that a run is read by, on its page and on the command line.
 
     The order of the study's methods decides. Of a run with evidence, both are among the methods
     that it is about; scores that were imported later are not.
     """
-    evidence = record.evidence
-    scores = [s for s in record.scores if evidence is None or s.method in evidence.families]
-    return compared_methods({one.method: one.family for one in scores})
+    known = [one for one in scores if evidence is None or one.method in evidence.families]
+    return compared_methods({one.method: one.family for one in known})
 
 
 @dataclass(frozen=True)

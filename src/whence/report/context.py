@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from whence.behaviors.kinds import RULES, is_labeled_toxic
 from whence.evidence.gap import Compared, compared_in
 from whence.evidence.overlap import word_shares
-from whence.records import RunRecord
 from whence.report.examples import Examples
 from whence.report.methods import method_record
+from whence.report.run_record import RunRecord
 from whence.report.schema import Method
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Context:
     @cached_property
     def compared(self) -> Compared:
         """The two methods that the page is read by: one on gradients, and search."""
-        return compared_in(self.record)
+        return compared_in(self.record.scores, self.record.evidence)
 
     @cached_property
     def scored(self) -> Mapping[str, frozenset[str]]:

@@ -7,10 +7,10 @@ explains every key.
 from whence.behaviors.kinds import RULES, VERDICTS
 from whence.evidence.record import LEVEL
 from whence.evidence.relations import RELATIONS
-from whence.records import RunRecord
 from whence.report.context import Context
 from whence.report.encode import Json, strict
 from whence.report.examples import Examples, ranges
+from whence.report.run_record import RunRecord
 from whence.report.schema import Kind, Page, Reading, RelationKind, Section, Verdict
 from whence.report.sections import section_kinds
 from whence.report.sentences import phrase

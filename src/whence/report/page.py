@@ -9,11 +9,11 @@ from pathlib import Path
 from string import Template
 
 from whence.artifacts import write_text
-from whence.records import RunRecord
 from whence.report.data import page_record
 from whence.report.encode import strict
 from whence.report.pack import packed_blocks
 from whence.report.pictures import STYLE
+from whence.report.run_record import RunRecord
 from whence.report.sections import section_kinds
 
 # What sections share, in the order in which it is needed; `main.js` starts the page.

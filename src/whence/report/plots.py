@@ -9,7 +9,6 @@ from whence.behaviors.kinds import RULES
 from whence.evidence.gap import first_clusters
 from whence.evidence.record import Evidence
 from whence.evidence.splits import NUM_SPLIT, Split, layer_of, part_of
-from whence.records import RunRecord
 from whence.report.context import Context
 from whence.report.examples import Examples
 from whence.report.pictures import (
@@ -21,6 +20,7 @@ from whence.report.pictures import (
     heat_table,
     matrix_plot,
 )
+from whence.report.run_record import RunRecord
 from whence.report.sentences import method_label
 from whence.report.sums import other_method, sum_up
 

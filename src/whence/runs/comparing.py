@@ -8,7 +8,8 @@ from whence.errors import ArtifactError, SettingsError
 from whence.evidence import Comparison, compare, read_comparison, save_comparison
 from whence.evidence.descriptors import Attribution
 from whence.progress import SILENT, Progress
-from whence.records import Query, RunRecord
+from whence.records import Query
+from whence.report.run_record import RunRecord
 from whence.runs.directory import Run, open_run, writing
 from whence.runs.record import load_run, part
 from whence.runs.stages import query_from_json

@@ -9,7 +9,8 @@ from whence.artifacts.stage import Stage
 from whence.corpus.duplicates import Duplicates, duplicates_stage
 from whence.evidence import Evidence, collect, read_evidence, save_evidence
 from whence.progress import SILENT, Progress
-from whence.records import Behavior, Corpus, Query, RunRecord, Scores
+from whence.records import Behavior, Corpus, Query, Scores
+from whence.report.run_record import RunRecord
 from whence.runs.directory import Run
 from whence.runs.record import EVIDENCE, NULLS, QUERIES, load_run, part, run_decisions
 from whence.runs.stages import read_queries

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from whence.artifacts import write_bytes, write_text
 from whence.errors import ArtifactError, SettingsError
 from whence.evidence import Relation, check_count, hits
-from whence.records import Hit, RunRecord, Scores
+from whence.records import Hit, Scores
+from whence.report.run_record import RunRecord
 from whence.runs.record import load_run
 from whence.runs.show import leading_method, method_scores
 

@@ -10,7 +10,8 @@ from whence.artifacts.stage import Stage
 from whence.errors import ArtifactError, ModelError
 from whence.evidence import Evidence, read_evidence
 from whence.evidence.splits import read_splits
-from whence.records import Behavior, Coverage, LoadedModel, Plan, RunRecord, Scores
+from whence.records import Behavior, Coverage, LoadedModel, Plan, Scores
+from whence.report.run_record import RunRecord
 from whence.runs import opening
 from whence.runs.directory import Run, open_run
 from whence.runs.stages import read_verifications

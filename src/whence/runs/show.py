@@ -8,7 +8,8 @@ from whence import notebook
 from whence.errors import SettingsError, did_you_mean
 from whence.evidence import RELATIONS, Relation, Strength, Tie
 from whence.evidence.style import StyleContrast
-from whence.records import Hits, RunRecord, Scores, Verification
+from whence.records import Hits, Scores, Verification
+from whence.report.run_record import RunRecord
 from whence.runs.record import load_run
 from whence.validation import ClusterEffect
 
@@ -168,7 +169,7 @@ def leading_method(record: RunRecord, directory: Path) -> str:
     """
     from whence.evidence.gap import compared_in
 
-    compared = compared_in(record)
+    compared = compared_in(record.scores, record.evidence)
     if (found := compared.method or compared.search) is None:
         raise SettingsError(
             f"{directory} has no scores.", "Name methods in `attribution.methods`, and run it."

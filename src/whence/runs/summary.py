@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from whence.behaviors.kinds import KINDS, VERDICTS
-from whence.records import RunRecord
+from whence.report.run_record import RunRecord
 from whence.runs.record import load_run
 
 

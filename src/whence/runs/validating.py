@@ -6,7 +6,8 @@ from pathlib import Path
 from whence.artifacts import read_manifest
 from whence.errors import SettingsError
 from whence.progress import SILENT, Progress
-from whence.records import RunRecord, Scores
+from whence.records import Scores
+from whence.report.run_record import RunRecord
 from whence.runs import opening
 from whence.runs.directory import Run, open_run, writing
 from whence.runs.record import (

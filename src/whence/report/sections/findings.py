@@ -9,10 +9,10 @@ from whence.behaviors.kinds import RULES
 from whence.evidence.gap import Gap, find_gap
 from whence.evidence.record import Evidence
 from whence.evidence.relations import RELATIONS, Relation
-from whence.records import RunRecord
 from whence.report import findings as wording
 from whence.report.context import Context
 from whence.report.findings import Shown, Strengths, Ties
+from whence.report.run_record import RunRecord
 from whence.report.sections import SectionKind
 from whence.report.sentences import method_label
 from whence.report.sums import other_method, sum_up

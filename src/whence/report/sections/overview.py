@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from whence.records import Plan, RunRecord
+from whence.records import Plan
 from whence.report.context import Context
+from whence.report.run_record import RunRecord
 from whence.report.sections import SectionKind
 from whence.report.wording import parts_left_out
 
