@@ -409,8 +409,9 @@ def removal_measures(subject: Subject, directories: Sequence[Path]) -> RemovalFi
             measures = [PerQuery(QLD, "nats", "", undefined=reason)]
     windows = []
     known: dict[BankSettings, None] = {}
-    for directory in directories if size is not None else ():
-        known |= dict.fromkeys(find_banks(size, directory))
+    if size is not None:
+        for directory in directories:
+            known |= dict.fromkeys(find_banks(size, directory))
     for settings in sorted(known, key=window_order):
         if settings.unit != "document" or window(settings.retraining)[1] != subject.step:
             continue
