@@ -1,8 +1,9 @@
 """Another tool's scores of the same tokens on the same board: dattri's on nano's last 24 steps.
 
 Computes dattri's Grad-Cos of the run's own model for the examples of the window, with its default
-random projection of all gradients onto 512 numbers, imports them as `whence import` does, and ranks them with this project's methods by the window's own-removed LDS. A
-few minutes of one core; finished work is kept in runs/another-tool.
+random projection of all gradients onto 512 numbers, imports them as `whence import` does, and ranks
+them with this project's methods by the window's own-removed LDS. A few minutes of one core;
+finished work is kept in runs/another-tool.
 """
 
 from pathlib import Path

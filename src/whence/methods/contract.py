@@ -208,6 +208,10 @@ class Method(Generic[S]):
         """Whether it ignores the query."""
         return self.family == "control"
 
+    def terms(self, settings: Mapping[str, Any]) -> tuple[SplitTerm, ...]:
+        """Lists the inner products that scores with these settings are sums of; empty for none."""
+        return self.split(settings) if self.split is not None else ()
+
     def score(self, inputs: MethodInputs) -> Scores:
         """Scores every example for every query.
 

@@ -10,7 +10,8 @@ v_c are Adam's second moments there, held fixed. An example without a gradient a
 checkpoints has no score: NaN.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -112,6 +113,12 @@ def _split(correction: Correction) -> Split:
     )
 
 
+def _cosine_split(settings: Mapping[str, Any]) -> tuple[SplitTerm, ...]:
+    """The products at the only checkpoint; several have norms of their own, and no such sum."""
+    terms = _split("none")(settings)
+    return terms if len(terms) == 1 else ()
+
+
 METHODS = (
     Method(
         name="tracin",
@@ -135,6 +142,7 @@ METHODS = (
         name="tracin_cosine",
         compute=_over_checkpoints(cosines, correction="none", mean=True),
         needs=_needs("none"),
+        split=_cosine_split,
         settings=TracinSettings,
         family="gradient",
         about="The angle between an example's gradient and the query's, averaged over several "

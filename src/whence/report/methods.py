@@ -17,7 +17,7 @@ def method_record(scores: Scores) -> Method:
         about=wording.about,
         family=wording.family,
         is_baseline=wording.family == "baseline",
-        is_sum=is_method(scores.method) and find_method(scores.method).split is not None,
+        is_sum=is_method(scores.method) and bool(find_method(scores.method).terms(scores.settings)),
         higher_means=scores.higher_means,
         settings=jsonable(scores.settings),
         seconds=scores.seconds,

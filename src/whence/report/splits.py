@@ -20,9 +20,9 @@ def split_alike(page: Context) -> list[str]:
     if splits is None:
         return []
     terms = {
-        one.method: split(one.settings)
+        one.method: found
         for one in page.record.scores
-        if is_method(one.method) and (split := find_method(one.method).split) is not None
+        if is_method(one.method) and (found := find_method(one.method).terms(one.settings))
     }
     own = terms.get(splits.method)
     return [name for name, of_method in terms.items() if of_method == own]

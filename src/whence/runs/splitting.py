@@ -46,11 +46,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-def has_split(method: str) -> bool:
-    """Whether a method's scores are sums over tokens and layers."""
-    return is_method(method) and find_method(method).split is not None
-
-
 def split_terms(method: str, settings: Mapping[str, Any]) -> tuple[SplitTerm, ...]:
     """Lists the inner products that a method's scores are sums of.
 
@@ -61,14 +56,14 @@ def split_terms(method: str, settings: Mapping[str, Any]) -> tuple[SplitTerm, ..
     Raises:
         SettingsError: Its scores are no such sum.
     """
-    split = find_method(method).split if is_method(method) else None
-    if split is None:
+    terms = find_method(method).terms(settings) if is_method(method) else ()
+    if not terms:
         raise SettingsError(
             f"Scores by `{method}` are no sum over tokens and layers, so they have no split.",
             "Name a method whose scores are inner products of gradients, such as "
             "`--method gradient_cosine`.",
         )
-    return split(settings)
+    return terms
 
 
 def keep_splits(
@@ -86,11 +81,14 @@ def keep_splits(
     A method whose scores are no sum over tokens and layers has no such stage.
     """
     method = compared_methods({one.method: one.family for one in attributed.scores}).method
-    if method is None or attributed.coverage is None or not has_split(method):
+    if method is None or attributed.coverage is None:
         return
     scores = next(one for one in attributed.scores if one.method == method)
+    terms = find_method(method).terms(scores.settings) if is_method(method) else ()
+    if not terms:
+        return
     splitter = Splitter(
-        split_terms(method, scores.settings),
+        terms,
         lambda: models.own.loaded,
         models,
         corpus,
