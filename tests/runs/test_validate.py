@@ -137,7 +137,7 @@ def test_the_whole_leaderboard_of_nano_with_made_up_retrainings(
         again = validate_run(run, **arguments).to_json()
     assert again == found
     steps = {f["measure"] for f in found["figures"] if f["measure"].startswith("tail-patch")}
-    assert len(steps) == 36
+    assert len(steps) == 45
     values = {
         f["method"]: f
         for f in found["figures"]
