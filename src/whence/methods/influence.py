@@ -45,7 +45,30 @@ def _influence(inputs: MethodInputs, own: InfluenceSettings) -> MethodResult:
 
 
 @dataclass(frozen=True)
-class EkfacPass(OwnPass):
+class _EkfacBased(OwnPass):
+    """A pass of its own with EK-FAC's factors, of any model."""
+
+    settings: EkfacSettings | EkfacCgSettings
+
+    @property
+    def uses_engine(self) -> bool:
+        """The factors are Bergson's."""
+        return True
+
+    def check(self, models: Models) -> None:
+        """Any model will do."""
+
+    def inputs(self, context: Context) -> Mapping[str, object]:
+        """Model, modules, and the method's settings."""
+        return {
+            "model": context.own_fingerprint,
+            "modules": list(context.modules),
+            **self.settings.model_dump(mode="json"),
+        }
+
+
+@dataclass(frozen=True)
+class EkfacPass(_EkfacBased):
     """Fits EK-FAC's factors, and multiplies with their damped inverse between two gradients."""
 
     settings: EkfacSettings
@@ -55,25 +78,9 @@ class EkfacPass(OwnPass):
         """The method's name."""
         return "ekfac"
 
-    @property
-    def uses_engine(self) -> bool:
-        """The factors are Bergson's."""
-        return True
-
     def num_passes(self, *, num_queries: int) -> int:
         """Two to fit the factors, one to multiply."""
         return 3
-
-    def check(self, models: Models) -> None:
-        """Any model will do."""
-
-    def inputs(self, context: Context) -> Mapping[str, object]:
-        """Model, modules, and the curvature's settings."""
-        return {
-            "model": context.own_fingerprint,
-            "modules": list(context.modules),
-            **self.settings.model_dump(mode="json"),
-        }
 
     def compute(self, context: Context) -> PairScores:
         """Computes the influence function on whole gradients."""
@@ -110,7 +117,7 @@ def _ekfac(inputs: MethodInputs, own: EkfacSettings) -> MethodResult:
 
 
 @dataclass(frozen=True)
-class EkfacCgPass(OwnPass):
+class EkfacCgPass(_EkfacBased):
     """Solves for the exact curvature of a sample, and multiplies with every example's gradient."""
 
     settings: EkfacCgSettings
@@ -120,25 +127,9 @@ class EkfacCgPass(OwnPass):
         """The method's name."""
         return "ekfac_cg"
 
-    @property
-    def uses_engine(self) -> bool:
-        """EK-FAC's factors are Bergson's."""
-        return True
-
     def num_passes(self, *, num_queries: int) -> int:
         """One over the corpus; those over the sample are not counted."""
         return 1
-
-    def check(self, models: Models) -> None:
-        """Any model will do."""
-
-    def inputs(self, context: Context) -> Mapping[str, object]:
-        """Model, modules, and the solver's settings."""
-        return {
-            "model": context.own_fingerprint,
-            "modules": list(context.modules),
-            **self.settings.model_dump(mode="json"),
-        }
 
     def compute(self, context: Context) -> PairScores:
         """Computes the influence function with the exact curvature."""
