@@ -72,30 +72,30 @@ def copy_scores(
         copy whose scores are defined; the sums are signed.
     """
     settings = TwinSettings()
-    exact, near = (_of(ranking, names) for names in (settings.exact_classes, settings.near_classes))
+    classes = [_of(ranking, names) for names in (settings.exact_classes, settings.near_classes)]
     memorized = ranking.targets.numbers("memorized")
     found = []
     for method, values in ranking.scores.values.items():
-        scored = np.isfinite(values)
-        numbers = [n for n in memorized if (exact & scored)[n].any() and (near & scored)[n].any()]
+        exact, near = (of_class & np.isfinite(values) for of_class in classes)
+        numbers = [n for n in memorized if exact[n].any() and near[n].any()]
         targets = tuple(
             TargetCopies(
                 int(rows[n]),
-                int((exact & scored)[n].sum()),
-                int((near & scored)[n].sum()),
-                float(values[n][(exact & scored)[n]].sum()),
-                float(values[n][(near & scored)[n]].sum()),
+                int(exact[n].sum()),
+                int(near[n].sum()),
+                float(values[n][exact[n]].sum()),
+                float(values[n][near[n]].sum()),
             )
             for n in numbers
         )
         names = [families[n] for n in numbers]
         found.append(
-            CopyScores(method, exact_share(targets, names), _worth(targets, names), targets)
+            CopyScores(method, _exact_share(targets, names), _worth(targets, names), targets)
         )
     return tuple(found)
 
 
-def exact_share(targets: Sequence[TargetCopies], families: Sequence[str]) -> Estimate:
+def _exact_share(targets: Sequence[TargetCopies], families: Sequence[str]) -> Estimate:
     """The exact copies' part of the scores of all copies, over families."""
     return _ratio(
         [one.exact_sum for one in targets],
