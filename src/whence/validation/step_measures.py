@@ -76,7 +76,7 @@ def tail_patch_stage(
         subject: What is validated.
         model: The model whose proponents they are; its weights come back to the bit.
         queries_per_kind: So many behaviors of each kind, the first ones.
-        moments: The run's own second moments, with which a fifth step is taken; None where they
+        moments: The run's own second moments, which a fifth step uses; None where they
             are not known.
         about: Keys of the stages that the steps are about; a run keeps them while it keeps those.
         progress: Reports progress.
