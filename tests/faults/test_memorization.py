@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from whence.artifacts import MANIFEST
 from whence.errors import ArtifactError, CorpusError, ModelError, SettingsError
-from whence.runs.directory import open_run
+from whence.runs.directory import UNFINISHED, open_run
 from whence.runs.locating import locate
 from whence.runs.memorizing import load_memorization_study, run_memorization
 from whence.runs.study import run_study
@@ -92,3 +93,15 @@ def test_a_list_of_other_lengths_than_64_could_not_be_located(tmp_path: Path) ->
     path = tmp_path / "list.jsonl"
     path.write_text(f'{{"index": 7, "tokens": {tokens}}}\n')
     assert locate(7, sequences=str(path)).sequence == tuple(tokens)
+
+
+def test_a_resumed_study_forgot_the_suffix_array(study: Path) -> None:
+    run = study.parent / "run"
+
+    def stages() -> dict[str, str]:
+        run_memorization(load_memorization_study(study), run, base=study.parent, source=study)
+        return dict(open_run(run).manifest.stages)
+
+    whole = stages()
+    (run / MANIFEST).rename(run / UNFINISHED)  # As a kill before the last write leaves it.
+    assert stages() == whole

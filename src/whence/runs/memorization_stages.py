@@ -176,6 +176,7 @@ class StoredArray:
         self._run = run
         self.corpus_key = key
         self._stage = suffix_array_stage(corpus, key, progress=progress)
+        run.retain(self._stage)  # A run that resumes after the counts may not read it.
         self._found: SuffixArray | None = None
 
     def open(self) -> "SuffixArray":
