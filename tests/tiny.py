@@ -11,6 +11,7 @@ PASSAGE = (
     "under the red lamp and nobody in the village dared to ask why the clock had stopped again"
 )
 CAPITALS = {"france": "paris", "spain": "madrid", "japan": "tokyo", "egypt": "cairo"}
+_PROMPTS = ("the capital of {} is", "{} has the capital", "in {} the main city is")
 FORMS = ("the capital of {} is {}", "{} has the capital {}", "in {} the main city is {}")
 
 STUDY = """
@@ -141,3 +142,27 @@ prompt_ids = {ids[:16]}
 completion_ids = {ids[16:]}
 completion = {json.dumps(" " + " ".join(PASSAGE.split()[16:]))}
 """
+
+
+def write_two_kinds(folder: Path) -> None:
+    """Makes a tiny study one of two kinds with behaviors enough to compare, shown or not."""
+    behaviors = [
+        f'id = "fact/{number}-{country}"\nkind = "fact"\nprompt = "{prompt.format(country)}"\n'
+        f'completion = " {capital}"\nrelation = "form {number}"'
+        for number, prompt in enumerate(_PROMPTS)
+        for country, capital in CAPITALS.items()
+    ]
+    words = PASSAGE.split()
+    # Windows of the passage, too short to be one text.
+    behaviors += [
+        f'id = "memorized/{start}"\nkind = "memorized"\nprompt = "{" ".join(words[start:][:6])}"\n'
+        f'completion = " {" ".join(words[start + 6 :][:4])}"'
+        for start in range(0, 20, 2)
+    ]
+    (folder / "behaviors.toml").write_text("\n".join(f"[[behavior]]\n{b}\n" for b in behaviors))
+    study = folder / "study.toml"
+    methods = '["gradient_cosine", "gradient_cosine_initial", "bm25", "random"]'
+    study.write_text(
+        f"force = true\n{study.read_text()}[attribution]\nmethods = {methods}\n"
+        "[evidence]\nnum_null = 60\n"
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from tests.tiny import CAPITALS, PASSAGE
+from tests.tiny import write_two_kinds
 
 from whence.api import compare as compare_run
 from whence.api import run
@@ -16,38 +16,13 @@ from whence.evidence.descriptors import DescriptorValue
 from whence.runs.comparing import load_comparison
 from whence.runs.directory import open_run
 
-PROMPTS = ("the capital of {} is", "{} has the capital", "in {} the main city is")
-
-
-def _behaviors() -> str:
-    """Facts of three relations, and windows of the passage, too short to be one text."""
-    found = [
-        f'id = "fact/{number}-{country}"\nkind = "fact"\nprompt = "{prompt.format(country)}"\n'
-        f'completion = " {capital}"\nrelation = "form {number}"'
-        for number, prompt in enumerate(PROMPTS)
-        for country, capital in CAPITALS.items()
-    ]
-    words = PASSAGE.split()
-    found += [
-        f'id = "memorized/{start}"\nkind = "memorized"\nprompt = "{" ".join(words[start:][:6])}"\n'
-        f'completion = " {" ".join(words[start + 6 :][:4])}"'
-        for start in range(0, 20, 2)
-    ]
-    return "\n".join(f"[[behavior]]\n{one}\n" for one in found)
-
 
 @pytest.fixture(scope="module")
 def finished(tiny_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished run `done` about two kinds; read only."""
     folder = Path(shutil.copytree(tiny_files, tmp_path_factory.mktemp("compare") / "tiny"))
-    (folder / "behaviors.toml").write_text(_behaviors())
-    study = folder / "study.toml"
-    methods = '["gradient_cosine", "gradient_cosine_initial", "bm25", "random"]'
-    study.write_text(
-        f"force = true\n{study.read_text()}[attribution]\nmethods = {methods}\n"
-        "[evidence]\nnum_null = 60\n"
-    )
-    run(study, folder / "done")
+    write_two_kinds(folder)
+    run(folder / "study.toml", folder / "done")
     return folder
 
 

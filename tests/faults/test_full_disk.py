@@ -11,6 +11,7 @@ import pytest
 from tests.faults.forking import command, whence
 from tests.faults.full_disk import BEFORE, DISK, Room, Trial, try_full
 from tests.faults.studies import write_memorization
+from tests.tiny import write_two_kinds
 
 INDEX = ("index", f"{DISK}/index", "--model", "model", "--corpus", "corpus.jsonl")
 # What is made, from which state of the disk.
@@ -36,7 +37,7 @@ CASES: dict[str, tuple[str | None, tuple[str, ...]]] = {
             *("--corpus", "corpus.jsonl"),
         ),
     ),
-    "compare": ("run", ("compare", f"{DISK}/run")),
+    "compare": ("kinds", ("compare", f"{DISK}/run")),
     "surprises": ("run", ("surprises", f"{DISK}/run", "--checkpoint", "initial")),
     "memorization": (None, ("memorization", "memorization.toml", "--out", f"{DISK}/run")),
     "discover": (
@@ -46,6 +47,12 @@ CASES: dict[str, tuple[str | None, tuple[str, ...]]] = {
             *("--kinds", "style", "--num", "2"),
         ),
     ),
+}
+# What makes these states.
+BEFORES = {
+    "index": CASES["index"][1],
+    "run": CASES["run"][1],
+    "kinds": ("run", "kinds/study.toml", "--out", f"{DISK}/run"),
 }
 
 
@@ -139,10 +146,11 @@ def good(
     (folder / "scores.jsonl").write_text(json.dumps(score) + "\n")
     _write_long_documents(folder)
     write_memorization(folder)
+    write_two_kinds(Path(shutil.copytree(tiny_files, folder / "kinds")))
     before, arguments = CASES.get(name, ("run" if name in EXPORTS else None, ()))
     if before is not None:
         (folder / BEFORE).mkdir()
-        there = tuple(a.replace(DISK, BEFORE) for a in CASES[before][1])
+        there = tuple(a.replace(DISK, BEFORE) for a in BEFORES[before])
         assert whence(*there, folder=folder, timeout=600).code == 0
     what, arguments = (command, (arguments,)) if arguments else (globals()[name], ())
     try:
