@@ -34,8 +34,9 @@ from whence.gradients.index.engine_build import build_by_engine
 from whence.gradients.index.exactness import deviation
 from whence.gradients.index.factors import Layout, factorize, rows_file, stored_width
 from whence.gradients.index.finish import finish_index, index_inputs, open_current, stands
-from whence.gradients.index.format import Index, open_index
+from whence.gradients.index.format import Index
 from whence.gradients.index.manifest import KIND
+from whence.gradients.index.opening import open_index
 from whence.gradients.index.row_file import (
     BatchRows,
     allocate,

@@ -8,6 +8,7 @@ import numpy as np
 from whence.errors import IndexFormatError
 from whence.gradients.index.engine import SUPPORTED_VERSION
 from whence.gradients.index.files import Info, number_type
+from whence.gradients.index.format import Index
 from whence.gradients.index.manifest import (
     FACTORS,
     FACTORS_INFO,
@@ -19,11 +20,11 @@ from whence.gradients.index.manifest import (
     IndexManifest,
     modules_of,
 )
+from whence.records import LoadedModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from whence.gradients.index.format import Index
 
 PROJECTION_VERSION = 2
 NUM_SAMPLED, SAMPLED_BYTES = 16, 16 * 2**20
@@ -35,7 +36,7 @@ def table(run: Mapping[str, object], name: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def check_kind(index: "Index", info: Info, run: Mapping[str, object]) -> None:
+def check_kind(index: Index, info: Info, run: Mapping[str, object]) -> None:
     """Refuses an index of something else than one gradient of the cross-entropy per example.
 
     Raises:
@@ -57,11 +58,11 @@ def check_kind(index: "Index", info: Info, run: Mapping[str, object]) -> None:
         )
 
 
-def _is_global(index: "Index") -> bool:
+def _is_global(index: Index) -> bool:
     return index.projection.target != "per_module"
 
 
-def check_version(index: "Index", run: Mapping[str, object]) -> None:
+def check_version(index: Index, run: Mapping[str, object]) -> None:
     """Refuses an index of another version of Bergson, or of its projections.
 
     Raises:
@@ -82,7 +83,7 @@ def check_version(index: "Index", run: Mapping[str, object]) -> None:
         )
 
 
-def check_size(index: "Index") -> None:
+def check_size(index: Index) -> None:
     """Refuses rows of another number or width than the files beside them say.
 
     Raises:
@@ -110,12 +111,12 @@ def check_size(index: "Index") -> None:
         )
 
 
-def _names(index: "Index") -> tuple[str, str]:
+def _names(index: Index) -> tuple[str, str]:
     """Names the file of the rows, and the one that describes it."""
     return (GRADIENTS, INFO) if index.layout is None else (FACTORS, FACTORS_INFO)
 
 
-def check_manifest(index: "Index", manifest: IndexManifest) -> None:
+def check_manifest(index: Index, manifest: IndexManifest) -> None:
     """Refuses files that are not of the index that the manifest describes.
 
     Raises:
@@ -143,7 +144,7 @@ def check_manifest(index: "Index", manifest: IndexManifest) -> None:
             )
 
 
-def check_lengths(index: "Index") -> None:
+def check_lengths(index: Index) -> None:
     """Compares the lengths of a few rows, at equal distances, with those that were stored.
 
     Raises:
@@ -169,7 +170,7 @@ def check_lengths(index: "Index") -> None:
             )
 
 
-def stored_norms(index: "Index") -> "NDArray[np.float32] | None":
+def stored_norms(index: Index) -> "NDArray[np.float32] | None":
     """Reads the rows' lengths; None where they were not stored.
 
     Raises:
@@ -188,3 +189,18 @@ def stored_norms(index: "Index") -> "NDArray[np.float32] | None":
             REBUILD,
         )
     return norms
+
+
+def check_model(index: Index, model: LoadedModel) -> None:
+    """Refuses to compare gradients of two models.
+
+    Raises:
+        IndexFormatError: The index was made with another model.
+    """
+    if index.fingerprint not in (None, model.fingerprint):
+        assert index.manifest is not None
+        raise IndexFormatError(
+            f"{index.path} was made with {index.manifest.details.model_name} "
+            f"({index.fingerprint}), not with {model.label} ({model.fingerprint}).",
+            "Use that model, or build an index with this one.",
+        )

@@ -19,8 +19,9 @@ from whence.errors import SettingsError
 from whence.gradients.index.engine import require_engine
 from whence.gradients.index.files import read_info
 from whence.gradients.index.finish import finish_index, index_inputs, open_current
-from whence.gradients.index.format import Index, open_index
+from whence.gradients.index.format import Index
 from whence.gradients.index.manifest import GRADIENTS, INFO, KIND, PROCESSOR
+from whence.gradients.index.opening import open_index
 from whence.gradients.passes.batches import check_fits
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel

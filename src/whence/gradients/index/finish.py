@@ -25,8 +25,9 @@ from whence.corpus.store import RECORD, TABLE, read_corpus, save_corpus
 from whence.errors import ArtifactError, CorpusError, IndexFormatError
 from whence.gradients.index.engine import engine_version
 from whence.gradients.index.factors import Layout, stored_width
-from whence.gradients.index.format import Index, open_index
+from whence.gradients.index.format import Index
 from whence.gradients.index.manifest import KIND, model_label, model_place
+from whence.gradients.index.opening import open_index
 from whence.gradients.index.search import save_norms
 from whence.progress import Progress
 from whence.records import Corpus, LoadedModel

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whence.errors import IndexFormatError
+from whence.gradients.index.checks import check_model
 from whence.gradients.index.collector import collecting
-from whence.gradients.index.format import Index, check_model
+from whence.gradients.index.format import Index
 from whence.gradients.index.joined import Parts
 from whence.gradients.index.search import multiply_rows
 from whence.gradients.passes.batches import (

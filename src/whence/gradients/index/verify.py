@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from whence.artifacts import MANIFEST, FileRecord, read_manifest
 from whence.errors import ArtifactError, CorpusError, IndexFormatError
-from whence.gradients.index.format import open_index
 from whence.gradients.index.manifest import read_index_manifest
+from whence.gradients.index.opening import open_index
 from whence.progress import SILENT, Progress, Task
 
 _CHUNK = 8 * 2**20
