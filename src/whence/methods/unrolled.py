@@ -148,7 +148,31 @@ def _needs_segments(settings: AttributionSettings) -> tuple[SourcePass]:
 
 
 @dataclass(frozen=True)
-class MagicPass(OwnPass):
+class _Repeated(OwnPass):
+    """A pass that repeats the training of a model, by our own trainer."""
+
+    settings: MagicSettings | AdamwInfluenceSettings
+
+    @property
+    def uses_engine(self) -> bool:
+        """Our own trainer."""
+        return False
+
+    def check(self, models: Models) -> None:
+        """Refuses training that cannot be repeated."""
+        models.training(self.label)
+
+    def inputs(self, context: Context) -> Mapping[str, object]:
+        """The recipe, and the method's settings."""
+        return {
+            "model": context.own_fingerprint,
+            "recipe": context.models.training(self.label).recipe.model_dump(mode="json"),
+            **self.settings.model_dump(mode="json"),
+        }
+
+
+@dataclass(frozen=True)
+class MagicPass(_Repeated):
     """Repeats the training of a model, and differentiates through it in reverse."""
 
     settings: MagicSettings
@@ -158,26 +182,9 @@ class MagicPass(OwnPass):
         """The method's name."""
         return "magic"
 
-    @property
-    def uses_engine(self) -> bool:
-        """Our own trainer."""
-        return False
-
     def num_passes(self, *, num_queries: int) -> int:
         """Two trainings, and three for each query."""
         return 2 + 3 * num_queries
-
-    def check(self, models: Models) -> None:
-        """Refuses training that cannot be repeated."""
-        models.training(self.label)
-
-    def inputs(self, context: Context) -> Mapping[str, object]:
-        """The recipe, and where the reverse pass ends."""
-        return {
-            "model": context.own_fingerprint,
-            "recipe": context.models.training(self.label).recipe.model_dump(mode="json"),
-            **self.settings.model_dump(mode="json"),
-        }
 
     def compute(self, context: Context) -> PairScores:
         """Computes the derivatives."""
@@ -200,7 +207,7 @@ def _magic(inputs: MethodInputs, own: MagicSettings) -> MethodResult:
 
 
 @dataclass(frozen=True)
-class AdamwInfluencePass(OwnPass):
+class AdamwInfluencePass(_Repeated):
     """Repeats the training of a model, and walks the queries' gradients back through AdamW."""
 
     settings: AdamwInfluenceSettings
@@ -210,26 +217,9 @@ class AdamwInfluencePass(OwnPass):
         """The method's name."""
         return "adamw_influence"
 
-    @property
-    def uses_engine(self) -> bool:
-        """Our own trainer."""
-        return False
-
     def num_passes(self, *, num_queries: int) -> int:
         """Three trainings, whatever the number of queries."""
         return 3
-
-    def check(self, models: Models) -> None:
-        """Refuses training that cannot be repeated."""
-        models.training(self.label)
-
-    def inputs(self, context: Context) -> Mapping[str, object]:
-        """The recipe, and the settings of the walk."""
-        return {
-            "model": context.own_fingerprint,
-            "recipe": context.models.training(self.label).recipe.model_dump(mode="json"),
-            **self.settings.model_dump(mode="json"),
-        }
 
     def compute(self, context: Context) -> PairScores:
         """Computes the effects."""
