@@ -27,6 +27,7 @@ from whence.statistics import (
     proportion,
     ratio_estimate,
     residuals,
+    rounded,
     spearman,
     stratified_estimate,
     two_way_estimate,
@@ -426,3 +427,18 @@ def test_a_ratio_to_what_may_be_zero_has_no_interval():
     assert ratio_estimate([1.0, 2.0], [1.0, 2.0]).interval is None
     assert ratio_estimate([1.0, 2.0], [1.0, -1.0]) == Estimate(None, None, 2)
     assert ratio_estimate([], []) == Estimate(None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "sign", "text"),
+    [
+        (-0.004, 2, False, "0.00"),
+        (-0.004, 2, True, "0.00"),
+        (-0.006, 2, False, "\u22120.01"),
+        (0.5, 1, True, "+0.5"),
+        (-1234.0, 0, False, "\u22121,234"),
+        (-0.0, 0, False, "0"),
+    ],
+)
+def test_what_rounds_to_zero_has_no_sign(value: float, digits: int, sign: bool, text: str) -> None:
+    assert rounded(value, digits, sign=sign) == text

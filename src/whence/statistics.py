@@ -52,6 +52,12 @@ class Estimate(NamedTuple):
         return {"value": self.value, "low": low, "high": high, "n": self.n}
 
 
+def rounded(value: float, digits: int, *, sign: bool = False) -> str:
+    """Writes a number with a minus sign or, on request, a plus sign; zero has neither."""
+    text = f"{value:{'+' if sign else ''},.{digits}f}"
+    return text.replace("-", "\u2212") if text.strip("+-0.") else text.lstrip("+-")
+
+
 class Spread(NamedTuple):
     """A mean over `n` values of some independent families, and how far it may be off.
 

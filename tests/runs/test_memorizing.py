@@ -85,7 +85,7 @@ def test_answers_and_tables_are_written(run: tuple[Path, Memorization]) -> None:
     found = run[1]
     questions = [one.question for one in answers(found)]
     assert len(questions) == len(set(questions)) == 4
-    assert all(one.text for one in answers(found))
+    assert all(one.short for one in answers(found))
     text = summarize(found) + describe(found)
     assert "nan" not in text.split()
     early = answers(found)[1]
@@ -98,7 +98,9 @@ def test_the_page_shows_every_text_as_text_and_runs_nothing(
 ) -> None:
     directory, found = run
     page = (directory / "index.html").read_text(encoding="utf-8")
-    assert all(html.escape(one.question) in page for one in answers(found))
+    for one in answers(found):
+        for text in (one.question, one.short, *one.points):
+            assert html.escape(text) in page
     hostile = "<script>alert(1)</script> & \x1b[31m \u202e"
     bad = replace(found, model=hostile, corpus="</pre><img src=x onerror=alert(1)>")
     path = write_memorization_page(bad, hostile, tmp_path / "page.html")

@@ -35,6 +35,14 @@ GRADIENT = ("cosine", "dot")
 SEARCH = ("bm25", "random")
 _METHODS = {"cosine": "gradient_cosine", "dot": "gradient_dot"}
 UNTRAINED = 0
+_NAMES = {
+    "cosine": "cosine",
+    "dot": "dot product",
+    "tracin": "TracIn",
+    "tracin_cosine": "TracIn cosine",
+    "bm25": "BM25",
+    "random": "random order",
+}
 
 
 class Named(NamedTuple):
@@ -49,6 +57,14 @@ class Named(NamedTuple):
         if self.step is None:
             return self.method
         return f"{self.method} {'untrained' if self.step == UNTRAINED else self.step}"
+
+    @property
+    def name(self) -> str:
+        """What a sentence calls it."""
+        name = _NAMES[self.method]
+        if self.step is None:
+            return name
+        return f"{name}, {'untrained' if self.step == UNTRAINED else f'step {self.step:,}'}"
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,14 @@ def summarize(found: Memorization) -> str:
     """Writes the answers of a study as text, after its checkpoints."""
     parts = [_head(found), _checkpoints(found)]
     for one in answers(found):
-        lines = [one.question, f"  {one.verdict.capitalize()}."]
-        for text in (one.text, f"What would change this: {one.change}" if one.change else ""):
-            if text:
-                lines += textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="  ")
+        head = one.short if one.verdict == "told" else f"{one.verdict.capitalize()}: {one.short}"
+        lines = [
+            one.question,
+            *textwrap.wrap(head, 100, initial_indent="  ", subsequent_indent="  "),
+        ]
+        change = f"What would change this: {one.change}"
+        for text in (*one.points, *([change] if one.change else ())):
+            lines += textwrap.wrap(text, 98, initial_indent="  - ", subsequent_indent="    ")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 

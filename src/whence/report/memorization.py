@@ -12,8 +12,9 @@ from whence.memorization.shares import SHARE_CLASSES
 from whence.memorization.tables import describe
 from whence.report.page import asset, policy_hash
 from whence.report.svg import Bar, Part, estimates, legend, stacked_bars
+from whence.statistics import rounded
 
-_CHIPS = {"told": "shown", "cannot be told": "weak", "not measured": ""}
+_CHIPS = {"cannot be told": "weak", "not measured": ""}
 # Too many methods make one picture unreadable; the tables have all.
 _METHODS = ("cosine", "tracin_cosine", "bm25", "random")
 
@@ -52,22 +53,28 @@ def _body(found: Memorization, title: str) -> str:
             f"{found.num_completion_tokens} tokens; {found.num_ever:,} at some checkpoint."
         ),
         *(_answer(one) for one in answers(found)),
-        _timeline(found),
-        _dose(found),
     ]
+    figures = [_timeline(found), _dose(found)]
     if found.attributed is not None:
-        parts.append(_shares(found.attributed))
-        parts.append(_copy_scores(found.attributed, found.causes))
-    parts += [_causes(found.causes), _tables(found)]
-    return "\n".join(part for part in parts if part)
+        figures.append(_shares(found.attributed))
+        figures.append(_copy_scores(found.attributed, found.causes))
+    figures += _causes(found.causes)
+    pictures = "\n".join(filter(None, figures))
+    return "\n".join([*parts, f'<div class="pictures">{pictures}</div>', _tables(found)])
 
 
 def _answer(one: Answer) -> str:
     change = f'<p class="soft small">What would change this: {_text(one.change)}</p>'
+    chip = (
+        f'<span class="chip {_CHIPS[one.verdict]}">{_text(one.verdict)}</span> '
+        if one.verdict in _CHIPS
+        else ""
+    )
+    points = "".join(f"<li>{_text(point)}</li>" for point in one.points)
     return (
         f'<section class="answer"><h2>{_text(one.question)}</h2>'
-        f'<p><span class="chip {_CHIPS[one.verdict]}">{_text(one.verdict)}</span></p>'
-        f"{_paragraph(one.text)}{change if one.change else ''}</section>"
+        f'<p class="short">{chip}{_text(one.short)}</p>'
+        f"{f'<ul>{points}</ul>' if points else ''}{change if one.change else ''}</section>"
     )
 
 
@@ -119,17 +126,18 @@ def _dose(found: Memorization) -> str:
 
 def _shares(found: Attributed) -> str:
     bars = []
-    labels = dict.fromkeys(s.method.label for s in found.shares if s.method.method in _METHODS)
-    for label in labels:
+    for method in dict.fromkeys(s.method for s in found.shares if s.method.method in _METHODS):
         for group, num in found.num_targets:
             if num:
-                values = [found.share(label, group, "examples", name) for name in SHARE_CLASSES]
+                values = [
+                    found.share(method.label, group, "examples", name) for name in SHARE_CLASSES
+                ]
                 parts = [
                     Part(value.value, name)
                     for name, value in zip(SHARE_CLASSES, values, strict=True)
                     if value is not None and value.value is not None
                 ]
-                bars.append(Bar(f"{label}, {group}", tuple(parts)))
+                bars.append(Bar(f"{method.name}: {group}", tuple(parts)))
     return _figure(
         f"What the first {found.top_k} examples are",
         legend(SHARE_CLASSES)
@@ -141,7 +149,7 @@ def _shares(found: Attributed) -> str:
 
 
 def _copy_scores(found: Attributed, causes: Causes) -> str:
-    rows = [(one.method.label, one.exact_share) for one in found.copy_scores if one.targets]
+    rows = [(one.method.name, one.exact_share) for one in found.copy_scores if one.targets]
     if not rows:
         return ""
     lines = [0.0, 1.0]
@@ -166,7 +174,7 @@ def _copy_scores(found: Attributed, causes: Causes) -> str:
     )
 
 
-def _causes(found: Causes) -> str:
+def _causes(found: Causes) -> list[str]:
     parts = []
     for one in found.steps:
         parts.append(
@@ -191,16 +199,16 @@ def _causes(found: Causes) -> str:
                     unit="nats per token",
                 ),
                 f"{found.twin_num_steps} steps; {found.twin_families} families, each with every "
-                "arm in turn; mean and 95 % interval over families. `exact alone` and `near alone` "
-                "are what one class gives where the other is absent.",
+                "arm in turn; mean and 95 % interval over families. Exact alone and near alone are "
+                "what one class gives where the other is absent.",
             )
         )
-    return "\n".join(parts)
+    return parts
 
 
 def _tables(found: Memorization) -> str:
     rows = [
-        (str(lag), interval(one, 3), str(one.n))
+        (rounded(lag, 0), interval(one, 3), f"{one.n:,}")
         for lag, one in found.exposure_effects
         if one.interval is not None
     ]
@@ -234,8 +242,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _figure(title: str, picture: str, caption: str) -> str:
     return (
-        f"<h2>{_text(title)}</h2><figure>{picture}"
-        f'<figcaption class="soft small">{_text(caption)}</figcaption></figure>'
+        f"<section><h2>{_text(title)}</h2><figure>{picture}"
+        f'<figcaption class="soft small">{_text(caption)}</figcaption></figure></section>'
     )
 
 

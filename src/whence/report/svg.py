@@ -4,9 +4,9 @@ import html
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from whence.statistics import Estimate
+from whence.statistics import Estimate, rounded
 
-_ROW, _GAP, _LABEL, _WIDTH = 22, 8, 230, 720
+_ROW, _GAP, _LABEL, _WIDTH = 22, 8, 262, 720
 
 
 class Part(NamedTuple):
@@ -106,10 +106,11 @@ def estimates(
             f"<title>{title}</title></circle>"
         )
         drawn.append(
-            f'<text x="{_WIDTH}" y="{middle + 5}" text-anchor="end">{one.value:.2f}</text>'
+            f'<text x="{_WIDTH}" y="{middle + 5}" text-anchor="end">{rounded(one.value, 2)}</text>'
         )
     ticks = "".join(
-        f'<text x="{at(v):.1f}" y="{height + 14}" text-anchor="middle" class="tick">{v:.2g}</text>'
+        f'<text x="{at(v):.1f}" y="{height + 14}" text-anchor="middle" class="tick">'
+        f"{rounded(v, 2)}</text>"
         for v in sorted({*lines, low, high})
     )
     return _svg([*drawn, ticks], height + 20, f"{label}, in {unit}")
