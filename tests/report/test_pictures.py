@@ -15,7 +15,7 @@ from tests.report.test_data import with_a_window
 from whence.report import page_pictures, svg_text, write_page
 from whence.report.context import Context
 from whence.report.examples import Examples
-from whence.report.pictures import Dot, Picture, bar_plot, dot_plot, nice_ticks
+from whence.report.pictures import Cell, Dot, Picture, bar_plot, dot_plot, heat_table, nice_ticks
 from whence.report.run_record import RunRecord
 from whence.report.sums import sum_up
 
@@ -66,6 +66,18 @@ def test_every_shape_lies_within_its_picture(validated: RunRecord) -> None:
             assert 0 <= shape.y <= shape.y + shape.height <= picture.height, picture.name
         assert picture.label.startswith(picture.title)
         assert picture.rows
+
+
+@pytest.mark.parametrize("length", [10, 33, 80])
+def test_names_of_rows_stand_within_their_picture(length: int) -> None:
+    name = "m" * length
+    dots = dot_plot([Dot(name, 0.5)], name="a", title="b", caption="c", unit="share")
+    table = heat_table([Cell(name, "x", 0.5)], name="a", title="b", caption="c", unit="share")
+    for picture in (dots, table):
+        [shown] = [s for s in picture.shapes if s.look == "name"]
+        # A letter is about half as wide as its font is large, 12.
+        assert 0 <= shown.x - 6 * len(shown.text) <= shown.x < picture.width / 2
+        assert name.startswith(shown.text.removesuffix("…"))
 
 
 def test_agreement_is_the_mean_share_over_the_behaviors_of_a_kind(validated: RunRecord) -> None:

@@ -126,14 +126,14 @@ def test_what_the_model_shows(model: str, kinds: list[Shown], sentence: str) -> 
         (
             {"exact": 1, "near": 2, "states": 1, "topical": 2, "unexplained": 1, "noise": 3},
             {"states": 9, "surprising": 1},
-            "Of the 10 examples that gradients lists first for 2 behaviors, copies counted once, "
-            "3 are copies, 1 states it or shares part of it, 2 share topic or form only, 1 has no "
-            "visible tie and 3 are noise. Of the 10 that BM25, a search of texts, lists, 9 state "
-            "it or share part of it and 1 is surprising.",
+            "Gradients lists 10 examples first for 2 behaviors, copies counted once: 3 are copies, "
+            "1 states it or shares part of it, 2 share topic or form only, 1 has no visible tie "
+            "and 3 are noise. BM25, a search of texts: 9 state it or share part of it and 1 is "
+            "surprising.",
         ),
         ({"noise": 1}, {},
-         "Of the 1 example that gradients lists first for 2 behaviors, copies counted once, "
-         "1 is noise; BM25 names none."),
+         "Gradients lists 1 example first for 2 behaviors, copies counted once: 1 is noise; BM25 "
+         "names none."),
         ({}, None, "Gradients names no example for 2 behaviors."),
     ],
 )  # fmt: skip

@@ -96,15 +96,14 @@ def ties_sentence(ties: Ties, other: Ties | None) -> str:
         first = f"{capitalized(ties.label)} names no example for {_behaviors(ties.num_behaviors)}"
     else:
         first = (
-            f"Of the {_examples(ties.num_listed)} that {_introduced(ties)} lists first for "
-            f"{_behaviors(ties.num_behaviors)}, copies counted once, {_tiers(ties)}"
+            f"{capitalized(_introduced(ties))} lists {_examples(ties.num_listed)} first for "
+            f"{_behaviors(ties.num_behaviors)}, copies counted once: {_tiers(ties)}"
         )
     if other is None:
         return f"{first}."
     if not other.num_listed:
         return f"{first}; {other.label} names none."
-    searched = f"{other.num_listed:,} that {other.label}, a search of texts, lists"
-    return f"{first}. Of the {searched}, {_tiers(other)}."
+    return f"{first}. {capitalized(other.label)}, a search of texts: {_tiers(other)}."
 
 
 def _introduced(ties: Ties) -> str:

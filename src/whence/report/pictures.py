@@ -15,6 +15,8 @@ from xml.sax.saxutils import escape, quoteattr
 # The look, for the page and for SVG files; colors are those of the page where it has them.
 STYLE = "figure.css"
 _WIDTH, _NAMES, _RIGHT, _ROW, _TOP = 660, 170, 24, 24, 12
+# The mean width of a letter, and the letters of a name that is not cut.
+_LETTER, _MAX_NAME = 6.4, 40
 _TICKS = 5
 
 
@@ -87,11 +89,12 @@ def dot_plot(
     ]
     ticks = nice_ticks(min([0.0, *numbers, *lines.values()]), max([*numbers, *lines.values(), 0.0]))
     low, high = ticks[0], ticks[-1]
+    left = _names_width([row.name for row in rows])
     top = _TOP + (16 * len(lines))
     bottom = top + _ROW * len(rows)
 
     def x(value: float) -> float:
-        return round(_NAMES + (value - low) / (high - low) * (_WIDTH - _NAMES - _RIGHT), 1)
+        return round(left + (value - low) / (high - low) * (_WIDTH - left - _RIGHT), 1)
 
     shapes = [*_axis(ticks, x, top, bottom, unit)]
     for n, (what, value) in enumerate(lines.items()):
@@ -112,7 +115,7 @@ def dot_plot(
         ]
     for n, row in enumerate(rows):
         y = top + _ROW * n + _ROW / 2
-        shapes.append(_text(_NAMES - 10, y + 4, row.name, "name"))
+        shapes.append(_text(left - 10, y + 4, _cut(row.name), "name"))
         said = f"{row.name}: {_number(row.value)}"
         if row.value is not None and row.low is not None and row.high is not None:
             said += f" [{_number(row.low)}, {_number(row.high)}]"
@@ -306,16 +309,17 @@ def heat_table(
     rows = list(dict.fromkeys(cell.row for cell in cells))
     columns = list(dict.fromkeys(cell.column for cell in cells))
     largest = max([abs(cell.value) for cell in cells if cell.value is not None], default=0) or 1
-    width = min(64.0, (_WIDTH - _NAMES - _RIGHT) / max(1, len(columns)))
+    left = _names_width(rows)
+    width = min(64.0, (_WIDTH - left - _RIGHT) / max(1, len(columns)))
     shapes: list[Shape] = [
-        _text(round(_NAMES + (n + 0.5) * width, 1), _TOP + 4, column, "middle")
+        _text(round(left + (n + 0.5) * width, 1), _TOP + 4, column, "middle")
         for n, column in enumerate(columns)
     ]
     top = _TOP + 12
     for n, row in enumerate(rows):
-        shapes.append(_text(_NAMES - 10, top + _ROW * (n + 0.5) + 4, row, "name"))
+        shapes.append(_text(left - 10, top + _ROW * (n + 0.5) + 4, _cut(row), "name"))
     for cell in cells:
-        x = round(_NAMES + columns.index(cell.column) * width, 1)
+        x = round(left + columns.index(cell.column) * width, 1)
         y = top + _ROW * rows.index(cell.row)
         said = f"{cell.row}, {cell.column}: {_number(cell.value)}"
         if cell.low is not None and cell.high is not None:
@@ -336,7 +340,7 @@ def heat_table(
         value = "\u2013" if cell.value is None else f"{cell.value:.2f}".replace("-", "\u2212")
         shapes.append(_text(round(x + width / 2 - 1, 1), y + _ROW / 2 + 4, value, "middle"))
     bottom = top + _ROW * len(rows)
-    shapes.append(_text(_NAMES, bottom + 18, unit, "unit start"))
+    shapes.append(_text(left, bottom + 18, unit, "unit start"))
     said = "; ".join(f"{c.row}, {c.column} {_number(c.value)}" for c in cells)
     return Picture(
         name=name,
@@ -396,6 +400,15 @@ def _element(shape: Shape) -> str:
         case "rect":
             size = f'width="{shape.width:g}" height="{shape.height:g}"'
             return f'<rect {look} x="{shape.x:g}" y="{shape.y:g}" {size}>{inside}</rect>'
+
+
+def _names_width(names: Sequence[str]) -> float:
+    """The width of the column of names, in which the longest has room."""
+    return max(_NAMES, 12 + _LETTER * max((len(_cut(name)) for name in names), default=0))
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
 
 def _axis(ticks: Sequence[float], x, top: float, bottom: float, unit: str) -> list[Shape]:
