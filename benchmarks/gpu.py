@@ -7,8 +7,8 @@ One command for one card, within eight minutes; a case that fails is reported an
   alone, the share of a large bfloat16 product's speed, the card's peak of memory, and the smallest
   cosine with Bergson's rows in float32;
 - cost and memory of 300 to 3,000 documents;
-- the streamed path, queries of an index, tail-patches, greedy continuations and EK-FAC, on the card
-  and on the CPU (of which fewer examples are timed).
+- the streamed path, queries of an index, tail-patches, greedy continuations, scans for memorization
+  and EK-FAC, on the card and on the CPU (of which fewer examples are timed).
 
     python benchmarks/gpu.py              # writes results/latest/gpu.json
     python benchmarks/gpu.py --rehearse   # the same on the CPU, a few short documents, nothing kept
@@ -135,6 +135,7 @@ class Bench:
             "query": self.query,
             "tail-patch": self.tail_patch,
             "greedy": self.greedy,
+            "scan": self.scan,
             "EK-FAC": self.ekfac,
         }.items():
             found[f"{shape} {name}"] = lambda n=name, r=run: self.beside_cpu(place, n, r)
@@ -309,6 +310,16 @@ class Bench:
         prompts = [corpus.input_ids(row)[:16] for row in range(count)]
         greedy_continuations(model, prompts, num_tokens=min(32, self.size.max_length // 2))
         return float(count)
+
+    def scan(self, _place: Path, model: "LoadedModel", corpus: "Corpus") -> float:
+        """Windows that are scanned for memorization; `greedy` is the other way to decide."""
+        from whence.memorization import first_windows
+        from whence.memorization.scan import scan
+
+        half = min(32, self.size.max_length // 2)
+        windows = first_windows(corpus, num_prompt_tokens=half, num_completion_tokens=half)
+        scan(model, windows, step=0)
+        return float(len(windows))
 
     def ekfac(self, _place: Path, model: "LoadedModel", corpus: "Corpus") -> float:
         """Tokens to which EK-FAC's factors are fitted."""
