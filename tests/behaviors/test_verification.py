@@ -322,3 +322,19 @@ def test_real_memorized_text(pile_mini: LoadedModel, stories: LoadedModel) -> No
         assert [v.extraction for v in found] == [1, 15 / 16]
         assert [v.verdict for v in found] == ["shown", "weak"]
         json.dumps([v.reason for v in found])
+
+
+def test_a_prompt_that_does_not_fit_is_said_to_be_cut(fitted: LoadedModel) -> None:
+    word = next(iter(fitted.tokenizer.get_vocab().values()))
+    short, long = (
+        Behavior(
+            id=str(num), kind="memorized", prompt_ids=(word,) * num, completion_ids=(word,) * 10
+        )
+        for num in (fitted.context_length - 10, fitted.context_length)
+    )
+    reasons = [found.reason for found in verify([short, long], fitted, settings=SETTINGS)]
+    assert "fit" not in reasons[0]
+    assert reasons[1].endswith(
+        f"Of its prompt's {fitted.context_length:,} tokens only the last "
+        f"{fitted.context_length - 10:,} fit the model's context of {fitted.context_length:,}."
+    )

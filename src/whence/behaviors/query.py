@@ -105,6 +105,23 @@ def encode_completions(
     ]
 
 
+def cut_sentence(
+    behavior: Behavior, tokenizer: "PreTrainedTokenizerBase", *, context_length: int
+) -> str:
+    """Says what a prompt lost from its left because it is too long; empty where nothing."""
+    whole = _encode(behavior, tokenizer, prompt=None, completion=None).prompt_ids
+    [pair] = encode_completions(
+        behavior, tokenizer, completions=[None], context_length=context_length
+    )
+    kept = len(pair.prompt_ids)
+    if kept >= len(whole):
+        return ""
+    return (
+        f"Of its prompt's {len(whole):,} tokens only the last {kept:,} fit the model's context of "
+        f"{context_length:,}."
+    )
+
+
 def make_query(
     behavior: Behavior,
     tokenizer: "PreTrainedTokenizerBase",

@@ -13,7 +13,7 @@ from whence.behaviors.generate import Continuation, greedy_continuations, sample
 from whence.behaviors.held import held
 from whence.behaviors.judges import Judge, Judges
 from whence.behaviors.kinds import RULES, Observations, Samples, make_judges
-from whence.behaviors.query import decode, encode_completions
+from whence.behaviors.query import cut_sentence, decode, encode_completions
 from whence.behaviors.readings import Readings, margins, read
 from whence.behaviors.spec import check_behaviors
 from whence.behaviors.verdicts import Hits
@@ -253,11 +253,12 @@ def _verification(
     rule = RULES[behavior.kind]
     conclusion = rule.conclude(seen, rule)
     main, lead = seen.readings.main, seen.lead
+    cut = cut_sentence(behavior, model.tokenizer, context_length=model.context_length)
     return Verification(
         behavior_id=behavior.id,
         kind=behavior.kind,
         verdict=conclusion.verdict,
-        reason=conclusion.reason,
+        reason=f"{conclusion.reason} {cut}".strip(),
         model=model.label,
         completion=main.completion,
         alternatives_nats={
