@@ -486,6 +486,10 @@ class Hits(NamedTuple):
     opponents: tuple[Hit, ...]
     recall: float | None = None
 
+    def from_the_end(self) -> tuple[Hit, ...]:
+        """The opponents with ranks -1, -2 and so on, as readers see them."""
+        return tuple(hit._replace(rank=-n) for n, hit in enumerate(self.opponents, start=1))
+
     def _repr_html_(self) -> str:
         """Shows both lists in a notebook."""
         header = ("rank", "score", "id", "subset", "position", "text")
@@ -495,7 +499,10 @@ class Hits(NamedTuple):
                 [(h.rank, h.score, h.id, h.subset, h.position, h.text) for h in hits],
                 caption=name,
             )
-            for name, hits in (("Proponents", self.proponents), ("Opponents", self.opponents))
+            for name, hits in (
+                ("Proponents", self.proponents),
+                ("Opponents", self.from_the_end()),
+            )
         )
 
 

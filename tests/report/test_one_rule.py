@@ -107,6 +107,10 @@ def test_every_surface_names_the_same_examples_in_the_same_order(
     found = hits(record.scores[0], 0, record.corpus, K)
     assert tuple([(h.id, h.rank) for h in side] for side in found[:2]) == expected
 
+    assert [(h.id, h.rank) for h in found.from_the_end()] == [
+        (example_id, -n) for n, (example_id, _) in enumerate(expected[1], start=1)
+    ]
+
     monkeypatch.setattr("whence.runs.show.load_run", lambda *_, **__: record)
     show = ("show", str(tmp_path), "--behavior", behavior.id, "--top-k", str(K))
     assert of_json(run_command(*show, "--json")) == expected

@@ -35,7 +35,7 @@ def hits_text(
     more: Columns | None = None,
     has_signs: bool = True,
 ) -> str:
-    """Lays hits out for a terminal, each list under its heading.
+    """Lays hits out for a terminal, each list under its heading; opponents count -1, -2 and so on.
 
     Args:
         found: The hits.
@@ -47,7 +47,7 @@ def hits_text(
     known = {**COLUMNS, **(more or {})}
     lists = (
         ("Proponents", "positive", found.proponents),
-        ("Opponents", "negative", found.opponents),
+        ("Opponents", "negative", found.from_the_end()),
     )
     parts: list[str] = []
     for name, sign, rows in lists if has_signs else lists[:1]:
