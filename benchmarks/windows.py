@@ -19,11 +19,13 @@ from typing import Any, NamedTuple
 from measure import report
 from windows_pile_mini import PILE_MINI, pile_mini_run
 
+from whence.behaviors.spec import dump_behaviors
 from whence.cli.console import progress
 from whence.runs.study import run_study
 from whence.runs.validating import make_retrainings, read_subject
 from whence.settings import StudySettings, load_study
 from whence.statistics import mean_spread
+from whence.testbed import behaviors
 from whence.validation.leaderboard import ALL, leaderboard
 from whence.validation.measures import Retrainings, removal_measures, retraining_measures
 from whence.validation.subject import Subject
@@ -63,6 +65,7 @@ EARLY_METHODS = (
 # What `trak` and `trackstar` are with their defaults, and the ones that their papers mean.
 PLAIN_NAMES = {"trak": "trak x1", "trackstar": "trackstar (R only)"}
 REAL_NAMES = {"trak": "trak x5", "trackstar": "trackstar (Adam, mixed)"}
+REFERENCE_WORLD = "nano@9"
 SEEDS = ("seed1", "seed2", "seed3", "seed4")
 
 
@@ -138,10 +141,17 @@ def _removal_rows(size: str, run: Path) -> list[dict[str, Any]]:
 
 
 def _real(study: StudySettings) -> StudySettings:
-    """The same study with TRAK over five seeds, and TrackStar with Adam and mixed curvature."""
+    """The same study with TRAK over five seeds, and TrackStar with Adam and mixed curvature.
+
+    The part of the curvature that all queries share is that of another world's behaviors.
+    """
     own = study.attribution
+    references = PLACE / "studies" / "references.toml"
+    others = [b.model_copy(update={"id": f"other/{b.id}"}) for b in behaviors(REFERENCE_WORLD)]
+    references.write_text(dump_behaviors(others), encoding="utf-8")
     change = {
         "methods": tuple(REAL_NAMES),
+        "reference_behaviors": str(references),
         "trak": own.trak.model_copy(update={"ensemble": SEEDS}),
         "trackstar": own.trackstar.model_copy(update={"correction": "adam", "mixing": "crossing"}),
     }
