@@ -30,6 +30,7 @@ from inputs import test_data
 from measure import report
 
 from whence.api import discover, load_behaviors, load_model
+from whence.behaviors.counterparts import counterparts
 from whence.behaviors.generate import greedy_continuations
 from whence.behaviors.query import decode, encode_pair
 from whence.behaviors.spec import dump_behaviors
@@ -101,6 +102,7 @@ def mini_cut(place: Path, num_passages: int) -> StudySettings:
 def _to_length(behaviors: Sequence[Behavior], model: LoadedModel) -> list[Behavior]:
     turns = {kind: cycle(PROMPT_LENGTHS) for kind in {one.kind for one in behaviors}}
     leads = cycle(_leads(model))
+    others = counterparts([one for one in behaviors if one.kind == "stereotype"])
     made = []
     for one in behaviors:
         if one.prompt_ids is not None:
@@ -108,9 +110,8 @@ def _to_length(behaviors: Sequence[Behavior], model: LoadedModel) -> list[Behavi
         else:
             prompt, completion = encode_pair(model.tokenizer, one.prompt, one.completion)
         num_prompt = next(turns[one.kind])
-        if len(prompt) < num_prompt:
-            prompt = next(leads) + prompt
-        prompt = prompt[-num_prompt:]
+        lead = next(leads) if len(prompt) < num_prompt else []
+        prompt = (lead + prompt)[-num_prompt:]
         if len(completion) < NUM_COMPLETION:
             [more] = greedy_continuations(
                 model, [prompt + completion], num_tokens=NUM_COMPLETION - len(completion)
@@ -120,6 +121,15 @@ def _to_length(behaviors: Sequence[Behavior], model: LoadedModel) -> list[Behavi
         if one.kind in ("fact", "stereotype"):
             # Other prompts would be followed by other words than those that were added.
             changes |= {"paraphrases": (), "controls": ()}
+        if one.id in others:
+            # The other word before the same rest, and the same sentences about others, cut alike.
+            rest = completion[len(encode_pair(model.tokenizer, one.prompt, one.completion)[1]) :]
+            pairs = [encode_pair(model.tokenizer, one.prompt, other) for other in one.alternatives]
+            said = [[*pair.completion_ids, *rest][:NUM_COMPLETION] for pair in pairs]
+            changes["alternatives"] = tuple(decode(model.tokenizer, ids) for ids in said)
+            cut = [encode_pair(model.tokenizer, text, one.completion)[0] for text in others[one.id]]
+            texts = [decode(model.tokenizer, (lead + ids)[-num_prompt:]) for ids in cut]
+            changes["counterparts"] = tuple(texts)
         made.append(_with_ids(one, prompt, completion[:NUM_COMPLETION], model.tokenizer, **changes))
     return made
 
