@@ -13,14 +13,23 @@ import pytest
 from tests.faults.killing import contents
 
 from whence.errors import ArtifactError, SettingsError, WhenceError
+from whence.methods import METHODS
+from whence.methods.requests import CorpusPass
 from whence.runs.directory import open_run
 from whence.runs.importing import import_scores
-from whence.runs.record import load_run
+from whence.runs.record import QUERIES, load_run, part
 from whence.runs.show import show_verdicts
+from whence.runs.stages import read_queries
 from whence.runs.study import run_study, write_report
 from whence.runs.tokens import module_parts
-from whence.runs.validating import validate_run
-from whence.settings import load_study
+from whence.runs.validating import read_subject, validate_run
+from whence.settings import (
+    AttributionSettings,
+    SourceSettings,
+    TracinSettings,
+    TrakSettings,
+    load_study,
+)
 
 
 def whence(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -268,6 +277,41 @@ def test_a_damaged_import_left_a_run_without_a_word(copy) -> None:
 def test_validation_accepted_numbers_without_meaning(copy, changes) -> None:
     with pytest.raises(SettingsError):
         validate_run(copy / "run", **changes)
+
+
+def test_stored_rows_of_queries_took_the_place_of_the_queries(copy: Path) -> None:
+    study = copy / "study.toml"
+    study.write_text(study.read_text() + '[attribution]\nmethods = ["trackstar", "bm25"]\n')
+    again(copy)
+    run = open_run(copy / "run")
+    known = set(load_run(copy / "run").scores[0].query_ids)
+    assert {query.id for query in read_queries(part(run, QUERIES))} == known
+    assert "trackstar" in {one.method for one in read_subject(copy / "run").scores}
+
+
+def test_a_method_stores_nothing_under_the_name_of_a_runs_own_stage(copy: Path) -> None:
+    settings = AttributionSettings(
+        reference_behaviors="testbed:nano",
+        source=SourceSettings(checkpoints=(6, 12)),
+        tracin=TracinSettings(checkpoints=(6, 12), learning_rates=(0.1, 0.1)),
+        trak=TrakSettings(ensemble=("one",)),
+    )
+    requests = {r for method in METHODS.values() for r in method.needs(settings)}
+    stored = {name for r in requests if isinstance(r, CorpusPass) for name in r.directories}
+    study = copy / "study.toml"
+    study.write_text(study.read_text() + '[attribution]\nmethods = ["bm25", "random"]\n')
+    again(copy)
+    own = set(open_run(copy / "run").names())
+    assert len(stored) >= 20
+    assert {"queries", "corpus", "verification"} <= own
+    assert not stored & own
+
+
+def test_queries_that_are_gone_were_a_traceback(copy: Path) -> None:
+    for place in (copy / "run" / "stages").glob("queries-*"):
+        (place / "queries.json").unlink()
+        with pytest.raises(ArtifactError, match="cannot be read"):
+            read_queries(place)
 
 
 def with_other_queries(folder: Path) -> Path:

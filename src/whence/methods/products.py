@@ -204,7 +204,7 @@ class Rows(CorpusPass[GradientRows]):
     @property
     def stage(self) -> str:
         """The directory of the run that holds the queries' rows."""
-        return _named("queries", self.view)
+        return _named("query-rows", self.view)
 
     @property
     def directories(self) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """Comparing the behaviors of a finished run across kinds, as a stage that is made on demand."""
 
-import json
 from pathlib import Path
 
 from whence.artifacts.stage import Stage
@@ -8,11 +7,10 @@ from whence.errors import ArtifactError, SettingsError
 from whence.evidence import Comparison, compare, read_comparison, save_comparison
 from whence.evidence.descriptors import Attribution
 from whence.progress import SILENT, Progress
-from whence.records import Query
 from whence.report.run_record import RunRecord
 from whence.runs.directory import Run, open_run, writing
-from whence.runs.record import load_run, part
-from whence.runs.stages import query_from_json
+from whence.runs.record import NULLS, QUERIES, load_run, part
+from whence.runs.stages import read_queries
 
 COMPARISON = "comparison"
 
@@ -69,29 +67,18 @@ def attribution_of(run: Run, record: RunRecord) -> Attribution:
             f"{run.directory} keeps no evidence.", "Run the study again: it adds what is missing."
         )
     by_id = {behavior.id: behavior for behavior in record.behaviors}
-    queries = {query.id: query for query in _queries(run, "queries")}
+    queries = {query.id: query for query in read_queries(part(run, QUERIES))}
     # Scores of another tool may lack some of the behaviors: these cannot be compared with others.
     whole = max((scores.query_ids for scores in record.scores), key=len)
     return Attribution(
         scores=tuple(scores for scores in record.scores if set(scores.query_ids) == set(whole)),
         behaviors=tuple(by_id[name] for name in whole),
         queries=tuple(queries[name] for name in whole),
-        nulls=_queries(run, "nulls") if run.find("nulls") is not None else (),
+        nulls=read_queries(part(run, NULLS)) if run.find(NULLS) is not None else (),
         corpus=record.corpus,
         duplicates=record.duplicates,
         evidence=record.evidence,
     )
-
-
-def _queries(run: Run, name: str) -> tuple[Query, ...]:
-    path = part(run, name) / "queries.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return tuple(query_from_json(value) for value in values)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{path} cannot be read ({error}).", "Run the study again; it resumes."
-        ) from None
 
 
 def load_comparison(directory: Path) -> Comparison | None:

@@ -9,6 +9,7 @@ from typing import Any
 from whence.artifacts import write_json
 from whence.artifacts.files import files_state
 from whence.artifacts.stage import Stage
+from whence.errors import ArtifactError
 from whence.progress import Progress
 from whence.records import Behavior, Corpus, Query, Term, Verification
 from whence.runs import opening
@@ -149,12 +150,21 @@ def queries_stage(
 
 
 def read_queries(place: Path) -> tuple[Query, ...]:
-    """Reads what a stage of queries keeps."""
-    stored = json.loads((place / "queries.json").read_text(encoding="utf-8"))
-    return tuple(query_from_json(value) for value in stored)
+    """Reads what a stage of queries keeps.
+
+    Raises:
+        ArtifactError: It cannot be read.
+    """
+    path = place / "queries.json"
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return tuple(_query_from_json(value) for value in stored)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({error}).", "Run the study again; it resumes."
+        ) from None
 
 
-def query_from_json(value: Mapping[str, Any]) -> Query:
-    """Reads a query that `asdict` has turned into JSON."""
+def _query_from_json(value: Mapping[str, Any]) -> Query:
     terms = (Term(tuple(ids), n, weight) for ids, n, weight in value["terms"])
     return Query(value["id"], tuple(terms), value["text"])
