@@ -14,6 +14,7 @@ Where the outcome is v · h itself instead of the completion's log-probability, 
 scores have to predict it: else the gradient, and not the idea, would be wrong.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whence import testbed
 from whence.behaviors.query import encode_completions, make_queries
 from whence.cli.console import progress
 from whence.gradients.passes.capture import layer
@@ -31,18 +33,17 @@ from whence.methods.views import cosines
 from whence.models.coverage import attributed_modules
 from whence.models.forward import all_hidden_states
 from whence.records import Behavior, Corpus, GradientProducts, LoadedModel, Query, Scores
-from whence.runs.study import run_study
-from whence.runs.validating import make_retrainings, read_subject
-from whence.settings import StudySettings
+from whence.runs.validating import make_retrainings
 from whence.statistics import mean_estimate, paired_estimate
 from whence.testbed import RetrainingSettings, load_checkpoint, retrained_model, window_ids
 from whence.testbed.tables import training_weights
 from whence.validation.bank import Bank, BankSettings, load_bank, own_groups
+from whence.validation.families import families
 from whence.validation.lds import Predicted, lds, predict
 from whence.validation.retraining import place_of, starting_state
-from whence.validation.subject import Subject
 
-WORLDS = ("nano", *(f"nano@{seed}" for seed in range(1, 6)))
+WORLDS = ("nano", "nano@1", "nano@2", "nano@3")
+KINDS = ("toxic", "style")
 SINCE, MASKS = 464, 96
 # After each of nano's two layers; after the last, with the final norm, as the output layer reads.
 LAYERS = (1, 2)
@@ -53,31 +54,40 @@ TOKENS = 4096
 
 
 class World(NamedTuple):
-    """One testbed with its bank, and the queries of toxic replies and of styles that it shows."""
+    """One testbed with its bank, and all toxic replies and styles that it has support for."""
 
     size: str
-    subject: Subject
     bank: Bank
+    corpus: Corpus
     examples: Corpus
     behaviors: tuple[Behavior, ...]
     queries: tuple[Query, ...]
+    own: Mapping[str, tuple[int, ...] | None]
 
 
 def concept_rows(place: Path) -> list[dict[str, Any]]:
     """Measures every world, and puts them together."""
     values: dict[str, dict[tuple[str, str], float]] = {}
-    kinds: dict[str, str] = {}
     for size in WORLDS:
-        world = _world(size, place)
-        kinds |= {b.id: b.kind for b in world.behaviors}
-        for method, predicted in _predictions(world, place / size / "cache").items():
-            pairs = zip(predicted.query_ids, predicted.correlations.per_query, strict=True)
-            values.setdefault(method, {}).update({(size, q): float(value) for q, value in pairs})
+        for method, of in _values(size, place).items():
+            values.setdefault(method, {}).update({(size, q): value for q, value in of.items()})
     return [
-        _row(method, kind, [key for key in own if kind in ("all", kinds[key[1]])], values)
+        _row(method, kind, [key for key in own if kind in ("all", key[1].split("/")[0])], values)
         for kind in ("all", "toxic", "style")
         for method, own in values.items()
     ] + _projection_rows(_world(WORLDS[0], place), place)
+
+
+def _values(size: str, place: Path) -> dict[str, dict[str, float]]:
+    """The correlation of each method and query of a world, kept for the next call."""
+    path = place / f"{size}.json"
+    if not path.is_file():
+        found = {
+            method: dict(zip(one.query_ids, one.correlations.per_query.tolist(), strict=True))
+            for method, one in _predictions(_world(size, place), place / "cache").items()
+        }
+        path.write_text(json.dumps(found), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _row(
@@ -100,13 +110,12 @@ def _row(
 
 def _projection_rows(world: World, place: Path) -> list[dict[str, Any]]:
     """How well scores predict v · h at the window's end, for the directions of texts."""
-    model = load_checkpoint(world.size, cache=place / world.size / "cache")
+    model = load_checkpoint(world.size, cache=place / "cache")
     reference = cosines(_products(world, model))
-    own = own_groups(world.bank, world.subject.gold)
     kept = _kept_states(world, place)
     rows = []
-    for number, depth in enumerate(LAYERS):
-        directions = _text_directions(world, model, depth)
+    of_texts = _text_directions(world, model)
+    for number, (depth, directions) in enumerate(zip(LAYERS, of_texts, strict=True)):
         outcomes = np.einsum("rqw,qw->rq", kept[:, :, number], directions.numpy())
         ids = tuple(query.id for query in world.queries)
         bank = replace(world.bank, query_ids=ids, log_probs_nats=outcomes.astype(np.float64))
@@ -116,9 +125,9 @@ def _projection_rows(world: World, place: Path) -> list[dict[str, Any]]:
         }
         for method, scores in found.items():
             of = Scores(method, ids, world.examples.ids, scores.astype(np.float32))
-            predicted = predict(of, bank, own=own, own_removed=True)
+            predicted = predict(of, bank, own=world.own, own_removed=True)
             about = {"measure": f"own-removed LDS of v · h, layer {depth}", "kind": "all"}
-            estimate = lds(predicted, families=world.subject.families).as_dict()
+            estimate = lds(predicted, families=families(world.behaviors)).as_dict()
             rows.append(about | {"method": method} | estimate | {"worlds": 1})
     return rows
 
@@ -155,50 +164,31 @@ def _world(size: str, place: Path) -> World:
         unit="document",
         progress=progress(),
     )
-    run_study(_study(size), place / size, progress=progress())
-    subject = read_subject(place / size)
     retraining = RetrainingSettings(size=size, since=SINCE)
     settings = BankSettings(retraining=retraining, unit="document", num_masks=MASKS, num_second=0)
     bank = load_bank(settings, place / "bank")
-    own = own_groups(bank, subject.gold)
-    shown = [
-        b
-        for b in subject.behaviors
-        if b.id in subject.scores[0].query_ids and own.get(b.id) is not None
-    ]
-    model = load_checkpoint(size, step=0)
-    rows = subject.corpus.rows(list(window_ids(retraining)))
+    own = own_groups(bank, testbed.gold(size))
+    asked = [b for b in testbed.behaviors(size) if b.kind in KINDS and own[b.id] is not None]
+    model, corpus = load_checkpoint(size, step=0), testbed.corpus(size)
+    rows = corpus.rows(list(window_ids(retraining)))
     return World(
         size,
-        subject,
         bank,
-        replace(subject.corpus, table=subject.corpus.table.take(rows)),
-        tuple(shown),
-        make_queries(shown, model.tokenizer, contrast=False, context_length=model.context_length),
-    )
-
-
-def _study(size: str) -> StudySettings:
-    return StudySettings.model_validate(
-        {
-            "title": "concept",
-            "model": {"name": f"testbed:{size}"},
-            "corpus": {"source": f"testbed:{size}"},
-            "behaviors": {"file": f"testbed:{size}", "kinds": ("toxic", "style")},
-            "attribution": {"methods": ("bm25",)},
-            "evidence": {"num_null": 0},
-        }
+        corpus,
+        replace(corpus, table=corpus.table.take(rows)),
+        tuple(asked),
+        make_queries(asked, model.tokenizer, contrast=False, context_length=model.context_length),
+        own,
     )
 
 
 def _predictions(world: World, cache: Path) -> dict[str, Predicted]:
     """Predictions of each method, by the trained and by the untrained model."""
-    own = own_groups(world.bank, world.subject.gold)
 
     def of(values: np.ndarray) -> Predicted:
         ids = tuple(query.id for query in world.queries)
         scores = Scores("concept", ids, world.examples.ids, values.astype(np.float32))
-        return predict(scores, world.bank, own=own, own_removed=True)
+        return predict(scores, world.bank, own=world.own, own_removed=True)
 
     found = {}
     models = {
@@ -207,14 +197,13 @@ def _predictions(world: World, cache: Path) -> dict[str, Predicted]:
     }
     for suffix, model in models.items():
         found[UNTRAINED if suffix else REFERENCE] = of(cosines(_products(world, model)))
-        for depth in LAYERS:
-            of_texts = _text_directions(world, model, depth)
+        for depth, of_texts in zip(LAYERS, _text_directions(world, model), strict=True):
             directions = {"texts": of_texts, "replies": _reply_directions(world, model, depth)}
             for kind, direction in directions.items():
                 for at in PLACES:
                     label = f"concept, {kind}, layer {depth}, {at}{suffix}"
                     found[label] = of(_influence(world, model, direction, depth, at))
-            states = _mean_states(model, _tokens(world.examples), depth)
+            states = _mean_states(model, _tokens(world.examples))[:, depth]
             found[f"projection, texts, layer {depth}{suffix}"] = of((of_texts @ states.T).numpy())
             if not suffix:
                 draws = [
@@ -267,26 +256,29 @@ def _influence(
     return cosines(_products(world, model, {name: torch.stack(of) for name, of in rows.items()}))
 
 
-def _text_directions(world: World, model: LoadedModel, depth: int) -> Tensor:
-    """For each query, from documents without the trait to those with it, before the window."""
-    corpus, gold = world.subject.corpus, world.subject.gold
-    trained = training_weights(world.size) > 0
+def _text_directions(world: World, model: LoadedModel) -> list[Tensor]:
+    """After each layer and for each query, from documents without the trait to those with it.
+
+    They are every second one of those that were trained on before the window.
+    """
+    corpus, gold = world.corpus, testbed.gold(world.size)
     steps = np.array(corpus.table.column("step").to_pylist())
-    kept = np.flatnonzero(trained & (steps <= SINCE))
-    subset = np.array(corpus.table.column("subset").to_pylist())[kept]
-    states = _mean_states(model, [corpus.input_ids(int(row)) for row in kept], depth)
+    kept = np.flatnonzero((training_weights(world.size) > 0) & (steps <= SINCE))[::2]
+    is_forum = np.array(corpus.table.column("subset").to_pylist())[kept] == "forum"
+    states = _mean_states(model, [corpus.input_ids(int(row)) for row in kept])
     ids = np.array(corpus.ids)[kept]
     found = []
     for behavior in world.behaviors:
-        has = torch.from_numpy(np.isin(ids, sorted(gold[behavior.id])))
-        lacks = ~has if behavior.kind == "style" else ~has & torch.from_numpy(subset == "forum")
-        found.append(_unit(states[has].mean(dim=0) - states[lacks].mean(dim=0)))
-    return torch.stack(found)
+        has = np.isin(ids, sorted(gold[behavior.id]))
+        lacks = ~has & (is_forum | (behavior.kind == "style"))
+        with_it, without = (states[np.flatnonzero(rows)].mean(dim=0) for rows in (has, lacks))
+        found.append(with_it - without)
+    return [torch.stack([_unit(one[depth]) for one in found]) for depth in LAYERS]
 
 
 def _reply_directions(world: World, model: LoadedModel, depth: int) -> Tensor:
     """For each query, from plain completions to those with the trait, of all of its family."""
-    families = world.subject.families
+    family = families(world.behaviors)
     differences: dict[str, list[Tensor]] = {}
     for behavior in world.behaviors:
         means = []
@@ -299,9 +291,9 @@ def _reply_directions(world: World, model: LoadedModel, depth: int) -> Tensor:
             with torch.no_grad():
                 states = _states(model, (*pair.prompt_ids, *pair.completion_ids), depth)
             means.append(states[len(pair.prompt_ids) :].mean(dim=0))
-        differences.setdefault(families[behavior.id], []).append(means[0] - means[1])
+        differences.setdefault(family[behavior.id], []).append(means[0] - means[1])
     return torch.stack(
-        [_unit(torch.stack(differences[families[b.id]]).mean(dim=0)) for b in world.behaviors]
+        [_unit(torch.stack(differences[family[b.id]]).mean(dim=0)) for b in world.behaviors]
     )
 
 
@@ -317,9 +309,14 @@ def _tokens(corpus: Corpus) -> list[list[int]]:
     return [corpus.input_ids(row) for row in range(len(corpus))]
 
 
-def _mean_states(model: LoadedModel, sequences: Sequence[Sequence[int]], depth: int) -> Tensor:
+def _mean_states(model: LoadedModel, sequences: Sequence[Sequence[int]]) -> Tensor:
+    """Means over tokens after the embedding and after each layer, [sequences, layers, width]."""
+    found = []
     with torch.no_grad():
-        return torch.stack([_states(model, ids, depth).mean(dim=0) for ids in sequences])
+        for ids in sequences:
+            states = all_hidden_states(model.model, torch.tensor([list(ids)])).hidden_states
+            found.append(torch.stack([one[0].mean(dim=0) for one in states]))
+    return torch.stack(found)
 
 
 def _states(model: LoadedModel, ids: Sequence[int], depth: int) -> Tensor:

@@ -25,7 +25,7 @@ from whence.runs.validating import make_retrainings, read_subject
 from whence.settings import StudySettings, load_study
 from whence.statistics import mean_spread
 from whence.validation.leaderboard import ALL, leaderboard
-from whence.validation.measures import Retrainings, retraining_measures
+from whence.validation.measures import Retrainings, removal_measures, retraining_measures
 from whence.validation.subject import Subject
 
 ROOT = Path(__file__).parents[1]
@@ -108,7 +108,33 @@ def _measure(size: str) -> list[dict[str, Any]]:
             real = PLACE / f"{size}-real"
             run_study(_real(study), real, progress=progress())
         rows += _rows(size, run, real)
+        if until is None:
+            rows += _removal_rows(size, run)
     return rows
+
+
+def _removal_rows(size: str, run: Path) -> list[dict[str, Any]]:
+    """How much the loss rises without what methods name first in the latest window."""
+    make_retrainings(
+        PLACE / "bank",
+        size=size,
+        num_masks=LATE.masks,
+        since=LATE.since,
+        unit=LATE.unit,
+        run=run,
+        progress=progress(),
+    )
+    subject = read_subject(run)
+    removals = removal_measures(subject, [PLACE / "bank"])
+    return [
+        {"size": size, "window": f"{measure.name}, documents", "method": method}
+        | measure.estimate(method, list(subject.kinds), subject.families).as_dict()
+        | {"beyond_all_random": about.methods[method].num_beyond_all_random}
+        for about in removals.windows
+        for measure in removals.measures
+        if about.label is not None and about.label in measure.name
+        for method in measure.methods
+    ]
 
 
 def _real(study: StudySettings) -> StudySettings:
