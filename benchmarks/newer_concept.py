@@ -45,6 +45,8 @@ from whence.validation.retraining import place_of, starting_state
 WORLDS = ("nano", "nano@1", "nano@2", "nano@3")
 KINDS = ("toxic", "style")
 SINCE, MASKS = 464, 96
+# The first masks, after which hidden states are read too.
+MASKS_WITH_STATES = 32
 # After each of nano's two layers; after the last, with the final norm, as the output layer reads.
 LAYERS = (1, 2)
 PLACES = ("completion", "predicting")
@@ -68,13 +70,17 @@ class World(NamedTuple):
 def concept_rows(place: Path) -> list[dict[str, Any]]:
     """Measures every world, and puts them together."""
     values: dict[str, dict[tuple[str, str], float]] = {}
+    units: dict[tuple[str, str], str] = {}
     for size in WORLDS:
+        known = families([b for b in testbed.behaviors(size) if b.kind in KINDS])
+        units |= {(size, q): f"{size} {family}" for q, family in known.items()}
         for method, of in _values(size, place).items():
             values.setdefault(method, {}).update({(size, q): value for q, value in of.items()})
     return [
-        _row(method, kind, [key for key in own if kind in ("all", key[1].split("/")[0])], values)
-        for kind in ("all", "toxic", "style")
+        _row(method, kind, keys, values, [units[key] for key in keys])
+        for kind in ("all", *KINDS)
         for method, own in values.items()
+        for keys in [[key for key in own if kind in ("all", key[1].split("/")[0])]]
     ] + _projection_rows(_world(WORLDS[0], place), place)
 
 
@@ -95,17 +101,20 @@ def _row(
     kind: str,
     keys: Sequence[tuple[str, str]],
     values: Mapping[str, Mapping[tuple[str, str], float]],
+    units: Sequence[str],
 ) -> dict[str, Any]:
-    """Means over queries; intervals over worlds, which share neither data nor weights nor masks."""
-    own, worlds = [values[method][key] for key in keys], [size for size, _ in keys]
+    """Means over queries, with intervals over each world's families."""
+    own = [values[method][key] for key in keys]
     beyond = {
         f"beyond {reference}": paired_estimate(
-            own, [values[reference][key] for key in keys], families=worlds
+            own, [values[reference][key] for key in keys], families=units
         ).as_dict()
         for reference in (REFERENCE, UNTRAINED)
     }
     about = {"measure": "own-removed LDS", "kind": kind, "method": method}
-    return about | mean_estimate(own, families=worlds).as_dict() | {"worlds": len(WORLDS)} | beyond
+    about |= {"worlds": len(WORLDS), "families": len(set(units))}
+    better = sum(a > values[REFERENCE][key] for a, key in zip(own, keys, strict=True))
+    return about | mean_estimate(own, families=units).as_dict() | {"queries won": better} | beyond
 
 
 def _projection_rows(world: World, place: Path) -> list[dict[str, Any]]:
@@ -118,7 +127,12 @@ def _projection_rows(world: World, place: Path) -> list[dict[str, Any]]:
     for number, (depth, directions) in enumerate(zip(LAYERS, of_texts, strict=True)):
         outcomes = np.einsum("rqw,qw->rq", kept[:, :, number], directions.numpy())
         ids = tuple(query.id for query in world.queries)
-        bank = replace(world.bank, query_ids=ids, log_probs_nats=outcomes.astype(np.float64))
+        bank = replace(
+            world.bank,
+            query_ids=ids,
+            included=world.bank.included[: len(outcomes)],
+            log_probs_nats=outcomes.astype(np.float64),
+        )
         found = {
             "concept, texts": _influence(world, model, directions, depth, "completion"),
             REFERENCE: reference,
@@ -140,7 +154,7 @@ def _kept_states(world: World, place: Path) -> np.ndarray:
         start = starting_state(settings, place_of(settings, place / "bank"))
         names = list(world.bank.groups)
         found = []
-        for included in world.bank.included:
+        for included in world.bank.included[:MASKS_WITH_STATES]:
             dropped = [name for name, is_in in zip(names, included, strict=True) if not is_in]
             model = retrained_model(settings, dropped=dropped, start=start)
             found.append([_completion_states(model, query) for query in world.queries])
