@@ -4,8 +4,8 @@
 without the training weights: own-removed LDS on nano's last 24 and last 122 steps. `solve` measures
 EK-FAC with conjugate gradients on the same banks, for one query of each family. `groups` removes
 copies from a convex model and trains it again. `concept` puts a direction of hidden states in the
-place of a string, for toxic replies and styles, in four worlds. About ten minutes of one core for
-`windows`, which comes before `solve`, five for `concept`, and one for each other part; finished
+place of a string, for toxic replies and styles, in two worlds. About ten minutes of one core for
+`windows`, which comes before `solve`, three for `concept`, and one for each other part; finished
 work is kept in runs/newer.
 """
 

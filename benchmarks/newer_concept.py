@@ -42,7 +42,7 @@ from whence.validation.families import families
 from whence.validation.lds import Predicted, lds, predict
 from whence.validation.retraining import place_of, starting_state
 
-WORLDS = ("nano", "nano@1", "nano@2", "nano@3")
+WORLDS = ("nano", "nano@1")
 KINDS = ("toxic", "style")
 SINCE, MASKS = 464, 96
 # The first masks, after which hidden states are read too.
