@@ -3,8 +3,10 @@
 `windows` measures AdamW-influence, with and without curvature, beside the standing methods with and
 without the training weights: own-removed LDS on nano's last 24 and last 122 steps. `solve` measures
 EK-FAC with conjugate gradients on the same banks, for one query of each family. `groups` removes
-copies from a convex model and trains it again. About ten minutes of one core for `windows`, which
-comes first, and one for each other part; finished work is kept in runs/newer.
+copies from a convex model and trains it again. `concept` puts a direction of hidden states in the
+place of a string, for toxic replies and styles, in two worlds. About ten minutes of one core for
+`windows`, which comes before `solve`, three for `concept`, and one for each other part; finished
+work is kept in runs/newer.
 """
 
 import sys
@@ -15,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from measure import report
+from newer_concept import concept_rows
 
 from whence.behaviors.query import make_queries
 from whence.cli.console import progress
@@ -64,6 +67,7 @@ def main(*parts: str) -> None:
         "windows": windows,
         "solve": solve,
         "groups": groups,
+        "concept": lambda: concept_rows(PLACE / "concept"),
     }
     for part in parts or known:
         rows = known[part]()

@@ -24,9 +24,9 @@ from whence.cli.console import progress
 from whence.runs.study import run_study
 from whence.runs.validating import make_retrainings, read_subject
 from whence.settings import StudySettings, load_study
-from whence.statistics import mean_spread
+from whence.statistics import estimate_of, mean_spread, paired_estimate
 from whence.testbed import behaviors
-from whence.validation.leaderboard import ALL, leaderboard
+from whence.validation.leaderboard import ALL, REFERENCES, PerQuery, leaderboard
 from whence.validation.measures import Retrainings, removal_measures, retraining_measures
 from whence.validation.subject import Subject
 
@@ -133,11 +133,28 @@ def _removal_rows(size: str, run: Path) -> list[dict[str, Any]]:
         {"size": size, "window": f"{measure.name}, documents", "method": method}
         | measure.estimate(method, list(subject.kinds), subject.families).as_dict()
         | {"beyond_all_random": about.methods[method].num_beyond_all_random}
+        | {"beyond": _beyond(measure, method, subject)}
         for about in removals.windows
         for measure in removals.measures
         if about.label is not None and about.label in measure.name
         for method in measure.methods
     ]
+
+
+def _beyond(measure: PerQuery, method: str, subject: Subject) -> dict[str, Any]:
+    """How much more the loss rises than after random removals, and than after references'."""
+    queries, known = list(subject.kinds), subject.families
+    own = measure.values[method]
+    chance = paired_estimate(
+        list(own.values()),
+        [measure.controls[query] for query in own],
+        families=[known[query] for query in own],
+    )
+    return {"random": chance.as_dict()} | {
+        reference: estimate_of(measure.difference(method, reference, queries, known)).as_dict()
+        for reference in REFERENCES
+        if reference != method
+    }
 
 
 def _real(study: StudySettings) -> StudySettings:

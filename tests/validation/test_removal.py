@@ -1,12 +1,20 @@
 """What is removed, against which controls, and what the loss does."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from whence import testbed
+from whence.behaviors.query import make_queries
 from whence.records import Scores
+from whence.testbed import RetrainingSettings, retrained_model
+from whence.validation import Subject
+from whence.validation.bank import BankSettings, make_bank
+from whence.validation.measures import removal_measures
 from whence.validation.outcomes import Outcome, Retraining
 from whence.validation.removal import (
     NUM_RANDOM,
@@ -73,6 +81,59 @@ def test_of_a_window_its_own_examples_are_removed_and_controls_are_any_of_them()
     drawn = [i for run in plan.random for i in run.dropped]
     share = sum(i in named for i in drawn) / len(drawn)
     assert share == pytest.approx(len(named) / len(window), abs=0.03)
+
+
+def test_of_a_window_every_method_is_removed_but_random():
+    names = ("bm25", "gradient_cosine", "gradient_dot", "embedding", "ekfac", "random")
+    scores = [scores_of(m, i) for i, m in enumerate(names)]
+    window = CORPUS.ids[100:586]
+    assert plan_window_removals(scores, CORPUS, window).methods == names[:-1]
+    assert len(plan_removals(scores, CORPUS, query_ids=ASKED).methods) == 4
+
+
+def test_of_a_window_the_loss_rises_as_it_does_when_all_steps_are_trained_again(tmp_path: Path):
+    """The oracle trains from the first step without one example, and reads each token's loss."""
+    toy, whole = (RetrainingSettings(size="nano", since=n, stop_after=4) for n in (2, None))
+    window = testbed.window_ids(toy)
+    behaviors = [b for b in testbed.behaviors("nano") if b.id in ASKED]
+    model = retrained_model(whole, dropped=())
+    queries = make_queries(
+        behaviors, model.tokenizer, contrast=False, context_length=model.context_length
+    )
+    scores = tuple(scores_of(m, i) for i, m in enumerate(("bm25", "ekfac")))
+    plan = plan_window_removals(scores, CORPUS, window)
+    bank = BankSettings(retraining=toy, unit="document", num_masks=2, num_second=0)
+    make_bank(bank, tmp_path, removals=plan)
+    found = removal_measures(
+        Subject("run", scores, CORPUS, tuple(behaviors), testbed="nano", step=4, queries=queries),
+        [tmp_path],
+    )
+    (measure,) = [one for one in found.measures if one.name == "QLD per token, steps 3-4"]
+
+    def losses(network: nn.Module) -> np.ndarray:
+        means = []
+        for query in queries:
+            (term,) = query.terms
+            with torch.no_grad():
+                logits = network(torch.tensor([term.input_ids])).logits[0].double()
+            answer = range(term.num_prompt_tokens, len(term.input_ids))
+            means.append(
+                np.mean([-logits[t - 1].log_softmax(0)[term.input_ids[t]].item() for t in answer])
+            )
+        return np.array(means)
+
+    base = losses(model.model)
+    rise = {i: losses(retrained_model(whole, dropped=[i]).model) - base for i in window}
+    rows = CORPUS.rows(list(window))
+    for one in scores:
+        for row, query in enumerate(queries):
+            best = max(rows, key=lambda place: one.values[row, place])
+            oracle = rise[CORPUS.ids[best]][row]
+            assert measure.values[one.method][query.id] == pytest.approx(oracle, abs=1e-5)
+    drawn = np.mean([rise[i] for run in plan.random for i in run.dropped], axis=0)
+    for row, query in enumerate(queries):
+        assert measure.controls[query.id] == pytest.approx(drawn[row], abs=1e-5)
+    assert np.abs(list(rise.values())).max() > 1e-3
 
 
 def outcomes(own: float, chance: list[float]) -> dict[Retraining, Outcome | None]:

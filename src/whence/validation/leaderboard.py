@@ -17,6 +17,7 @@ from whence.statistics import (
 )
 from whence.validation.lds import Predicted, lds, lds_difference, no_skill_p_values
 from whence.validation.record import Comparison, ComparisonVerdict, Control, Figure
+from whence.validation.removal import RANDOM_METHOD
 
 # The methods that others are compared with, and the one that knows nothing: what reads no model,
 # what reads an untrained one, and the plainest that reads the trained one.
@@ -25,7 +26,6 @@ UNTRAINED = "gradient_cosine_initial"
 PLAIN = "gradient_cosine"
 BASELINES = (SEARCH, UNTRAINED)
 REFERENCES = (*BASELINES, PLAIN)
-RANDOM_METHOD = "random"
 ALL = "all"
 # The expected share of claims on one leaderboard that chance made.
 FALSE_DISCOVERY_RATE = 0.05

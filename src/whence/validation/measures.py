@@ -436,10 +436,12 @@ def _removals(
     """Reads removals; two measures and a summary, or nothing where some were not trained."""
     each = [read_outcomes(settings, plan.runs, directory) for directory in directories]
     outcomes = [next((one for one in found if one), None) for found in zip(*each, strict=True)]
-    differences = loss_differences(plan, dict(zip(plan.runs, outcomes, strict=True)))
-    if not any(one.per_query_nats for one in differences):
+    known = loss_differences(plan, dict(zip(plan.runs, outcomes, strict=True)))
+    differences = [one for one in known if one.per_query_nats]
+    if not differences:
         return [], None
     control = f"mean of {len(plan.random)} random removals"
+    random_nats = {q: v for one in differences for q, v in one.random_nats.items()}
     num_tokens = {query.id: num_completion_tokens(query) for query in subject.queries}
     measures = [
         PerQuery(
@@ -447,7 +449,7 @@ def _removals(
             unit="nats",
             control_name=control,
             values={one.method: one.per_query_nats for one in differences},
-            controls=differences[0].random_nats,
+            controls=random_nats,
         ),
         PerQuery(
             name=f"{QLD} per token{name.removeprefix(QLD)}",
@@ -457,7 +459,7 @@ def _removals(
                 one.method: {q: v / num_tokens[q] for q, v in one.per_query_nats.items()}
                 for one in differences
             },
-            controls={q: v / num_tokens[q] for q, v in differences[0].random_nats.items()},
+            controls={q: v / num_tokens[q] for q, v in random_nats.items()},
         ),
     ]
     summary = RemovalSummary(

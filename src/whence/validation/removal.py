@@ -39,6 +39,8 @@ QUERIES: Mapping[str, tuple[str, ...]] = {
 }
 PREFERRED = ("gradient_cosine", "gradient_dot", "bm25", "gradient_cosine_initial", "embedding")
 NUM_METHODS = 4
+# The method that knows nothing; its removals would be further controls.
+RANDOM_METHOD = "random"
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def plan_removals(
     query_ids: Sequence[str],
     share: float = SHARE,
     within: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
     num_random: int = NUM_RANDOM,
     are_matched: bool = True,
     seed: int = 0,
@@ -108,11 +111,13 @@ def plan_removals(
     """Chooses what is removed: each method's first proponents, and one shared set of controls.
 
     Args:
-        scores: The methods; of more than four, the first four of `PREFERRED` that are there.
+        scores: What the methods name.
         corpus: The examples.
         query_ids: The queries, named in advance; those without scores are left out.
         share: How much is removed each time, of the corpus or of `within`.
         within: Remove only these examples, such as those of a window; by default any.
+        methods: Whose first proponents are removed; by default the first four of `PREFERRED` that
+            have scores.
         num_random: How many controls.
         are_matched: Draw controls to have the subsets and lengths of what the methods remove, all
             methods and queries together, and to be none of these examples; else from all examples
@@ -128,7 +133,8 @@ def plan_removals(
     import numpy as np
 
     by_method = {one.method: one for one in scores}
-    methods = tuple(name for name in PREFERRED if name in by_method)[:NUM_METHODS]
+    if methods is None:
+        methods = [name for name in PREFERRED if name in by_method][:NUM_METHODS]
     allowed = list(range(len(corpus))) if within is None else corpus.rows(list(within))
     num_removed = max(1, round(share * len(allowed)))
     known = tuple(q for q in query_ids if all(q in by_method[m].query_ids for m in methods))
@@ -154,7 +160,7 @@ def plan_removals(
     return Removals(
         num_removed=num_removed,
         query_ids=known,
-        methods=methods,
+        methods=tuple(methods),
         everything=Retraining(frozenset()),
         random=tuple(random),
         of_method=of_method,
@@ -169,12 +175,16 @@ def plan_named_removals(scores: Sequence[Scores], corpus: Corpus, size: str) -> 
 def plan_window_removals(
     scores: Sequence[Scores], corpus: Corpus, window_ids: Sequence[str]
 ) -> Removals:
-    """Selects what is removed from a window of training, for every query that has scores."""
+    """Selects what is removed from a window of training, for every query and method with scores.
+
+    A window's training is short, and methods that name the same examples share it.
+    """
     return plan_removals(
         scores,
         corpus,
         query_ids=scores[0].query_ids,
         within=window_ids,
+        methods=[one.method for one in scores if one.method != RANDOM_METHOD],
         num_random=NUM_RANDOM_OF_WINDOW,
         are_matched=False,
     )
