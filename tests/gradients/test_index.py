@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from whence.artifacts import progress_directory
 from whence.errors import (
     ArtifactError,
     GradientError,
@@ -533,7 +534,8 @@ build.build_index(model, lab.corpus_of(lab.random_sequences({LENGTHS})), Path(sy
     assert run("whole", 10_000) == 0
     assert run("killed", 4) == -signal.SIGKILL
     assert not (tmp_path / "killed").exists()
-    assert len(list((tmp_path / ".killed.partial" / "blocks").iterdir())) >= 1
+    progress = progress_directory(tmp_path / ".killed.partial")
+    assert len(list((progress / "blocks").iterdir())) >= 1
     assert run("killed", 10_000) == 0
     whole, killed = (tmp_path / n / "gradients.bin" for n in ("whole", "killed"))
     assert whole.read_bytes() == killed.read_bytes()
