@@ -1,5 +1,6 @@
 """Pictures show the numbers behind them, as shapes that fit, on the page and as files."""
 
+import itertools
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -18,6 +19,8 @@ from whence.report.examples import Examples
 from whence.report.pictures import Cell, Dot, Picture, bar_plot, dot_plot, heat_table, nice_ticks
 from whence.report.run_record import RunRecord
 from whence.report.sums import sum_up
+from whence.report.svg import estimates
+from whence.statistics import Estimate, Interval
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +187,12 @@ def test_the_page_draws_the_picture_and_saves_it_as_svg_and_its_numbers_as_csv(
         assert lines[0] == "name,share,low,high"
         assert len(lines) == 1 + len(pictures["agreement"].rows)
         assert re.match(r"Facts \(\d+\),[\d.]+,", lines[1])
+
+
+@pytest.mark.parametrize("high", [0.02, 0.2, 2.0])
+def test_numbers_of_an_axis_do_not_run_into_each_other(high: float) -> None:
+    rows = [("a", Estimate(0.01, Interval(-0.01, high, 8), 8)), ("b", Estimate(2.0, None, 8))]
+    drawn = ET.fromstring(estimates(rows, label="l", unit="nats", lines=(0.0, 0.61)))
+    places = sorted(float(t.get("x", "")) for t in drawn if t.get("class") == "tick")
+    assert len(places) >= 2
+    assert all(b - a >= 36 for a, b in itertools.pairwise(places))

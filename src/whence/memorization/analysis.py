@@ -11,7 +11,7 @@ from whence.memorization.before_onset import copies_before
 from whence.memorization.copies import CLASSES, Copies, CopyClass
 from whence.memorization.copy_scores import copy_scores
 from whence.memorization.dose import extraction_by_dose
-from whence.memorization.early_late import EarlyLate, compare_early_late
+from whence.memorization.early_late import SHARE_OUTCOME, EarlyLate, compare_early_late
 from whence.memorization.exposure_map import exposure_map, pre_exposure
 from whence.memorization.families import FAMILY_RULES, FamilyRule, families
 from whence.memorization.near_definitions import DefinitionRow
@@ -257,7 +257,7 @@ def _early_late(
     exact = [SHARE_CLASSES.index("exact"), SHARE_CLASSES.index("continuation")]
     for (method, unit), values in shares.items():
         if unit == "examples":
-            label = f"share of exact copies, {method.label}"
+            label = f"{SHARE_OUTCOME}{method.label}"
             outcomes[label] = values[numbers][:, exact].sum(axis=1)
     # Of the copies themselves, a slope at equal numbers of copies says nothing.
     held = {name: 0 if name.startswith("exact") else 1 for name in outcomes}

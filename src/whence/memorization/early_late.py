@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
 _NUM_SHUFFLES = 2000
+# Before the method whose first examples an outcome is about.
+SHARE_OUTCOME = "share of exact copies, "
 
 
 class EarlyLate(NamedTuple):

@@ -7,6 +7,8 @@ from string import Template
 
 from whence.artifacts import write_text
 from whence.memorization.answers import Answer, answers, interval, placebos
+from whence.memorization.early_late import SHARE_OUTCOME
+from whence.memorization.families import RULES as FAMILY_RULES
 from whence.memorization.record import Attributed, Causes, Memorization
 from whence.memorization.shares import SHARE_CLASSES
 from whence.memorization.tables import describe
@@ -58,6 +60,7 @@ def _body(found: Memorization, title: str) -> str:
     if found.attributed is not None:
         figures.append(_shares(found.attributed))
         figures.append(_copy_scores(found.attributed, found.causes))
+        figures.append(_early_late(found.attributed))
     figures += _causes(found.causes)
     pictures = "\n".join(filter(None, figures))
     return "\n".join([*parts, f'<div class="pictures">{pictures}</div>', _tables(found)])
@@ -171,6 +174,28 @@ def _copy_scores(found: Attributed, causes: Causes) -> str:
             rows, label="Exact copies' part of the scores of copies", unit="share", lines=lines
         ),
         caption,
+    )
+
+
+def _early_late(found: Attributed) -> str:
+    if found.early_until is None or not found.early_late:
+        return ""
+    rule, outcomes = found.early_late[0]
+    names = {s.method.label: s.method.name for s in found.shares if s.method.method in _METHODS}
+    rows = [
+        (names[label], one.matched)
+        for one in outcomes
+        if (label := one.outcome.removeprefix(SHARE_OUTCOME)) in names
+    ]
+    if not any(one.value is not None for _, one in rows):
+        return ""
+    return _figure(
+        "Early against late, within families",
+        estimates(rows, label="Early minus late share of exact copies, by method", unit="share"),
+        f"Share of exact copies among the first {found.top_k} examples: sequences memorized by "
+        f"step {found.early_until:,} minus later ones of the same family ({FAMILY_RULES[rule]}), "
+        "with 95 % intervals over families. A difference by the untrained model or by BM25 is no "
+        "difference in what was learned.",
     )
 
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from whence.statistics import Estimate, rounded
 
 _ROW, _GAP, _LABEL, _WIDTH = 22, 8, 262, 720
+# Numbers of an axis that stand closer would run into each other.
+_TICK = 40
 
 
 class Part(NamedTuple):
@@ -108,10 +110,14 @@ def estimates(
         drawn.append(
             f'<text x="{_WIDTH}" y="{middle + 5}" text-anchor="end">{rounded(one.value, 2)}</text>'
         )
+    numbered: list[float] = []
+    for value in (*lines, low, high):
+        if all(abs(at(value) - at(other)) >= _TICK for other in numbered):
+            numbered.append(value)
     ticks = "".join(
         f'<text x="{at(v):.1f}" y="{height + 14}" text-anchor="middle" class="tick">'
         f"{rounded(v, 2)}</text>"
-        for v in sorted({*lines, low, high})
+        for v in numbered
     )
     return _svg([*drawn, ticks], height + 20, f"{label}, in {unit}")
 
