@@ -524,7 +524,7 @@ def test_two_builds_at_once_end_as_one_whole_index(tmp_path: Path, settings: str
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    trials = [json.loads(line) for line in done.stdout.splitlines()]
+    trials = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert len(trials) == 20
     for trial in trials:
         assert "Traceback" not in trial["errors"], trial
