@@ -68,12 +68,14 @@ def pile_mini_run(place: Path, *, progress: Progress, masks: int | None = None) 
     if not (folder / "behaviors.toml").is_file():
         model, corpus = str(data / "checkpoints" / f"step{LAST}"), str(data / "train.jsonl.gz")
         discover(model, corpus, folder / "behaviors.toml", num=40, progress=progress)
-    continue_training(
-        _bank_study(folder),
-        place / "bank",
-        num_masks=masks or int(os.environ.get("WHENCE_MASKS", MASKS)),
-        progress=progress,
-    )
+    # A bank that is there is used, also where another retraining by the recipe went before it.
+    if not list((place / "bank").glob("continuation-*/end")):
+        continue_training(
+            _bank_study(folder),
+            place / "bank",
+            num_masks=masks or int(os.environ.get("WHENCE_MASKS", MASKS)),
+            progress=progress,
+        )
     (end,) = (place / "bank").glob("continuation-*/end")
     links = {f"step{s}": folder / "steps" / f"step{s}" for s in EARLIER}
     links |= {f"step{LAST}": end, "step0": data / "checkpoints" / "step0"}
