@@ -221,7 +221,7 @@ def test_a_damaged_description_is_refused_in_one_sentence(
     with pytest.raises(IndexFormatError, match=r"factors\.json"):
         open_index(index.path)
     assert verify_index(index.path).damage
-    monkeypatch.setattr("whence.gradients.index.format.damage", lambda *_args: None)
+    monkeypatch.setattr("whence.gradients.index.opening.damage", lambda *_args: None)
     with pytest.raises(IndexFormatError, match=message):
         open_index(index.path)
 
@@ -232,8 +232,8 @@ def test_another_rank_than_the_manifests_is_refused(lab, corpus, tmp_path, monke
     values = json.loads(path.read_text())
     values["modules"][0][3] = 2
     path.write_text(json.dumps(values))
-    monkeypatch.setattr("whence.gradients.index.format.damage", lambda *_args: None)
-    monkeypatch.setattr("whence.gradients.index.format.check_size", lambda _index: None)
+    monkeypatch.setattr("whence.gradients.index.opening.damage", lambda *_args: None)
+    monkeypatch.setattr("whence.gradients.index.opening.check_size", lambda _index: None)
     with pytest.raises(IndexFormatError, match="does not have the rank"):
         open_index(index.path)
 

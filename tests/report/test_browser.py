@@ -113,7 +113,7 @@ def test_a_page_with_evidence_says_what_ties_examples(
     path = write_page(with_evidence(record), tmp_path / "p.html")
     home = browser.text(path, "")
     for sentence in (
-        "Of the 150 examples that gradient cosine, a method on gradients, lists first for 15",
+        "Gradient cosine, a method on gradients, lists 150 examples first for 15",
         "found by both",
         "Better than BM25 here?",
         "What these words mean",
