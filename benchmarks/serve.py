@@ -42,6 +42,7 @@ def main() -> None:
     data = Path(os.environ["WHENCE_DATA"]) / "pile-mini"
     build(asked.index, data)
     results = {
+        "case": "pile-mini",
         **over_http(asked.index),
         **in_process(asked.index),
         "load_average": os.getloadavg(),

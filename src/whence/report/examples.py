@@ -14,7 +14,7 @@ from whence.records import Corpus
 from whence.report.schema import Example, ExampleRange, ExampleTexts
 
 # What a page of ten megabytes holds, packed; texts are cut only where a page would outgrow it.
-MAX_TEXT_CHARACTERS = 9_700_000
+MAX_TEXT_CHARACTERS = 9_000_000
 # Of a few milliseconds to unpack.
 _RANGE_CHARACTERS = 300_000
 
