@@ -47,5 +47,5 @@ def test_only_classes_that_help_alone_are_named() -> None:
 
 
 def test_nothing_is_told_without_an_effect_or_with_too_few_families() -> None:
-    assert short(exact_alone=UP).startswith("cannot be told Training without any")
+    assert short(exact_alone=UP).startswith("cannot be told Training without the copies")
     assert short(num_families=5, removing_both=UP).startswith("cannot be told 5 families")

@@ -115,12 +115,15 @@ def _of_twins(causes: Causes, twins: TwinEffects) -> tuple[Verdict, str]:
             "interval."
         )
     if not is_above_zero(twins.named("removing both").estimate):
-        return "cannot be told", "Training without any of the copies is not told from training."
+        return (
+            "cannot be told",
+            "Training without the copies cannot be told from training with them.",
+        )
     exact, near = (is_above_zero(twins.named(f"{n} alone").estimate) for n in ("exact", "near"))
     text = {
         (True, True): "By exact and by near copies",
-        (True, False): "By exact copies; near copies alone are not told from none",
-        (False, True): "By near copies; exact copies alone are not told from none",
+        (True, False): "By exact copies; near copies alone cannot be told from none",
+        (False, True): "By near copies; exact copies alone cannot be told from none",
         (False, False): "By copies; which of them cannot be told",
     }[exact, near]
     if exact and near:
@@ -225,7 +228,7 @@ def _early_late(found: Memorization) -> Answer:
     told, lines, carried = [], [], []
     for rule, outcomes in attributed.early_late:
         own = [one for one in outcomes if one.is_told]
-        told.append([one.outcome for one in own])
+        told.append(len(own))
         num = outcomes[0].num_families if outcomes else 0
         matched = max((one.matched.n for one in outcomes), default=0)
         lines.append(
@@ -253,9 +256,7 @@ def _early_late(found: Memorization) -> Answer:
         )
     everywhere = bool(told) and all(told)
     if everywhere:
-        short = (
-            f"They do, in {min(map(len, told))} outcomes or more by each definition of a family."
-        )
+        short = f"They do, in {min(told)} outcomes or more by each definition of a family."
     elif any(told):
         short = "Some outcomes differ, but not by every definition of a family."
     else:
