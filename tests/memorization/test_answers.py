@@ -33,10 +33,10 @@ def test_only_classes_that_help_alone_are_named() -> None:
     both = {"removing_both": UP}
     assert short(**both) == "told By copies; which of them cannot be told."
     assert short(**both, exact_alone=UP).startswith(
-        "told By exact copies; near copies alone are not"
+        "told By exact copies; near copies alone cannot be told"
     )
     assert short(**both, near_alone=UP).startswith(
-        "told By near copies; exact copies alone are not"
+        "told By near copies; exact copies alone cannot be told"
     )
     alone = {**both, "exact_alone": UP, "near_alone": UP}
     assert short(**alone).endswith("near copies; which of the two does more cannot be told.")
