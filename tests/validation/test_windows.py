@@ -22,7 +22,6 @@ ROWS = json.loads((ROOT / "benchmarks" / "results" / "latest" / "worlds.json").r
     "rows"
 ]
 MEASURED = [row for row in ROWS if row["method"] is not None]
-OUTSIDE = ("A6", "planted AP", "fact", "gradient_cosine_initial")
 
 
 def window(row: dict[str, Any]) -> tuple[float, float]:
@@ -51,9 +50,7 @@ def test_there_are_three_other_worlds():
 
 def case(row: dict[str, Any]) -> Any:
     name = (row["figure"], row["measure"], row["kind"], row["method"])
-    reason = "0.988, and the window ends at 0.987: the untrained floor finds even more facts here"
-    marks = [pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)]
-    return pytest.param(row, id=" ".join(name), marks=marks if name == OUTSIDE else [])
+    return pytest.param(row, id=" ".join(name))
 
 
 @pytest.mark.parametrize("row", [case(row) for row in MEASURED])
