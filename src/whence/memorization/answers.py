@@ -197,9 +197,7 @@ def _from_shares(found: Attributed) -> str:
     controls = [d for d in gradient if d.minus in ("same family", "as many copies")]
     controls = [d for d in controls if d.method.step != 0]
     above = [d for d in controls if is_above_zero(d.difference)]
-    below = [
-        d for d in controls if d.difference.interval is not None and d.difference.interval.high < 0
-    ]
+    below = [d for d in controls if is_below_zero(d.difference)]
     untrained = found.share("cosine untrained", "memorized", "examples", "exact")
     last = [s for s in found.shares if s.method.method == "cosine"][-1].method
     share = found.share(last.label, "memorized", "examples", "exact")
@@ -286,7 +284,7 @@ def _dose(found: Memorization) -> Answer:
     )
     if not bins:
         return Answer(question, "not measured", "No window was scanned.", (), change)
-    listed = ", ".join(f"{_documents(one)}: {interval(one.continuations, 3)}" for one in bins)
+    listed = ", ".join(f"{documents(one)}: {interval(one.continuations, 3)}" for one in bins)
     points = [
         "Share of distinct continuations that are reproduced, by the number of documents that hold "
         f"them: {listed}."
@@ -299,15 +297,16 @@ def _dose(found: Memorization) -> Answer:
         )
     first, last = bins[0], bins[-1]
     short = (
-        f"{_percent(first)} of the continuations that stand in {_documents(first)} "
+        f"{_percent(first)} of the continuations that stand in {documents(first)} "
         f"document{'' if first.high == 1 else 's'} are reproduced"
     )
     if last != first:
-        short += f", {_percent(last)} of those in {_documents(last)}"
+        short += f", {_percent(last)} of those in {documents(last)}"
     return Answer(question, "told", f"{short}.", tuple(points), change)
 
 
-def _documents(one: DoseBin) -> str:
+def documents(one: DoseBin) -> str:
+    """Writes how many documents a bin is about, such as "1" or "3 to 5"."""
     return f"{one.low}" if one.low == one.high else f"{one.low} to {one.high}"
 
 

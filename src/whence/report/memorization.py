@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Template
 
 from whence.artifacts import write_text
-from whence.memorization.answers import Answer, answers, interval, placebos
+from whence.memorization.answers import Answer, answers, documents, interval, placebos
 from whence.memorization.early_late import SHARE_OUTCOME
 from whence.memorization.families import RULES as FAMILY_RULES
 from whence.memorization.record import Attributed, Causes, Memorization
@@ -103,12 +103,7 @@ def _timeline(found: Memorization) -> str:
 
 def _dose(found: Memorization) -> str:
     rows = [
-        (
-            "1 document"
-            if one.high == 1
-            else f"{one.low}{'' if one.low == one.high else f' to {one.high}'} documents",
-            one.continuations,
-        )
+        (f"{documents(one)} document{'' if one.high == 1 else 's'}", one.continuations)
         for one in found.dose
         if one.continuations.n
     ]
