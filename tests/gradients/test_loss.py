@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from whence.gradients.passes import loss
 from whence.gradients.passes.batches import pad
 from whence.gradients.passes.capture import frozen
 from whence.gradients.passes.loss import backward_pass, cross_entropy, output_layer, plain_pass
@@ -79,6 +80,39 @@ def test_logits_far_beyond_the_range_of_exp_stay_finite():
     expected = _by_autograd(*case)
     torch.testing.assert_close(losses, expected[0], rtol=1e-5, atol=1e-3)
     torch.testing.assert_close(gradients, expected[1], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_words_far_more_likely_than_those_looked_at_first_are_summed_again(
+    bias, dtype, monkeypatch
+):
+    monkeypatch.setattr(loss, "SAMPLED_WORDS", 2)
+    hidden, targets, words, shift = _case(scale=6.0, dtype=torch.float32, bias=bias)
+    words = words.to(dtype)
+    logits = hidden.to(dtype).float() @ words.float().T
+    beyond = logits.amax(dim=1) - logits.gather(1, targets[:, None]).squeeze(1) > 100
+    assert 3 < beyond.sum() < len(beyond), "some tokens are and some are not"
+    losses, gradients = cross_entropy(hidden, targets, words, shift, block=(8, 10))
+    expected = _by_autograd(hidden.to(dtype).float(), targets, words.float(), shift)
+    tolerance = 1e-4 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(losses, expected[0], rtol=tolerance, atol=tolerance)
+    assert expected[1] is not None
+    cosines = F.cosine_similarity(gradients, expected[1])
+    assert cosines[expected[0] > 1].min() > 1 - tolerance
+    once = loss._part(hidden, targets, words, shift, num_words=10, is_sampled=True)
+    assert not once[1].isfinite().all(), "the second sum was needed"
+
+
+def test_float16_loses_no_words_that_are_not_likely():
+    generator = torch.Generator().manual_seed(0)
+    hidden, words = (torch.randn(n, 16, generator=generator) * 0.3 for n in (20, 5000))
+    hidden, words = (torch.cat([part, torch.ones(len(part), 1)], 1) for part in (hidden, words))
+    hidden[:, -1], words[0, -1] = 12.0, 2.0
+    targets = torch.zeros(20, dtype=torch.long)
+    losses, _ = cross_entropy(hidden, targets, words.half())
+    expected, _ = _by_autograd(hidden, targets, words, None)
+    torch.testing.assert_close(losses, expected, rtol=2e-2, atol=1e-3)
 
 
 def test_a_logit_that_is_not_a_number_is_not_hidden():

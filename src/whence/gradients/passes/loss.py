@@ -6,22 +6,26 @@ token with target y and its gradient are
 
     loss = log Σ_v exp(l_v) - l_y,      dloss/dh = Σ_v softmax(l)_v W_v - W_y,
 
-and both sums are computed in one pass over blocks of the vocabulary: a running maximum keeps the
-exponentials finite, and what was summed before is rescaled when it grows. A block of logits is used
-while it is in the cache and then discarded; only labelled positions are computed at all.
+and both sums are computed in one pass over blocks of the vocabulary, with Σ_v exp(l_v - c) for a
+number c near the token's highest logit: that of its target, or of the vocabulary's first words,
+which are the most frequent ones. The product itself subtracts c, so that a block of logits is
+written, turned into exponentials, summed and multiplied in the words' own type while it is in the
+cache, and then discarded. Where a sum is too large, because the highest logit is far above c, it is
+computed again with the highest as c. Only labelled positions are computed at all.
 
 A softmax cross-entropy over the vocabulary has the form of attention: queries are hidden states,
 keys and values are the output embeddings W, and Σ_v softmax(l)_v W_v is its output. On a CPU, in
 float32, PyTorch's fused attention therefore computes both sums without leaving the cache.
 
-Source: the running maximum is that of Milakov and Gimelshein, "Online normalizer calculation for
-softmax", arXiv 1805.02867; keeping no logits is the idea of Wijmans et al., "Cut Your Losses in
-Large-Vocabulary Language Models", arXiv 2411.09009.
+Source: keeping no logits is the idea of Wijmans et al., "Cut Your Losses in Large-Vocabulary
+Language Models", arXiv 2411.09009.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
+from whence.gradients.passes.attention import attention_in_bfloat16
 from whence.models.forward import (
     IGNORED,
     Padded,
@@ -45,6 +49,8 @@ Backward = Callable[..., "Float[Tensor, ' batch']"]
 forward and backward; gives each sequence's loss in nats, summed over its labelled tokens and not
 weighted."""
 
+# How many words are looked at for a number near the highest logit, and how large Σ exp may be.
+SAMPLED_WORDS, LARGEST_TOTAL = 1024, 1e30
 # Per device: tokens and words of a block of logits. On a CPU a block must fit its cache.
 BLOCK = {"cpu": (1024, 1024), "cuda": (8192, 16384)}
 
@@ -124,7 +130,7 @@ def cross_entropy(
 
     Args:
         hidden: Last hidden states.
-        targets: The next token of each.
+        targets: The next token of each; best on the CPU, whatever the device of the rest.
         words: The output layer's weights; products are computed in their precision.
         bias: The output layer's bias.
         block: Tokens and words that are multiplied at once; it changes results only by rounding.
@@ -138,39 +144,106 @@ def cross_entropy(
     """
     import torch
 
-    num_tokens, num_words = block or BLOCK.get(hidden.device.type, BLOCK["cuda"])
-    exact = torch.promote_types(hidden.dtype, torch.float32)
     if block is None and bias is None and _attends(hidden, words):
         return _cross_entropy_by_attention(hidden, targets, words)
+    num_tokens, num_words = block or BLOCK.get(hidden.device.type, BLOCK["cuda"])
+    exact = torch.promote_types(hidden.dtype, torch.float32)
+    targets = targets.cpu()
     losses = torch.empty(len(hidden), dtype=exact, device=hidden.device)
-    gradients = torch.zeros(hidden.shape, dtype=exact, device=hidden.device)
+    gradients = torch.empty(hidden.shape, dtype=exact, device=hidden.device)
+    totals = torch.empty_like(losses)
     for first in range(0, len(hidden), num_tokens):
         part = slice(first, first + num_tokens)
-        states, mean = hidden[part].to(words.dtype), gradients[part]
-        top = torch.full_like(mean[:, :1], -torch.inf)
-        total = torch.zeros_like(top)
-        for word in range(0, len(words), num_words):
-            some = words[word : word + num_words]
-            logits = torch.mm(states, some.T).to(exact)
-            if bias is not None:
-                logits += bias[word : word + num_words]
-            peak = torch.maximum(top, logits.amax(dim=1, keepdim=True))
-            shrink = top.sub_(peak).exp_()
-            top = peak
-            logits.sub_(top).exp_()
-            total.mul_(shrink).add_(logits.sum(dim=1, keepdim=True))
-            mean.mul_(shrink)
-            if some.dtype == exact:
-                mean.addmm_(logits, some)
-            else:
-                mean.add_(torch.mm(logits.to(some.dtype), some))
-        target = words[targets[part]].to(exact)
-        logit = (states.to(exact) * target).sum(dim=1)
-        if bias is not None:
-            logit += bias[targets[part]]
-        losses[part] = (total.log() + top).squeeze(1) - logit
-        mean.div_(total).sub_(target)
+        losses[part], gradients[part], totals[part] = _part(
+            hidden[part], targets[part], words, bias, num_words=num_words, is_sampled=True
+        )
+    # A token that is far less likely than the others; and what is not a number stays none.
+    far = (~(totals < LARGEST_TOTAL)).cpu().nonzero().squeeze(1)
+    for some in far.split(num_tokens):
+        losses[some], gradients[some], _ = _part(
+            hidden[some], targets[some], words, bias, num_words=num_words, is_sampled=False
+        )
     return losses, gradients
+
+
+def _part(
+    hidden: "Float[Tensor, 'tokens hidden']",
+    targets: "Int[Tensor, ' tokens']",
+    words: "Float[Tensor, 'vocabulary hidden']",
+    bias: "Float[Tensor, ' vocabulary'] | None",
+    *,
+    num_words: int,
+    is_sampled: bool,
+) -> "tuple[Float[Tensor, ' tokens'], Float[Tensor, 'tokens hidden'], Float[Tensor, ' tokens']]":
+    """Computes losses, gradients and Σ_v exp(l_v - c) of some tokens, in one pass over the words.
+
+    Args:
+        hidden: As of `cross_entropy`.
+        targets: Likewise.
+        words: Likewise.
+        bias: Likewise.
+        num_words: Words that are multiplied at once.
+        is_sampled: Whether c is the highest logit of the target and the first words, or of all.
+    """
+    import torch
+
+    exact, kind = torch.promote_types(hidden.dtype, torch.float32), words.dtype
+    cells = _cells(targets, num_words=num_words, vocabulary=len(words), device=hidden.device)
+    targets = targets.to(hidden.device)
+    states, target = hidden.to(kind), words[targets].to(exact)
+    logit = (states.to(exact) * target).sum(dim=1)
+    if bias is not None:
+        logit += bias[targets]
+
+    def logits(part: slice, start: "Tensor") -> "Tensor":
+        if bias is not None:
+            start = start + bias[part]
+        found = torch.addmm(start.to(kind), states, words[part].T)
+        # Half-size numbers of float16 would lose all words that are not likely.
+        return found.to(exact) if kind == torch.float16 else found
+
+    peak, zero = logit, logit.new_zeros(1)
+    limit = min(len(words), SAMPLED_WORDS) if is_sampled else len(words)
+    for word in range(0, limit, num_words):
+        found = logits(slice(word, min(word + num_words, limit)), zero)
+        peak = torch.maximum(peak, found.amax(dim=1).to(exact))
+    # What the products are rounded to is subtracted, and added again to the logarithm.
+    peak = peak.to(kind)
+    others = torch.zeros_like(target)
+    total = torch.zeros_like(logit)
+    for word, cell in zip(range(0, len(words), num_words), cells, strict=True):
+        part = slice(word, word + num_words)
+        weights = logits(part, -peak[:, None]).exp_()
+        if cell is not None:
+            weights[cell] = 0
+        total.add_(weights.sum(dim=1, dtype=exact))
+        others.add_(torch.mm(weights.to(kind), words[part]))
+    # The target's share is computed apart: where it is near 1, rounding would leave nothing of the
+    # difference.
+    own = (logit - peak.to(exact)).exp()
+    whole = total + own
+    gradients = others.sub_(target * total[:, None]).div_(whole[:, None])
+    return whole.log() + peak.to(exact) - logit, gradients, whole
+
+
+def _cells(
+    targets: "Int[Tensor, ' tokens']", *, num_words: int, vocabulary: int, device: "torch.device"
+) -> "list[tuple[Tensor, Tensor] | None]":
+    """Where the targets are in each block of words: rows and columns, if there are any.
+
+    They are sorted on the CPU, so that a GPU, on which `targets` would have to be waited for, is
+    not stopped by it.
+    """
+    import torch
+
+    known, order = targets.cpu().sort()
+    edges = torch.arange(0, vocabulary + num_words, num_words)
+    bounds = torch.searchsorted(known, edges).tolist()
+    rows, columns = order.to(device), (known % num_words).to(device)
+    return [
+        (rows[start:end], columns[start:end]) if end > start else None
+        for start, end in pairwise(bounds)
+    ]
 
 
 def _attends(hidden: "Tensor", words: "Tensor") -> bool:
@@ -212,19 +285,20 @@ def _fused(
     import torch
 
     network: Any = model.model
-    input_ids, labels = batch.input_ids.to(words.device), batch.labels.to(words.device)
-    states = last_hidden_states(network, input_ids)
+    # Found on the CPU: a GPU would have to come to the end of the forward pass first.
+    rows, places = (batch.targets != IGNORED).nonzero(as_tuple=True)
+    targets = batch.targets[rows, places]
+    rows, places = rows.to(words.device), places.to(words.device)
+    with attention_in_bfloat16(words.device, network.dtype):
+        states = last_hidden_states(network, batch.input_ids.to(words.device))
     assert states is not None, "`output_layer` has tried it"
-    rows, places = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)
-    found, gradients = cross_entropy(
-        states.detach()[rows, places], labels[rows, places + 1], words, bias
-    )
+    found, gradients = cross_entropy(states.detach()[rows, places], targets, words, bias)
     if weights is not None:
         gradients *= weights[rows, None]
     downstream = torch.zeros_like(states)
     downstream[rows, places] = gradients.to(states.dtype)
     states.backward(downstream)
-    losses = torch.zeros(len(labels), dtype=found.dtype, device=found.device)
+    losses = torch.zeros(len(states), dtype=found.dtype, device=found.device)
     return losses.index_add_(0, rows, found)
 
 
