@@ -2,10 +2,11 @@
 
 Times, by processor time on one thread, the parts of a pass of Pythia-14m's shape in float32 and in
 bfloat16: the linear layers' products, the output layer's products alone, the output layer's loss as
-it is computed (by PyTorch's fused attention in float32; block by block in bfloat16, with its
-exponentials in float32), causal attention forward and back, and what a pass does besides products:
-layer norms and GELU. Printed and written to `results/latest/bfloat16.json`: milliseconds of each,
-their ratio, and operations per second of the products.
+it is computed (by PyTorch's fused attention in float32; block by block in bfloat16), causal
+attention forward and back by PyTorch alone and as a pass computes it (one sequence, and sequences
+of a tenth), and what a pass does besides products: layer norms and GELU. Printed and written to
+`results/latest/bfloat16.json`: milliseconds of each, their ratio, and operations per second of the
+products.
 
     python benchmarks/bfloat16.py [--tokens 1024] [--repeats 5]
 
@@ -18,6 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from measure import report
@@ -105,22 +107,29 @@ def output_loss(tokens: int, kind: Any) -> Part:
     return lambda: cross_entropy(states, targets, words), 4.0 * tokens * HIDDEN * WORDS
 
 
-def attention(tokens: int, kind: Any) -> Part:
-    """Causal attention of all layers, forward and back."""
+def attention(tokens: int, kind: Any, *, sequences: int = 1, is_replaced: bool = True) -> Part:
+    """Causal attention of all layers, forward and back, as a pass computes it or by PyTorch."""
+    from contextlib import nullcontext
+
     import torch
     import torch.nn.functional as F  # noqa: N812
 
-    size = HIDDEN // HEADS
+    from whence.gradients.passes.attention import attention_in_bfloat16
+
+    length, size = tokens // sequences, HIDDEN // HEADS
     q, k, v = (
-        torch.randn(1, HEADS, tokens, size, dtype=kind, requires_grad=True) for _ in range(3)
+        torch.randn(sequences, HEADS, length, size, dtype=kind, requires_grad=True)
+        for _ in range(3)
     )
 
     def run() -> None:
+        replaced = attention_in_bfloat16(q.device, kind) if is_replaced else nullcontext()
         for _ in range(LAYERS):
-            out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            with replaced:
+                out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
             torch.autograd.grad(out, (q, k, v), torch.ones_like(out))
 
-    return run, 7.0 * tokens * tokens * HIDDEN * LAYERS
+    return run, 7.0 * sequences * length * length * HIDDEN * LAYERS
 
 
 def elementwise(tokens: int, kind: Any) -> Part:
@@ -144,7 +153,10 @@ PARTS: dict[str, Callable[[int, Any], Part]] = {
     "linear layers": linear_layers,
     "output layer, products alone": output_products,
     "output layer, loss": output_loss,
+    "attention, by PyTorch": partial(attention, is_replaced=False),
     "attention": attention,
+    "attention of short sequences, by PyTorch": partial(attention, sequences=10, is_replaced=False),
+    "attention of short sequences": partial(attention, sequences=10),
     "layer norms and GELU": elementwise,
 }
 
