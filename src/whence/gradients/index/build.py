@@ -441,7 +441,8 @@ def computing_rows(
         how: What else `collecting` takes.
 
     Raises:
-        GradientError: A gradient is NaN or infinite; raised by the function.
+        GradientError: A gradient that is to be factorized is NaN or infinite; raised by the
+            function.
     """
     import torch
 
@@ -450,16 +451,17 @@ def computing_rows(
 
         def compute(batch: "NDArray[np.int64]") -> BatchRows:
             found = collect(pad(todo.sequences(batch), context_length=model.context_length))
-            values = torch.cat(list(found.rows.values()), dim=1).float().cpu().numpy()
-            if (bad := np.flatnonzero(~np.isfinite(values).all(axis=1))).size:
-                raise not_finite(todo.example_id(int(batch[int(bad[0])])))
+            values = torch.cat(list(found.rows.values()), dim=1)
             if layout is not None:
-                values = factorize(found.rows, layout).cpu().numpy()
-            return BatchRows(values, found.losses.float().cpu().numpy())
+                # What is not finite has no factors.
+                if (bad := (~values.isfinite().all(dim=1)).nonzero()).numel():
+                    raise not_finite(todo.example_id(int(batch[int(bad[0])])))
+                values = factorize(found.rows, layout)
+            return BatchRows(values, found.losses)
 
         yield Halving(
             compute,
-            lambda halves: BatchRows(*map(np.concatenate, zip(*halves, strict=True))),
+            lambda halves: BatchRows(*map(torch.cat, zip(*halves, strict=True))),
             size=lambda batch: len(batch) * int(todo.lengths[batch].max()),
             release=memory.release if memory else lambda: None,
         )

@@ -2,9 +2,11 @@
 
 `gradients.bin` is allocated whole before it has its name. A block's rows are written and flushed
 before its mark, which also holds its losses and a digest of its rows; a mark's name is a hash of
-what is in the block. Zero stays the row of an example that has no gradient.
+what is in the block. Zero stays the row of an example that has no gradient. A batch is written by
+another thread while the next one is computed.
 """
 
+import functools
 import hashlib
 import io
 import json
@@ -12,6 +14,8 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,10 +28,13 @@ from whence.gradients.index.files import number_type
 from whence.gradients.index.manifest import INFO
 from whence.gradients.index.search import let_go
 from whence.gradients.passes.batches import Distinct, Pass
+from whence.gradients.passes.capture import not_finite
 from whence.progress import Progress
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from numpy.typing import NDArray
+    from torch import Tensor
 
     Block = list[NDArray[np.int64]]
 
@@ -36,10 +43,10 @@ Rows = np.memmap[tuple[int, int], np.dtype[Any]]
 
 
 class BatchRows(NamedTuple):
-    """A batch's rows [batch, numbers] and losses in nats."""
+    """A batch's rows and losses in nats, on the device that computes them, perhaps still."""
 
-    rows: "NDArray[np.float32]"
-    losses: "NDArray[np.float32]"
+    rows: "Float[Tensor, 'batch numbers']"
+    losses: "Float[Tensor, ' batch']"
 
 
 def marks_directory(partial: Path) -> Path:
@@ -128,28 +135,69 @@ def write_blocks(
     Raises:
         GradientError: A gradient is NaN or infinite, or too large for the file's type.
     """
-    copies, marks = _Copies(todo.distinct), marks_directory(partial)
     left = [block for block in blocks if not is_written(partial, block)]
     if len(left) < len(blocks):
         done = len(blocks) - len(left)
         progress.note(f"{done} of {len(blocks)} blocks of rows were written before.")
     total = sum(todo.num_tokens(block) for block in left)
-    with progress.task("Gradients of the examples", total=total, unit="tokens") as task:
+    writer = _Writer(rows, marks_directory(partial), todo)
+    with (
+        progress.task("Gradients of the examples", total=total, unit="tokens") as task,
+        _behind() as run_behind,
+    ):
         for block in left:
-            losses, digest = [], 0
             for batch, computed in zip(block, compute_all(block), strict=True):
-                values = _rounded(computed.rows, rows.dtype, todo, batch)
-                for place, row in zip(batch, values, strict=True):
-                    rows[copies.of(int(place))] = row
-                losses.append(computed.losses)
-                digest = zlib.crc32(np.ascontiguousarray(values).view(np.uint8).data, digest)
+                run_behind(functools.partial(writer.write, block, batch, computed))
                 task.advance(todo.num_tokens([batch]))
-            rows.flush()
-            let_go(rows)
-            buffer = io.BytesIO()
-            np.save(buffer, np.concatenate(losses), allow_pickle=False)
-            np.save(buffer, np.uint32(digest), allow_pickle=False)
-            write_bytes(_mark(marks, block), buffer.getvalue())
+
+
+class _Writer:
+    """Writes batches in their order, and a block's mark after its last one."""
+
+    def __init__(self, rows: Rows, marks: Path, todo: Pass) -> None:
+        self._rows, self._marks, self._todo = rows, marks, todo
+        self._copies = _Copies(todo.distinct)
+        self._losses: list[NDArray[np.float32]] = []
+        self._digest = 0
+
+    def write(self, block: "Block", batch: "NDArray[np.int64]", computed: BatchRows) -> None:
+        """Waits for a batch's rows, and writes them."""
+        found = computed.rows.float().cpu().numpy()
+        values = _rounded(found, self._rows.dtype, self._todo, batch)
+        for place, row in zip(batch, values, strict=True):
+            self._rows[self._copies.of(int(place))] = row
+        self._losses.append(computed.losses.float().cpu().numpy())
+        self._digest = zlib.crc32(np.ascontiguousarray(values).view(np.uint8).data, self._digest)
+        if batch is block[-1]:
+            self._end(block)
+
+    def _end(self, block: "Block") -> None:
+        self._rows.flush()
+        let_go(self._rows)
+        buffer = io.BytesIO()
+        np.save(buffer, np.concatenate(self._losses), allow_pickle=False)
+        np.save(buffer, np.uint32(self._digest), allow_pickle=False)
+        write_bytes(_mark(self._marks, block), buffer.getvalue())
+        self._losses, self._digest = [], 0
+
+
+@contextmanager
+def _behind() -> "Iterator[Callable[[Callable[[], None]], None]]":
+    """Opens a function that runs calls in another thread, in order, while its caller goes on.
+
+    At most one is not done; what one raises is raised by the next, or at the end.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        running: list[Future[None]] = []
+
+        def run(call: "Callable[[], None]") -> None:
+            if running:
+                running.pop().result()
+            running.append(pool.submit(call))
+
+        yield run
+        if running:
+            running.pop().result()
 
 
 def altered_blocks(
@@ -222,18 +270,29 @@ def read_losses(todo: Pass, blocks: "Sequence[Block]", partial: Path) -> "NDArra
 def _rounded(
     values: "NDArray[np.float32]", dtype: "np.dtype[Any]", todo: Pass, batch: "NDArray[np.int64]"
 ) -> "NDArray[Any]":
-    """Rounds rows to the type they are stored in, and refuses those that it cannot hold."""
+    """Rounds rows to the type they are stored in.
+
+    Raises:
+        GradientError: A row is NaN or infinite, or too large for the type.
+    """
+    if (bad := _first_bad(values)) is not None:
+        raise not_finite(todo.example_id(int(batch[bad])))
     if dtype == values.dtype:
         return values
     with np.errstate(over="ignore"):
         rounded = values.astype(dtype)
-    if (bad := np.flatnonzero(~np.isfinite(rounded.astype(np.float32)).all(axis=1))).size:
+    if (bad := _first_bad(rounded.astype(np.float32))) is not None:
         raise GradientError(
-            f"The gradient of example `{todo.example_id(int(batch[int(bad[0])]))}` is too large "
-            f"for {dtype.name}.",
+            f"The gradient of example `{todo.example_id(int(batch[bad]))}` is too large for "
+            f"{dtype.name}.",
             "Store it as bfloat16 or float32.",
         )
     return rounded
+
+
+def _first_bad(values: "NDArray[np.float32]") -> int | None:
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    return int(bad[0]) if bad.size else None
 
 
 def _mark(marks: Path, block: "Block") -> Path:
