@@ -6,6 +6,8 @@ One command for one card, within eight minutes; a case that fails is reported an
   with no batch size set, and in bfloat16 with 4,096 tokens a batch. Tokens per second of the build
   alone, the share of a large bfloat16 product's speed, the card's peak of memory, and the smallest
   cosine with Bergson's rows in float32;
+- where a pass in bfloat16 spends its time: kernels by the card's time, how many there are, and the
+  share of the time in which the card is busy;
 - cost and memory of 300 to 3,000 documents;
 - the streamed path, queries of an index, tail-patches, greedy continuations, scans for memorization
   and EK-FAC, on the card and on the CPU (of which fewer examples are timed).
@@ -127,6 +129,7 @@ class Bench:
                 found[f"{shape} index, {name}"] = lambda s=shape, n=name, c=case: self.index(
                     place, s, n, c
                 )
+            found[f"{shape} profile"] = lambda s=shape: self.profile(place, s)
         shape = self.size.shapes[-1]
         for docs in self.size.scaling:
             found[f"{shape} scaling, {docs} documents"] = lambda d=docs: self.scaling(place, d)
@@ -227,6 +230,51 @@ class Bench:
             "token_batch_size": division.num_tokens,
             "plan_seconds": chose["seconds"],
             **self.agreement(shape, np.asarray(small.gradients, dtype=np.float32)),
+        }
+
+    def profile(self, place: Path, shape: str) -> dict[str, Any]:
+        """One batch in bfloat16 of as many tokens as a build may choose, kernel by kernel."""
+        import torch
+        from torch.profiler import ProfilerActivity, profile
+
+        from whence.gradients.index.collector import collecting, new_processor
+        from whence.gradients.passes.batches import pad
+        from whence.gradients.passes.fitting import MOST_TOKENS
+        from whence.models import coverage
+
+        _, few, many = self.inputs(place, shape)
+        model = self.open(place, shape, "bfloat16")
+        corpus = read(many if self.device == "cuda" else few)
+        length = int(np.median(corpus.lengths))
+        rows = np.flatnonzero(corpus.lengths >= length)
+        count = max(1, min(len(rows), MOST_TOKENS // length))
+        batch = pad([corpus.input_ids(int(row))[:length] for row in rows[:count]])
+        modules = tuple(coverage(model, modules="*", include_bias=False).modules)
+        processor = new_processor(projection_dim=PROJECTION_DIM, projection_seed=0)
+        with collecting(model, modules, processor) as collect:
+            for _ in range(2):
+                collect(batch)
+            with self.timed() as took:
+                collect(batch)
+            kinds = [ProfilerActivity.CPU, ProfilerActivity.CUDA][
+                : 2 if self.device == "cuda" else 1
+            ]
+            with profile(activities=kinds) as profiled:
+                collect(batch)
+                if self.device == "cuda":
+                    torch.cuda.synchronize()
+        key = "self_device_time_total" if self.device == "cuda" else "self_cpu_time_total"
+        kernels = sorted(profiled.key_averages(), key=lambda one: -getattr(one, key))
+        busy = sum(getattr(one, key) for one in kernels) / 1e6
+        return {
+            "tokens": count * length,
+            "seconds": took["seconds"],
+            "busy_share": busy / took["seconds"],
+            "launches": sum(one.count for one in kernels if getattr(one, key) > 0),
+            "kernels": {
+                one.key[:80]: {"share": getattr(one, key) / 1e6 / busy, "count": one.count}
+                for one in kernels[:20]
+            },
         }
 
     def scaling(self, place: Path, docs: int) -> dict[str, Any]:

@@ -76,9 +76,7 @@ def test_fewer_heads_of_keys_are_left_to_pytorch(monkeypatch):
     query = _operands(5, dtype=torch.bfloat16, heads=4)[0]
     _, key, value = _operands(5, dtype=torch.bfloat16, heads=2)
     with attention_in_bfloat16(CPU, torch.bfloat16):
-        found = F.scaled_dot_product_attention(
-            query, key, value, is_causal=True, enable_gqa=True
-        )
+        found = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
     assert found.shape == query.shape
 
 
