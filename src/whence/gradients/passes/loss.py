@@ -189,7 +189,7 @@ def _part(
 
     exact, kind = torch.promote_types(hidden.dtype, torch.float32), words.dtype
     cells = _cells(targets, num_words=num_words, vocabulary=len(words), device=hidden.device)
-    targets = targets.to(hidden.device)
+    targets = _sent(targets, hidden.device)
     states, target = hidden.to(kind), words[targets].to(exact)
     logit = (states.to(exact) * target).sum(dim=1)
     if bias is not None:
@@ -231,19 +231,26 @@ def _cells(
 ) -> "list[tuple[Tensor, Tensor] | None]":
     """Where the targets are in each block of words: rows and columns, if there are any.
 
-    They are sorted on the CPU, so that a GPU, on which `targets` would have to be waited for, is
-    not stopped by it.
+    They are sorted on the CPU, because a GPU would have to be waited for.
     """
     import torch
 
     known, order = targets.cpu().sort()
     edges = torch.arange(0, vocabulary + num_words, num_words)
     bounds = torch.searchsorted(known, edges).tolist()
-    rows, columns = order.to(device), (known % num_words).to(device)
+    rows, columns = _sent(order, device), _sent(known % num_words, device)
     return [
         (rows[start:end], columns[start:end]) if end > start else None
         for start, end in pairwise(bounds)
     ]
+
+
+def _sent(tensor: "Tensor", device: "torch.device") -> "Tensor":
+    """Copies numbers to a device without waiting for what it has still to do.
+
+    From memory that is not pinned, as here, they are read before the call returns.
+    """
+    return tensor.to(device, non_blocking=True)
 
 
 def _attends(hidden: "Tensor", words: "Tensor") -> bool:
@@ -288,9 +295,9 @@ def _fused(
     # Found on the CPU: a GPU would have to come to the end of the forward pass first.
     rows, places = (batch.targets != IGNORED).nonzero(as_tuple=True)
     targets = batch.targets[rows, places]
-    rows, places = rows.to(words.device), places.to(words.device)
+    rows, places = _sent(rows, words.device), _sent(places, words.device)
     with attention_in_bfloat16(words.device, network.dtype):
-        states = last_hidden_states(network, batch.input_ids.to(words.device))
+        states = last_hidden_states(network, _sent(batch.input_ids, words.device))
     assert states is not None, "`output_layer` has tried it"
     found, gradients = cross_entropy(states.detach()[rows, places], targets, words, bias)
     if weights is not None:
