@@ -4,7 +4,11 @@ Every class says in one sentence what was wrong, with the value, and in one sent
 The command line prints both and exits with code 2; nothing else is printed.
 """
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
+
+_SHOWN = 200
 
 
 class WhenceError(Exception):
@@ -51,6 +55,12 @@ class ArtifactError(WhenceError):
 
 class MissingEngineError(WhenceError):
     """Bergson cannot be imported, so nothing that needs gradients can run."""
+
+
+def shown(path: Path | str) -> str:
+    """Writes a path into a message: shortened where it is very long, and always printable."""
+    text = os.fsencode(str(path)).decode("utf-8", "replace")
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}…{text[-_SHOWN // 4 :]}"
 
 
 def did_you_mean(name: str, known: Iterable[str], *, otherwise: str) -> str:

@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from whence.errors import CorpusError, WhenceError
+from whence.errors import CorpusError, WhenceError, shown
 
 Place = Literal["file", "folder"]
-_SHOWN = 200
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 _OTHERS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -71,12 +70,6 @@ def one_sentence(path: Path | str, *, as_error: type[WhenceError] = CorpusError)
     except OSError as error:
         problem, remedy = _explain(error)
         raise as_error(f"{shown(path)} {problem}.", remedy) from None
-
-
-def shown(path: Path | str) -> str:
-    """Writes a path into a message: shortened where it is very long, and always printable."""
-    text = os.fsencode(str(path)).decode("utf-8", "replace")
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}…{text[-_SHOWN // 4 :]}"
 
 
 def natural_order(path: Path) -> tuple[list[str | int], str]:

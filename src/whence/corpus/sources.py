@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from whence.buckets import fetch, is_address
 from whence.corpus import arrow, jsonl, mmap, parquet, text
 from whence.corpus.documents import Documents, Row, documents
 from whence.corpus.hub import read_hub
-from whence.corpus.objects import fetch, is_address
 from whence.corpus.paths import find_place, natural_order, one_sentence, shown
 from whence.errors import CorpusError
 from whence.remote import is_repository_id

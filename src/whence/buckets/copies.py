@@ -12,8 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from whence.corpus.paths import shown
-from whence.errors import CorpusError
+from whence.errors import CorpusError, shown
 
 _ADDRESS = re.compile(r"(s3|gs)://[^/]+/.+")
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs"}

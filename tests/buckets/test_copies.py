@@ -9,7 +9,7 @@ import pytest
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from whence.corpus import objects
+from whence import buckets
 from whence.corpus.sources import open_source
 from whence.errors import CorpusError
 from whence.settings import CorpusSettings
@@ -96,9 +96,9 @@ def test_a_missing_package_is_named(monkeypatch):
 
     monkeypatch.setattr("fsspec.core.url_to_fs", missing)
     with pytest.raises(CorpusError, match="needs the package gcsfs"):
-        objects.fetch("gs://lab/train.jsonl")
+        buckets.fetch("gs://lab/train.jsonl")
 
 
 @pytest.mark.parametrize("source", ["s3:/lab/x", "s3://lab", "lab/x", "https://lab/x", "S3://a/b"])
 def test_only_addresses_of_objects_are_addresses(source):
-    assert not objects.is_address(source)
+    assert not buckets.is_address(source)
