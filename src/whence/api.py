@@ -172,7 +172,7 @@ def verify(
 def build_index(
     model: LoadedModel,
     corpus: Corpus,
-    directory: str | Path,
+    place: str | Path,
     settings: IndexSettings | None = None,
     *,
     progress: Progress = SILENT,
@@ -182,7 +182,7 @@ def build_index(
     Args:
         model: The model whose gradients are stored.
         corpus: The examples.
-        directory: The index's place.
+        place: The index's directory, or its address in a bucket.
         settings: Modules, projection, types, disk budget.
         progress: Reports progress.
 
@@ -192,20 +192,24 @@ def build_index(
     from whence.runs.indexing import index_corpus
 
     chosen = settings or IndexSettings()
-    index = index_corpus(Path(directory), model, corpus, chosen, progress=progress)
+    index = index_corpus(place, model, corpus, chosen, progress=progress)
     assert index is not None, "only a share of an index can leave it unfinished"
     return index
 
 
-def open_index(directory: str | Path) -> "Index":
+def open_index(place: str | Path, *, progress: Progress = SILENT) -> "Index":
     """Opens an index that `build_index`, `whence index` or `bergson build` made.
+
+    Args:
+        place: Its directory, or its address in a bucket, from which it is copied once.
+        progress: Reports the progress of a copy.
 
     Raises:
         IndexFormatError: It is truncated, unfinished, or was made by something incompatible.
     """
-    from whence.gradients import open_index as open_directory
+    from whence.gradients import open_index as open_place
 
-    return open_directory(Path(directory))
+    return open_place(place, progress=progress)
 
 
 def query(
@@ -344,11 +348,11 @@ def discover(
     )
 
 
-def verify_index(directory: str | Path, *, progress: Progress = SILENT) -> "IndexReport":
+def verify_index(place: str | Path, *, progress: Progress = SILENT) -> "IndexReport":
     """Compares every byte of an index with its digests; see `whence.gradients.index.verify`."""
     from whence.gradients.index.verify import verify_index as verify_bytes
 
-    return verify_bytes(Path(directory), progress=progress)
+    return verify_bytes(place, progress=progress)
 
 
 def show(
@@ -484,8 +488,8 @@ def serve(
     from whence.runs.warm import open_for_queries
 
     opened = open_for_queries(
-        Path(directory),
-        index=None if index is None else Path(index),
+        directory,
+        index=index,
         with_embedding=embedding,
         progress=progress,
     )

@@ -84,7 +84,9 @@ def test_a_copy_that_was_cut_short_is_not_kept(bucket, monkeypatch):
     write(place / "train.jsonl")
     system = fsspec.get_filesystem_class("s3")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(system, "get_file", lambda self, remote, local: Path(local).write_text("x"))
+        patched.setattr(
+            system, "get_file", lambda self, remote, local, **_: Path(local).write_text("x")
+        )
         with pytest.raises(CorpusError, match="cut short"):
             texts_of("s3://lab/train.jsonl")
     assert texts_of("s3://lab/train.jsonl") == TEXTS

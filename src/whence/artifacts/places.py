@@ -136,8 +136,16 @@ def _is_unfinished(path: Path) -> bool:
 def _record(directory: Path) -> dict[str, Any] | None:
     """Reads a manifest that lists its files; None where there is none of whence's."""
     try:
-        found = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return parse_record((directory / MANIFEST).read_bytes())
+    except OSError:
+        return None
+
+
+def parse_record(text: bytes) -> dict[str, Any] | None:
+    """Parses a manifest that lists its files; None where it is none of whence's."""
+    try:
+        found = json.loads(text.decode())
+    except (ValueError, RecursionError):
         return None
     is_ours = (
         isinstance(found, dict)

@@ -1,26 +1,32 @@
 """Objects of a bucket (`s3://`, `gs://`) as local files, copied once.
 
-A file or the files directly in a folder are copied into the user's cache under a hash of the
-object's address and version, so that an object that was replaced is copied again. Credentials are
-those that the file system's own package finds (environment, profile, the machine's role).
+They are copied into the user's cache under a hash of address and versions, so that what was
+replaced is copied again. A copy has its name only when it is whole; one that was interrupted goes
+on at the object at which it stopped. What an artifact's manifest lists is compared with it.
 """
 
 import hashlib
-import os
-import re
 import shutil
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from whence.errors import CorpusError, shown
+from whence.artifacts import MANIFEST, SMALL_BYTES, FileRecord, beside, exclusive, parse_record
+from whence.buckets.address import (
+    Stored,
+    address_of,
+    cache,
+    connect,
+    digest,
+    list_folder,
+    one_sentence,
+    stored,
+)
+from whence.errors import CorpusError, WhenceError, shown
+from whence.progress import SILENT, Progress, Task
 
-_ADDRESS = re.compile(r"(s3|gs)://[^/]+/.+")
-_PACKAGES = {"s3": "s3fs", "gs": "gcsfs"}
-
-
-def is_address(source: str) -> bool:
-    """Whether a source names an object, or a folder, of a bucket."""
-    return _ADDRESS.fullmatch(source) is not None
+# In the place of a manifest while an artifact is uploaded.
+MARK = ".unfinished.json"
 
 
 def fetch(source: str) -> Path:
@@ -35,78 +41,217 @@ def fetch(source: str) -> Path:
     Raises:
         CorpusError: Nothing is there, it may not be read, or the file system's package is missing.
     """
-    protocol = source.split(":")[0]
-    try:
-        from fsspec.core import url_to_fs
+    with one_sentence(source, as_error=CorpusError):
+        system, path = connect(source)
+        name = PurePosixPath(path).name
 
-        system, path = url_to_fs(source)
-        is_folder = system.isdir(path)
-        objects = _entries(system, path) if is_folder else [system.info(path)]
-        version = _version(system, source, objects)
-        place = _cache() / f"{version}" / (Path(path).name or protocol)
-        if not place.exists():
-            _copy(system, objects, place, is_folder=is_folder)
-    except ImportError as error:
-        raise CorpusError(
-            f"{shown(source)} needs the package {_PACKAGES[protocol]} ({error}).",
-            f"Install it: `pip install {_PACKAGES[protocol]}`.",
-        ) from None
-    except FileNotFoundError:
-        raise CorpusError(
-            f"There is no object or folder {shown(source)!r}.", "Check bucket and path."
-        ) from None
-    except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise CorpusError(
-            f"{shown(source)} cannot be read ({type(error).__name__}: {reason}).",
-            "Check the credentials and the network, or copy it yourself and name the copy.",
-        ) from error
-    return place
+        def objects() -> dict[str, Stored]:
+            system.invalidate_cache()
+            if not system.isdir(path):
+                return {name: stored(system, system.info(path))}
+            return {f"{name}/{file}": found for file, found in _files(system, path).items()}
+
+        return _copies(system, source, objects, as_error=CorpusError, progress=SILENT) / name
 
 
-def _entries(system: Any, path: str) -> list[dict[str, Any]]:
+def local_folder(
+    place: str | Path, *, kind: str, as_error: type[WhenceError], progress: Progress = SILENT
+) -> Path:
+    """Makes the folder of a finished artifact of what a user names: a path, or an address.
+
+    Args:
+        place: A path, which is returned as it is, or an address, which is copied.
+        kind: What the artifact is, such as "index".
+        as_error: The class of what is raised.
+        progress: Reports progress.
+
+    Returns:
+        The path. A copy holds what the manifest lists, each file compared with its digest.
+
+    Raises:
+        WhenceError: No finished artifact of this kind is there, an object is not as the manifest
+            says, or it cannot be read; of the class `as_error`.
+    """
+    address = address_of(place)
+    if address is None:
+        return Path(place)
+    with one_sentence(address, as_error=as_error):
+        system, path = connect(address)
+        files = _listed_files(system, path, address, kind=kind, as_error=as_error)
+        name = PurePosixPath(path).name
+
+        def objects() -> dict[str, Stored]:
+            found = list_folder(system, path)
+            if lacking := sorted({MANIFEST, *files} - set(found)):
+                raise as_error(
+                    f"{shown(address)} lacks {lacking[0]}.", f"Build the {kind} there again."
+                )
+            return {f"{name}/{file}": found[file] for file in (*files, MANIFEST)}
+
+        digests = {f"{name}/{file}": record for file, record in files.items()}
+        folder = _copies(
+            system, address, objects, as_error=as_error, progress=progress, digests=digests
+        )
+    return folder / name
+
+
+def _files(system: Any, path: str) -> dict[str, Stored]:
     """Lists the files directly in a folder, hidden ones left out.
 
     Raises:
         FileNotFoundError: There are none.
     """
-    found = [
-        entry
-        for entry in system.ls(path, detail=True, refresh=True)
+    found = {
+        Path(entry["name"]).name: stored(system, entry)
+        for entry in sorted(system.ls(path, detail=True), key=lambda entry: entry["name"])
         if entry["type"] == "file" and not Path(entry["name"]).name.startswith(".")
-    ]
+    }
     if not found:
         raise FileNotFoundError(path)
-    return sorted(found, key=lambda entry: entry["name"])
+    return found
 
 
-def _version(system: Any, source: str, objects: list[dict[str, Any]]) -> str:
-    """Hashes an address with the versions of its objects (of S3, their entity tags)."""
-    parts = [system.protocol, source, *(system.ukey(entry["name"]) for entry in objects)]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
+def _listed_files(
+    system: Any, path: str, address: str, *, kind: str, as_error: type[WhenceError]
+) -> dict[str, FileRecord]:
+    """Reads which files an artifact in a bucket has.
 
-
-def _copy(system: Any, objects: list[dict[str, Any]], place: Path, *, is_folder: bool) -> None:
-    """Copies objects to a place that has its name only when all of them are there."""
-    partial = place.parent / f".{place.name}.{os.getpid()}.partial"
-    (partial if is_folder else partial.parent).mkdir(parents=True, exist_ok=True)
+    Raises:
+        WhenceError: It is not there, unfinished, of another kind, or its manifest is damaged.
+    """
+    found = list_folder(system, path)
+    where = shown(address)
+    if MANIFEST not in found:
+        if MARK in found:
+            raise as_error(
+                f"The {kind} {where} is unfinished.", "Run the same build again; it resumes."
+            )
+        if not found:
+            raise as_error(f"There is no {kind} {where}.", "Check bucket and path.")
+        raise as_error(
+            f"{where} has no {MANIFEST}, so it is no finished {kind} of whence.",
+            "Check the path; what another tool made is to be copied to this machine first.",
+        )
+    record = parse_record(system.cat_file(found[MANIFEST].path))
     try:
-        for entry in objects:
-            target = partial / Path(entry["name"]).name if is_folder else partial
-            system.get_file(entry["name"], str(target))
-            if target.stat().st_size != entry["size"]:
-                raise OSError(f"{entry['name']} was cut short")
-        if not place.exists():
-            partial.rename(place)
-    finally:
-        if partial.is_dir():
+        files = {
+            name: FileRecord(file["bytes"], file["sha256"])
+            for name, file in (record or {})["files"].items()
+        }
+    except (KeyError, TypeError, ValueError):
+        files = None
+    if record is None or files is None or not all(map(_is_within, files)):
+        raise as_error(
+            f"{where}/{MANIFEST} is damaged, or of another version of whence.",
+            f"Build the {kind} there again.",
+        )
+    if record["kind"] != kind:
+        raise as_error(f"{where} holds a {record['kind']}, and no {kind}.", "Check the path.")
+    return files
+
+
+def _is_within(name: str) -> bool:
+    """Whether the name of a file leads to no other folder."""
+    return not {"..", "/"} & {*PurePosixPath(name).parts}
+
+
+def _copies(
+    system: Any,
+    address: str,
+    objects: Callable[[], Mapping[str, Stored]],
+    *,
+    as_error: type[WhenceError],
+    progress: Progress,
+    digests: Mapping[str, FileRecord] | None = None,
+) -> Path:
+    """Copies objects into a folder of the cache, unless it holds all of them.
+
+    Args:
+        system: The file system.
+        address: What the user named.
+        objects: Lists the objects by their names in the folder.
+        as_error: The class of what is raised where they change meanwhile, or are not as listed.
+        progress: Reports progress.
+        digests: What a manifest says of them.
+    """
+    wanted, known = objects(), digests or {}
+    versions = [(name, found.version) for name, found in sorted(wanted.items())]
+    folder = cache() / digest(address, versions)
+    if _are_whole(folder, wanted, known):
+        return folder
+    with exclusive(folder, wait=True), one_sentence(address, as_error=as_error):
+        if _are_whole(folder, wanted, known):
+            return folder
+        partial = beside(folder, "partial")
+        if folder.exists():  # Somebody has removed or changed a part of it.
             shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
+            folder.rename(partial)
+        total = sum(found.num_bytes for found in wanted.values())
+        with progress.task(f"Copying {shown(address)}", total=total, unit="bytes") as task:
+            for name, found in wanted.items():
+                if _is_whole(partial / name, found, known.get(name)):
+                    task.advance(found.num_bytes)
+                else:
+                    _copy(system, found, partial / name, task)
+                    _compare(partial / name, found, known.get(name), as_error)
+        if objects() != wanted:
+            shutil.rmtree(partial)
+            raise as_error(
+                f"{shown(address)} was changed while it was copied.", "Run the same command again."
+            )
+        partial.rename(folder)
+    return folder
 
 
-def _cache() -> Path:
-    if own := os.environ.get("WHENCE_CACHE"):
-        return Path(own) / "objects"
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return user / "whence" / "objects"
+def _copy(system: Any, found: Stored, target: Path, task: Task) -> None:
+    """Copies an object to a file that has its name only when all of it is there."""
+    from fsspec.callbacks import Callback
+
+    class Count(Callback):
+        def relative_update(self, inc: float = 1) -> None:
+            task.advance(inc)
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    arriving = target.with_name(f".{target.name}.partial")
+    system.get_file(found.path, str(arriving), callback=Count())
+    if arriving.stat().st_size != found.num_bytes:
+        arriving.unlink()
+        raise OSError(f"{found.path} was cut short")
+    arriving.replace(target)
+
+
+def _compare(
+    target: Path, found: Stored, record: FileRecord | None, as_error: type[WhenceError]
+) -> None:
+    """Refuses a file that is not as a manifest says.
+
+    Raises:
+        WhenceError: Its digest is another one.
+    """
+    if record is not None and _sha256(target) != record.sha256:
+        target.unlink()
+        raise as_error(
+            f"{shown(found.path)} is not what the {MANIFEST} beside it lists.",
+            "Wait where it is being written; otherwise build it again.",
+        )
+
+
+def _are_whole(folder: Path, wanted: Mapping[str, Stored], known: Mapping[str, FileRecord]) -> bool:
+    return all(_is_whole(folder / name, found, known.get(name)) for name, found in wanted.items())
+
+
+def _is_whole(target: Path, found: Stored, record: FileRecord | None) -> bool:
+    """Whether a copy has the size of its object and, where that is quickly read, its digest."""
+    try:
+        if target.stat().st_size != found.num_bytes:
+            return False
+    except OSError:
+        return False
+    if record is None or found.num_bytes > SMALL_BYTES:
+        return True
+    return _sha256(target) == record.sha256
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

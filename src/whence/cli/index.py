@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def index(
-    out: Path,
+    out: str | Path,
     *,
     model: str,
     corpus: str,
@@ -52,7 +52,8 @@ def index(
     Parameters
     ----------
     out
-        The index's directory.
+        The index's directory, or an address such as s3://bucket/index: it is then built in the
+        cache and uploaded.
     model
         A Hub id, a folder, or testbed:mini.
     corpus
@@ -95,8 +96,13 @@ def index(
     print_slurm
         Print a script that submits this command to Slurm as so many shards, and their merge.
     """
-    from whence.artifacts import check_place
-    from whence.runs.indexing import find_missing, index_corpus, merge_corpus
+    from whence.runs.indexing import (
+        check_index_place,
+        find_missing,
+        index_corpus,
+        merge_corpus,
+        refuse_shares,
+    )
     from whence.runs.opening import open_corpus, open_model
     from whence.settings import IndexSettings, ModelSettings
 
@@ -121,19 +127,22 @@ def index(
         if number is not None:
             _share(f"0/{number}")
     if print_slurm is not None:
+        refuse_shares(out, f"--{flag}")
         program = os.path.abspath(sys.argv[0])  # noqa: PTH100  # Links, as of a venv, stay.
         script = slurm_script(sys.argv[1:], print_slurm, program=program)
         answer({"script": script}, script, json_line=json)
         return
     share = None if flag in ("missing", "merge") else _share(shard)
-    check_place(out, kind="index")
+    if flag or share:
+        refuse_shares(out, f"--{flag}" if flag else "torchrun")
+    check_index_place(out)
     told = progress()
     chosen = flags(ModelSettings, name=model, revision=revision, tokenizer=tokenizer, dtype=dtype)
     reading = read_as.settings(corpus)
     loaded = open_model(chosen)
     examples = open_corpus(reading, loaded, progress=told)
     if missing is not None:
-        found = find_missing(out, loaded, examples, settings, num_shares=missing)
+        found = find_missing(Path(out), loaded, examples, settings, num_shares=missing)
         answer(_missing_json(out, found), _missing_text(out, found), json_line=json)
         return
 
@@ -141,7 +150,8 @@ def index(
         return open_model(chosen.model_copy(update={"dtype": "float32"}))
 
     if merge:
-        made = merge_corpus(out, loaded, examples, settings, reference=reference, progress=told)
+        place = Path(out)
+        made = merge_corpus(place, loaded, examples, settings, reference=reference, progress=told)
     else:
         made = index_corpus(
             out, loaded, examples, settings, shard=share, reference=reference, progress=told
@@ -180,7 +190,7 @@ def _only_one(**values: object) -> str | None:
     return flags[0].removeprefix("--") if flags else None
 
 
-def _missing_json(out: Path, found: "ShareReport") -> dict[str, object]:
+def _missing_json(out: str | Path, found: "ShareReport") -> dict[str, object]:
     return {
         "index": str(out),
         "is_finished": found.is_finished,
@@ -195,7 +205,7 @@ def _missing_json(out: Path, found: "ShareReport") -> dict[str, object]:
     }
 
 
-def _missing_text(out: Path, found: "ShareReport") -> str:
+def _missing_text(out: str | Path, found: "ShareReport") -> str:
     from whence.gradients.index.shares import ranges
 
     lines = [

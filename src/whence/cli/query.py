@@ -18,7 +18,7 @@ Beside = Literal["bm25", "embedding"]
 
 
 def query(
-    *index: Path,
+    *index: str | Path,
     prompt: str,
     completion: str,
     alternative: str | None = None,
@@ -40,8 +40,9 @@ def query(
     Parameters
     ----------
     index
-        A directory that whence index or bergson build made; several of different examples, made
-        with the same model and settings, are searched as one.
+        A directory that whence index or bergson build made, or an address such as
+        s3://bucket/index, which is copied once; several of different examples, made with the same
+        model and settings, are searched as one.
     alternative
         Score the completion against this one: the query is the difference of their losses.
     beside
@@ -81,9 +82,10 @@ def query(
         completion=completion,
         alternatives=(alternative,) if alternative else (),
     )
+    told = progress()
     if not index:
         raise SettingsError("`whence query` needs an index, and none is named.", "Name one.")
-    opened = join_indexes([open_index(place) for place in index])
+    opened = join_indexes([open_index(place, progress=told) for place in index])
     loaded = (
         open_model(flags(ModelSettings, name=model, revision=revision, tokenizer=tokenizer))
         if model
@@ -102,7 +104,7 @@ def query(
             contrast=alternative is not None,
             approximate=True,
             k=top_k,
-            progress=progress(),
+            progress=told,
         )
     result = answerer.answer(
         behavior,
@@ -110,7 +112,7 @@ def query(
         k=top_k,
         contrast=alternative is not None,
         with_evidence=False,
-        progress=progress(),
+        progress=told,
     )
     lists = {one.method: one.hits for one in result.rankings}
     own = lists.pop(method) if found is None else found
@@ -118,7 +120,7 @@ def query(
 
 
 def _print(
-    indexes: tuple[Path, ...],
+    indexes: tuple[str | Path, ...],
     method: str,
     own: "Hits",
     beside: "dict[str, Hits]",

@@ -9,9 +9,9 @@ from whence.cli.console import Json, answer, progress
 
 
 def serve(
-    run: Path,
+    run: str | Path,
     *,
-    index: Path | None = None,
+    index: str | Path | None = None,
     embedding: Annotated[bool, Parameter(negative="")] = False,
     host: str = "127.0.0.1",
     port: int = 8321,
@@ -28,7 +28,8 @@ def serve(
     Parameters
     ----------
     run
-        A finished run, or an index.
+        A finished run, or an index; of an index also its address in a bucket, such as
+        s3://bucket/index.
     index
         Another index of the run's examples, for a run that stored no gradients.
     embedding

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whence.artifacts import check_place
+from whence.buckets import address_of, built_folder, check_address, reserve, upload
 from whence.errors import IndexFormatError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import Behavior, Corpus, Hits, LoadedModel, Plan, Query, Scores
@@ -15,8 +17,44 @@ if TYPE_CHECKING:
     from whence.gradients.index.shares import ShareReport
 
 
+_INDEX = "index"
+
+
+def check_index_place(place: str | Path) -> None:
+    """Refuses a place that an index cannot have, before any work for it; changes nothing.
+
+    Args:
+        place: A directory, or an address in a bucket.
+
+    Raises:
+        ArtifactError: Something that whence did not write is there, or it cannot be written.
+        SettingsError: It begins as an address does, and is none.
+    """
+    address = address_of(place)
+    if address is not None:
+        check_address(address, kind=_INDEX)
+    check_place(Path(place) if address is None else built_folder(address), kind=_INDEX)
+
+
+def refuse_shares(place: str | Path, what: str) -> None:
+    """Refuses to divide the work for an index in a bucket.
+
+    Args:
+        place: A directory, or an address in a bucket.
+        what: The flag, or the program, that divides it.
+
+    Raises:
+        SettingsError: The place is in a bucket.
+    """
+    if (address := address_of(place)) is not None:
+        raise SettingsError(
+            f"`{what}` needs a file system that the shards share, and {address} is in a bucket.",
+            "Index another part of the corpus on each host, and search the indexes as one.",
+        )
+
+
 def index_corpus(
-    directory: Path,
+    place: str | Path,
     model: LoadedModel,
     corpus: Corpus,
     settings: IndexSettings,
@@ -27,8 +65,10 @@ def index_corpus(
 ) -> "Index | None":
     """Plans an index within the disk budget, and builds it; resumes after a kill.
 
+    An index for a bucket is built in this user's cache, and uploaded when it is whole.
+
     Args:
-        directory: The index's place.
+        place: The index's directory, or its address in a bucket.
         model: The model.
         corpus: The examples.
         settings: Modules, projection, types, disk budget.
@@ -37,11 +77,43 @@ def index_corpus(
         progress: Reports progress.
 
     Returns:
-        The index; None where other shares of it are still missing.
+        The index, of one in a bucket as it was built; None where other shares of it are still
+        missing.
 
     Raises:
         WhenceError: The disk budget is too small, a gradient is not finite, or Bergson is missing.
     """
+    address = address_of(place)
+    if address is None:
+        return _build(
+            Path(place),
+            model,
+            corpus,
+            settings,
+            shard=shard,
+            reference=reference,
+            progress=progress,
+        )
+    if shard is not None:
+        refuse_shares(address, "--shard")
+    reserve(address, kind=_INDEX)
+    built = built_folder(address)
+    index = _build(built, model, corpus, settings, reference=reference, progress=progress)
+    upload(address, built, kind=_INDEX, progress=progress)
+    progress.note(f"{built}, from which it was uploaded, stays; it may be removed.")
+    return index
+
+
+def _build(
+    directory: Path,
+    model: LoadedModel,
+    corpus: Corpus,
+    settings: IndexSettings,
+    *,
+    shard: tuple[int, int] | None = None,
+    reference: Callable[[], LoadedModel] | None,
+    progress: Progress,
+) -> "Index | None":
     from whence.gradients import build_index, plan, require_engine
     from whence.gradients.passes.batches import model_device
     from whence.gradients.passes.loss import emulated, multiplies_bfloat16

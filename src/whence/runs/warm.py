@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whence.artifacts import read_manifest_json
+from whence.buckets import local_folder
 from whence.errors import ArtifactError, IndexFormatError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import Behavior, LoadedModel
@@ -91,16 +92,17 @@ class Opened:
 
 
 def open_for_queries(
-    place: Path,
+    place: str | Path,
     *,
-    index: Path | None = None,
+    index: str | Path | None = None,
     with_embedding: bool = False,
     progress: Progress = SILENT,
 ) -> Opened:
     """Opens a finished run, or an index.
 
     Args:
-        place: A run, or an index that `whence index` or `bergson build` made.
+        place: A run, or an index that `whence index` or `bergson build` made; of an index its
+            directory, or its address in a bucket.
         index: Another index of the run's corpus, for a run that streamed its gradients.
         with_embedding: Compute the examples' hidden states, or read those that were kept.
         progress: Reports progress.
@@ -110,6 +112,7 @@ def open_for_queries(
         IndexFormatError: The index was made with another model, or from other examples.
         ModelError: The model cannot be loaded.
     """
+    place = local_folder(place, kind=_INDEX, as_error=IndexFormatError, progress=progress)
     if not _is_run(place):
         return _open_index(place, index, with_embedding=with_embedding, progress=progress)
     run = open_run(place)
@@ -139,7 +142,7 @@ def _is_run(place: Path) -> bool:
 
 
 def _open_index(
-    place: Path, index: Path | None, *, with_embedding: bool, progress: Progress
+    place: Path, index: str | Path | None, *, with_embedding: bool, progress: Progress
 ) -> Opened:
     from whence.gradients import open_index
 
@@ -170,7 +173,7 @@ def _open_run(
     *,
     title: str,
     behaviors: Sequence[Behavior],
-    index: Path | None,
+    index: str | Path | None,
     modules: tuple[str, ...] | None,
     initial: LoadedModel | None,
     stream_seconds: float | None,
@@ -180,7 +183,7 @@ def _open_run(
     from whence.corpus import read_corpus
 
     corpus = read_corpus(part(run, "corpus"))
-    stored = _stored(run, index, model, corpus.fingerprint)
+    stored = _stored(run, index, model, corpus.fingerprint, progress)
     states = None
     if with_embedding:
         states = keep_states(run.cache / "states", model, corpus, progress=progress)
@@ -214,13 +217,15 @@ def _open_run(
     )
 
 
-def _stored(run: Run, index: Path | None, model: LoadedModel, corpus: str) -> "Index | None":
+def _stored(
+    run: Run, index: str | Path | None, model: LoadedModel, corpus: str, progress: Progress
+) -> "Index | None":
     """The run's own index, or another one of the same examples."""
     from whence.gradients import open_index
 
     if index is None:
         return None if run.find(_INDEX) is None else open_index(part(run, _INDEX), model=model)
-    found = open_index(index, model=model)
+    found = open_index(index, model=model, progress=progress)
     if found.corpus.fingerprint != corpus:
         raise IndexFormatError(
             f"{index} holds other examples ({found.corpus.fingerprint}) than {run.directory} "

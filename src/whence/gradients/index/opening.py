@@ -7,6 +7,7 @@ from typing import Any
 
 from whence.artifacts import damage, partial_directory
 from whence.artifacts.places import key_of
+from whence.buckets import local_folder
 from whence.errors import IndexFormatError
 from whence.gradients.index.checks import (
     check_kind,
@@ -21,10 +22,13 @@ from whence.gradients.index.factors import read_layout
 from whence.gradients.index.files import read_bergson_config, read_info, read_processor
 from whence.gradients.index.format import Index
 from whence.gradients.index.manifest import KIND, REBUILD, IndexManifest, read_index_manifest
+from whence.progress import SILENT, Progress
 from whence.records import LoadedModel
 
 
-def open_index(directory: Path, *, model: LoadedModel | None = None) -> Index:
+def open_index(
+    place: str | Path, *, model: LoadedModel | None = None, progress: Progress = SILENT
+) -> Index:
     """Opens an index that `build_index` or `bergson build` made, and checks what is quick to check.
 
     Of an index with a manifest, every file has the size that it lists, and a small one its digest;
@@ -32,8 +36,9 @@ def open_index(directory: Path, *, model: LoadedModel | None = None) -> Index:
     few rows are those that were stored. `whence verify-index` compares every byte.
 
     Args:
-        directory: The index.
+        place: The index's directory, or its address in a bucket, from which it is copied first.
         model: Refuse the index if it was made with another model.
+        progress: Reports the progress of a copy.
 
     Raises:
         IndexFormatError: It is missing, unfinished, damaged, of another version or kind, or was
@@ -42,6 +47,7 @@ def open_index(directory: Path, *, model: LoadedModel | None = None) -> Index:
     Cost:
         Reading the small files and a few rows.
     """
+    directory = local_folder(place, kind=KIND, as_error=IndexFormatError, progress=progress)
     if not os.path.isdir(directory):  # noqa: PTH112  # pathlib raises where a name is too long.
         raise _missing(directory)
     manifest = read_index_manifest(directory)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from whence.artifacts import MANIFEST, FileRecord, read_manifest
+from whence.buckets import local_folder
 from whence.errors import ArtifactError, CorpusError, IndexFormatError
-from whence.gradients.index.manifest import read_index_manifest
+from whence.gradients.index.manifest import KIND, read_index_manifest
 from whence.gradients.index.opening import open_index
 from whence.progress import SILENT, Progress, Task
 
@@ -28,8 +29,10 @@ class IndexReport(NamedTuple):
     damage: tuple[str, ...]
 
 
-def verify_index(directory: Path, *, progress: Progress = SILENT) -> IndexReport:
+def verify_index(place: str | Path, *, progress: Progress = SILENT) -> IndexReport:
     """Reads a whole index, with what was made within it, and compares it with its digests.
+
+    Of an index in a bucket the copy is read, once it is certain that no object has changed since.
 
     Raises:
         IndexFormatError: There is no index, it is unfinished, its manifest is damaged, or it is
@@ -38,6 +41,7 @@ def verify_index(directory: Path, *, progress: Progress = SILENT) -> IndexReport
     Cost:
         One reading of every file.
     """
+    directory = local_folder(place, kind=KIND, as_error=IndexFormatError, progress=progress)
     manifest = read_index_manifest(directory)
     if manifest is None:
         open_index(directory)

@@ -1,0 +1,182 @@
+"""A finished artifact written into a bucket, its manifest last, so that none is seen half.
+
+It is built in the user's cache and uploaded from there. While objects are written, a mark stands in
+the place of the manifest: it lists what whence writes, so that nothing else is ever replaced. A
+record beside the built artifact has what the store named each object after it was written, so
+that an upload that was interrupted goes on.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from whence.artifacts import FORMAT, MANIFEST, exclusive, parse_record, read_manifest, write_json
+from whence.buckets.address import (
+    Stored,
+    cache,
+    connect,
+    digest,
+    list_folder,
+    one_sentence,
+    stored,
+)
+from whence.buckets.copies import MARK
+from whence.errors import ArtifactError, shown
+from whence.progress import SILENT, Progress, Task
+
+
+def built_folder(address: str) -> Path:
+    """Names the place on this machine at which an artifact for a bucket is built.
+
+    It is as deep in the cache as a copy, so that both have the same path to a model's folder.
+    """
+    return cache() / f"built-{digest(address)}" / PurePosixPath(address).name
+
+
+def check_address(address: str, *, kind: str) -> None:
+    """Refuses a folder of a bucket that an artifact cannot have, before any work; changes nothing.
+
+    Raises:
+        ArtifactError: It cannot be listed, or holds something that whence did not write.
+    """
+    with one_sentence(address, as_error=ArtifactError, to="written"):
+        system, path = connect(address)
+        _own_objects(system, path, address, kind=kind)
+
+
+def reserve(address: str, *, kind: str) -> None:
+    """Writes the mark of an unfinished artifact, and so shows that the bucket can be written.
+
+    A finished artifact there stays until its successor is uploaded.
+
+    Raises:
+        ArtifactError: See `check_address`; or it cannot be written.
+    """
+    with one_sentence(address, as_error=ArtifactError, to="written"):
+        system, path = connect(address)
+        _write_mark(system, path, kind=kind, names=_own_objects(system, path, address, kind=kind))
+
+
+def upload(address: str, directory: Path, *, kind: str, progress: Progress = SILENT) -> None:
+    """Uploads a finished artifact: its files, and then its manifest.
+
+    Objects that this function has uploaded before, and that nobody has replaced since, stay. An old
+    artifact there can no longer be read as soon as the first object is replaced, and its other
+    objects go before the manifest is written.
+
+    Args:
+        address: The folder in the bucket. One machine at a time may write it.
+        directory: The artifact.
+        kind: What it is, such as "index".
+        progress: Reports progress.
+
+    Raises:
+        ArtifactError: It cannot be written, holds something that whence did not write, or was
+            changed by another meanwhile.
+    """
+    with exclusive(directory), one_sentence(address, as_error=ArtifactError, to="written"):
+        system, path = connect(address)
+        found = _own_objects(system, path, address, kind=kind)
+        manifest = (directory / MANIFEST).read_bytes()
+        files = read_manifest(directory).files or {}
+        log = _Log(directory.parent / ".uploaded.json")
+        missing = [
+            name for name, file in files.items() if not log.has(name, file.sha256, found.get(name))
+        ]
+        obsolete = sorted(set(found) - {*files, MANIFEST, MARK})
+        is_same = MANIFEST in found and system.cat_file(found[MANIFEST].path) == manifest
+        if missing or obsolete or not is_same:
+            _write_mark(system, path, kind=kind, names={*found, *files})
+            if MANIFEST in found:
+                system.rm_file(found[MANIFEST].path)
+            total = sum(file.bytes for file in files.values())
+            with progress.task(f"Uploading {shown(address)}", total=total, unit="bytes") as task:
+                task.advance(total - sum(files[name].bytes for name in missing))
+                for name in missing:
+                    log.add(
+                        name,
+                        files[name].sha256,
+                        _upload(system, directory / name, f"{path}/{name}", task),
+                    )
+            for name in obsolete:
+                system.rm_file(found[name].path)
+            now = list_folder(system, path)
+            if not all(log.has(name, file.sha256, now.get(name)) for name, file in files.items()):
+                raise ArtifactError(
+                    f"{shown(address)} was changed while it was written.",
+                    "Let one machine at a time write it, and run the same command again.",
+                )
+            system.pipe_file(f"{path}/{MANIFEST}", manifest)
+        if missing or obsolete or not is_same or MARK in found:
+            system.rm_file(f"{path}/{MARK}")
+
+
+class _Log:
+    """What was uploaded: of each file its digest, and the version that its object then had."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._entries: dict[str, list[str]] = dict(json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            self._entries = {}
+
+    def has(self, name: str, sha256: str, found: Stored | None) -> bool:
+        return found is not None and self._entries.get(name) == [sha256, found.version]
+
+    def add(self, name: str, sha256: str, written: Stored) -> None:
+        self._entries[name] = [sha256, written.version]
+        write_json(self._path, self._entries)
+
+
+def _upload(system: Any, source: Path, path: str, task: Task) -> Stored:
+    from fsspec.callbacks import Callback
+
+    class Count(Callback):
+        def relative_update(self, inc: float = 1) -> None:
+            task.advance(inc)
+
+    system.put_file(str(source), path, callback=Count())
+    system.invalidate_cache()
+    written = stored(system, system.info(path))
+    if written.num_bytes != source.stat().st_size:
+        raise OSError(f"{path} was cut short")
+    return written
+
+
+def _write_mark(system: Any, path: str, *, kind: str, names: Collection[str]) -> None:
+    files = {name: {} for name in sorted({*names} - {MANIFEST, MARK})}
+    record = {"format": FORMAT, "kind": kind, "key": "", "files": files}
+    system.pipe_file(f"{path}/{MARK}", json.dumps(record).encode())
+
+
+def _own_objects(system: Any, path: str, address: str, *, kind: str) -> Mapping[str, Stored]:
+    """Lists what lies in a folder of a bucket, all of it written by whence.
+
+    Raises:
+        ArtifactError: An artifact of another kind is there, or something that no record lists.
+    """
+    found = list_folder(system, path)
+    where, known = shown(address), set()
+    for name in (MANIFEST, MARK):
+        record = parse_record(system.cat_file(found[name].path)) if name in found else None
+        if record is None:
+            continue
+        if record["kind"] != kind:
+            raise ArtifactError(
+                f"{where} holds a {record['kind']}, and not the {kind} that would replace it.",
+                "Choose another place.",
+            )
+        known |= {name, *record["files"]}
+    if found and not known:
+        raise ArtifactError(
+            f"{where} was not made by whence: it has no {MANIFEST} that lists its files.",
+            "Choose another place, or remove it yourself.",
+        )
+    if other := sorted(set(found) - known):
+        raise ArtifactError(
+            f"{where} holds {other[0]}, which whence did not write, so it is not replaced.",
+            f"Move {other[0]} away, or choose another place.",
+        )
+    return found
