@@ -148,7 +148,8 @@ def _is_local(error: OSError) -> bool:
 
 
 def _explain(error: Exception, address: str, to: str) -> tuple[str, str]:
-    reason = (str(error).splitlines() or [""])[0].rstrip(".")[:200]
+    # A request's own parameters tell a user nothing.
+    reason = re.sub(r"\?[^\s\"']+", "", (str(error).splitlines() or [""])[0]).rstrip(".")[:200]
     kinds = {kind.__name__ for kind in type(error).__mro__}
     package, extra = _PACKAGES[address.split(":")[0]]
     if isinstance(error, ImportError):

@@ -100,7 +100,7 @@ def index_corpus(
     built = built_folder(address)
     index = _build(built, model, corpus, settings, reference=reference, progress=progress)
     upload(address, built, kind=_INDEX, progress=progress)
-    progress.note(f"{built}, from which it was uploaded, stays; it may be removed.")
+    progress.note(f"It was built in {built}, which may be removed.")
     return index
 
 
