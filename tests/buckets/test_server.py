@@ -112,11 +112,82 @@ def test_a_corpus_is_one_object_or_all_directly_in_a_folder(s3) -> None:
     s3.pipe_file("lab/data/part-0.jsonl", lines("a", "b"))
     s3.pipe_file("lab/data/part-1.jsonl", lines("c"))
     s3.pipe_file("lab/data/", b"")  # The console of S3 makes a folder so.
+    s3.pipe_file("lab/data/.hidden.jsonl", lines("hidden"))
     s3.pipe_file("lab/data/deeper/x.jsonl", lines("deeper"))
     assert texts_of("s3://lab/data/part-0.jsonl") == ["a", "b"]
     assert texts_of("s3://lab/data") == ["a", "b", "c"]
-    s3.pipe_file("lab/data/part-1.jsonl", lines("d"))
-    assert texts_of("s3://lab/data") == ["a", "b", "d"]
+
+
+@pytest.mark.parametrize("source", ["s3://lab/data/part-0.jsonl", "s3://lab/data"])
+def test_a_corpus_is_copied_once_and_again_when_it_was_replaced(s3, source: str) -> None:
+    s3.pipe_file("lab/data/part-0.jsonl", lines("a"))
+    with copied() as seen:
+        assert texts_of(source) == texts_of(source) == ["a"]
+        assert len(seen) == 1
+        s3.pipe_file("lab/data/part-0.jsonl", lines("b"))
+        assert texts_of(source) == texts_of(source) == ["b"]
+        assert len(seen) == 2
+
+
+@pytest.mark.parametrize("path", ["lab/nothing.jsonl", "lab/nothing/", "lab/nothing"])
+def test_a_corpus_that_is_not_there_is_one_sentence(s3, path: str) -> None:
+    with pytest.raises(CorpusError, match=f"no object or folder 's3://{path}'"):
+        texts_of(f"s3://{path}")
+    with pytest.raises(CorpusError, match="no bucket 'nowhere'"):
+        texts_of("s3://nowhere/corpus.jsonl")
+
+
+def test_a_copy_that_was_cut_short_is_not_kept(s3, monkeypatch) -> None:
+    s3.pipe_file("lab/data.jsonl", lines("a"))
+    with monkeypatch.context() as patched:
+        patched.setattr(s3, "get_file", lambda _, local, **how: Path(local).write_text("x"))
+        with pytest.raises(CorpusError, match="cut short"):
+            texts_of("s3://lab/data.jsonl")
+    assert texts_of("s3://lab/data.jsonl") == ["a"]
+
+
+def test_a_corpus_that_changes_while_it_is_copied_is_refused(s3, monkeypatch) -> None:
+    s3.pipe_file("lab/data/part-0.jsonl", lines("a"))
+    s3.pipe_file("lab/data/part-1.jsonl", lines("b"))
+    copy = copies._copy
+
+    def disturbed(*arguments) -> None:
+        copy(*arguments)
+        s3.pipe_file("lab/data/part-0.jsonl", lines("c"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(copies, "_copy", disturbed)
+        with pytest.raises(CorpusError, match="was changed while it was copied"):
+            texts_of("s3://lab/data")
+    assert texts_of("s3://lab/data") == ["c", "b"]
+
+
+def test_an_index_that_another_changes_while_it_is_written_gets_no_manifest(
+    s3, put, local: Path, monkeypatch
+) -> None:
+    upload = uploads._upload
+
+    def disturbed(system, source, path, task):
+        written = upload(system, source, path, task)
+        s3.pipe_file(f"{FOLDER}/corpus.json", b"theirs")
+        return written
+
+    with monkeypatch.context() as patched:
+        patched.setattr(uploads, "_upload", disturbed)
+        with pytest.raises(ArtifactError, match="was changed while it was written"):
+            put(local)
+    assert MANIFEST not in names(s3)
+    put(local)
+    assert whence.verify_index(ADDRESS).damage == ()
+
+
+def test_an_old_index_stays_until_its_successor_is_uploaded(s3, put, local: Path) -> None:
+    put(local)
+    buckets.reserve(ADDRESS, kind="index")
+    assert names(s3) == files(local) | {MARK}
+    assert whence.open_index(ADDRESS).num_examples == 23
+    put(local)
+    assert names(s3) == files(local)
 
 
 def test_an_index_built_into_a_bucket_answers_as_one_on_the_disk(

@@ -1,0 +1,31 @@
+"""What an address is, and that nothing else is one."""
+
+from pathlib import Path
+
+import pytest
+
+from whence import buckets
+from whence.errors import CorpusError
+
+
+@pytest.mark.parametrize("source", ["s3:/lab/x", "s3://lab", "lab/x", "https://lab/x", "S3://a/b"])
+def test_only_addresses_of_objects_are_addresses(source):
+    assert not buckets.is_address(source)
+
+
+@pytest.mark.parametrize("place", ["runs/index", Path("runs/index"), "C:\\index", "s3", "", "."])
+def test_a_path_is_no_address(place):
+    assert buckets.address_of(place) is None
+
+
+def test_a_slash_at_the_end_is_no_part_of_an_address():
+    assert buckets.address_of("gs://lab/deep/idx/") == "gs://lab/deep/idx"
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    def missing(_source):
+        raise ImportError("Install gcsfs to access GCS")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", missing)
+    with pytest.raises(CorpusError, match=r"needs the package gcsfs .*whence\[gcs\]"):
+        buckets.fetch("gs://lab/train.jsonl")
