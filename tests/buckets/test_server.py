@@ -326,6 +326,15 @@ def test_a_manifest_that_names_files_elsewhere_is_refused(s3, put, local: Path) 
         whence.open_index(ADDRESS)
 
 
+def test_the_empty_objects_that_a_browser_makes_of_folders_do_not_count(
+    s3, put, local: Path
+) -> None:
+    s3.pipe_file(f"{FOLDER}/", b"")
+    s3.pipe_file(f"{FOLDER}/data.hf/", b"")
+    put(local)
+    assert whence.verify_index(ADDRESS).damage == ()
+
+
 def test_a_folder_with_anything_else_in_it_is_not_replaced(s3, put, local: Path) -> None:
     s3.pipe_file(f"{FOLDER}/thesis.tex", b"mine")
     with pytest.raises(ArtifactError, match="was not made by whence"):
