@@ -57,7 +57,7 @@ def index(
     model
         A Hub id, a folder, or testbed:mini.
     corpus
-        A Hub dataset, a file or folder, or testbed:mini.
+        A Hub dataset, a file or folder, here or in a bucket, or testbed:mini.
     revision
         A checkpoint, such as step143000.
     tokenizer
