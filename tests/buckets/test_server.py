@@ -197,7 +197,9 @@ def test_an_index_built_into_a_bucket_answers_as_one_on_the_disk(
     model = str(tiny_files / "model")
     run("index", ADDRESS, "--model", model, "--corpus", "s3://lab/corpus.jsonl")
     assert names(s3) == files(local)
-    ours, theirs = whence.open_index(local), whence.open_index(ADDRESS)
+    with copied() as seen:
+        ours, theirs = whence.open_index(local), whence.open_index(ADDRESS)
+    assert seen == [f"{FOLDER}/{MANIFEST}"]  # All else is here, where it was built.
     assert np.array_equal(ours.gradients, theirs.gradients)
     assert ours.ids == theirs.ids
     capsys.readouterr()
@@ -239,6 +241,18 @@ def test_an_index_is_copied_once_and_again_when_it_was_replaced(
     assert names(s3) == files(other)
     assert whence.open_index(ADDRESS).rank == 1
     assert np.array_equal(first.gradients, whence.open_index(local).gradients)
+
+
+def test_what_was_built_here_is_copied_where_it_differs_from_the_bucket(s3, local: Path) -> None:
+    built = buckets.built_folder(ADDRESS)
+    shutil.copytree(local, built)
+    buckets.upload(ADDRESS, built, kind="index")
+    rows = (local / "gradients.bin").read_bytes()
+    (built / "gradients.bin").write_bytes(b"x" * len(rows))
+    s3.pipe_file(f"{FOLDER}/norms.npy", b"x" * (local / "norms.npy").stat().st_size)
+    with copied() as seen, pytest.raises(IndexFormatError, match=r"norms\.npy is not what"):
+        whence.open_index(ADDRESS)
+    assert seen == [f"{FOLDER}/gradients.bin", f"{FOLDER}/norms.npy"]
 
 
 def test_only_what_is_missing_in_a_copy_is_copied_again(s3, put, local: Path) -> None:

@@ -22,6 +22,7 @@ from whence.buckets.address import (
     one_sentence,
     stored,
 )
+from whence.buckets.built import UploadLog, built_folder
 from whence.errors import CorpusError, WhenceError, shown
 from whence.progress import SILENT, Progress, Task
 
@@ -179,6 +180,8 @@ def _copies(
     folder = cache() / digest(address, versions)
     if _are_whole(folder, wanted, known):
         return folder
+    built = built_folder(address)
+    log = UploadLog(built)
     with exclusive(folder, wait=True), one_sentence(address, as_error=as_error):
         if _are_whole(folder, wanted, known):
             return folder
@@ -189,11 +192,16 @@ def _copies(
         total = sum(found.num_bytes for found in wanted.values())
         with progress.task(f"Copying {shown(address)}", total=total, unit="bytes") as task:
             for name, found in wanted.items():
-                if _is_whole(partial / name, found, known.get(name)):
+                target, record = partial / name, known.get(name)
+                if _is_whole(target, found, record) or (
+                    record is not None
+                    and log.has(name.removeprefix(f"{built.name}/"), record.sha256, found)
+                    and _link(built.parent / name, target, record)
+                ):
                     task.advance(found.num_bytes)
                 else:
-                    _copy(system, found, partial / name, task)
-                    _compare(partial / name, found, known.get(name), as_error)
+                    _copy(system, found, target, task)
+                    _compare(target, found, record, as_error)
         if objects() != wanted:
             shutil.rmtree(partial)
             raise as_error(
@@ -201,6 +209,24 @@ def _copies(
             )
         partial.rename(folder)
     return folder
+
+
+def _link(source: Path, target: Path, record: FileRecord) -> bool:
+    """Gives a second name to a file of this machine.
+
+    Returns:
+        Whether it is there, and as a manifest says.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        target.hardlink_to(source)
+        if _sha256(target) == record.sha256:
+            return True
+        target.unlink()
+    except OSError:  # Such as that of a file system without second names.
+        pass
+    return False
 
 
 def _copy(system: Any, found: Stored, target: Path, task: Task) -> None:

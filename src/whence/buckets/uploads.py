@@ -1,37 +1,27 @@
 """A finished artifact written into a bucket, its manifest last, so that none is seen half.
 
 It is built in the user's cache and uploaded from there. While objects are written, a mark stands in
-the place of the manifest: it lists what whence writes, so that nothing else is ever replaced. A
-record beside the built artifact has what the store named each object after it was written, so
-that an upload that was interrupted goes on.
+the place of the manifest: it lists what whence writes, so that nothing else is ever replaced. An
+upload that was interrupted goes on at the object at which it stopped.
 """
 
 import json
 from collections.abc import Collection, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from whence.artifacts import FORMAT, MANIFEST, exclusive, parse_record, read_manifest, write_json
+from whence.artifacts import FORMAT, MANIFEST, exclusive, parse_record, read_manifest
 from whence.buckets.address import (
     Stored,
-    cache,
     connect,
-    digest,
     list_folder,
     one_sentence,
     stored,
 )
+from whence.buckets.built import UploadLog
 from whence.buckets.copies import MARK
 from whence.errors import ArtifactError, shown
 from whence.progress import SILENT, Progress, Task
-
-
-def built_folder(address: str) -> Path:
-    """Names the place on this machine at which an artifact for a bucket is built.
-
-    It is as deep in the cache as a copy, so that both have the same path to a model's folder.
-    """
-    return cache() / f"built-{digest(address)}" / PurePosixPath(address).name
 
 
 def check_address(address: str, *, kind: str) -> None:
@@ -80,7 +70,7 @@ def upload(address: str, directory: Path, *, kind: str, progress: Progress = SIL
         found = _own_objects(system, path, address, kind=kind)
         manifest = (directory / MANIFEST).read_bytes()
         files = read_manifest(directory).files or {}
-        log = _Log(directory.parent / ".uploaded.json")
+        log = UploadLog(directory)
         missing = [
             name for name, file in files.items() if not log.has(name, file.sha256, found.get(name))
         ]
@@ -110,24 +100,6 @@ def upload(address: str, directory: Path, *, kind: str, progress: Progress = SIL
             system.pipe_file(f"{path}/{MANIFEST}", manifest)
         if missing or obsolete or not is_same or MARK in found:
             system.rm_file(f"{path}/{MARK}")
-
-
-class _Log:
-    """What was uploaded: of each file its digest, and the version that its object then had."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._entries: dict[str, list[str]] = dict(json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError):
-            self._entries = {}
-
-    def has(self, name: str, sha256: str, found: Stored | None) -> bool:
-        return found is not None and self._entries.get(name) == [sha256, found.version]
-
-    def add(self, name: str, sha256: str, written: Stored) -> None:
-        self._entries[name] = [sha256, written.version]
-        write_json(self._path, self._entries)
 
 
 def _upload(system: Any, source: Path, path: str, task: Task) -> Stored:
