@@ -227,6 +227,12 @@ def test_an_index_in_a_bucket_is_searched_with_one_on_the_disk(
     assert mixed["proponents"] == json.loads(capsys.readouterr().out)["proponents"]
 
 
+def test_an_error_names_an_index_by_its_address(s3, put, local: Path, other: Path) -> None:
+    put(local)
+    with pytest.raises(IndexFormatError, match=f"{ADDRESS} and {other} differ in"):
+        run("query", ADDRESS, str(other), *PROMPT)
+
+
 def test_an_index_is_copied_once_and_again_when_it_was_replaced(
     s3, put, local: Path, other: Path
 ) -> None:

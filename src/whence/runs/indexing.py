@@ -212,7 +212,7 @@ def index_model(index: "Index") -> LoadedModel:
     settings = index.model_settings
     if settings is None:
         raise IndexFormatError(
-            f"{index.path} does not say which model it was made with.", "Name it with `--model`."
+            f"{index.label} does not say which model it was made with.", "Name it with `--model`."
         )
     return opening.open_model(settings)
 

@@ -109,7 +109,7 @@ def open_cells(index: Index, *, unit_norm: bool, progress: Progress = SILENT) ->
     """
     if index.layout is not None:
         raise IndexFormatError(
-            f"{index.path} has factorized rows, which an approximate search does not read.",
+            f"{index.label} has factorized rows, which an approximate search does not read.",
             "Search exactly, which reads fewer bytes of factorized rows.",
         )
     faiss = _require_faiss()

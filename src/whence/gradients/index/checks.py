@@ -53,7 +53,7 @@ def check_kind(index: Index, info: Info, run: Mapping[str, object]) -> None:
     )
     if reason:
         raise IndexFormatError(
-            f"{index.path} cannot be queried here, because {reason}.",
+            f"{index.label} cannot be queried here, because {reason}.",
             "Build it with Bergson's defaults but the projection.",
         )
 
@@ -71,13 +71,14 @@ def check_version(index: Index, run: Mapping[str, object]) -> None:
     made_with = index.manifest.versions.get("bergson") if index.manifest else run.get("version")
     if made_with not in (None, SUPPORTED_VERSION):
         raise IndexFormatError(
-            f"{index.path} was made with Bergson {made_with}, and this is for {SUPPORTED_VERSION}.",
+            f"{index.label} was made with Bergson {made_with}, and this is for "
+            f"{SUPPORTED_VERSION}.",
             REBUILD,
         )
     found = index.projection.version
     if index.projection_dim and found != PROJECTION_VERSION:
         raise IndexFormatError(
-            f"{index.path} was projected with version {found} of Bergson's matrices, and version "
+            f"{index.label} was projected with version {found} of Bergson's matrices, and version "
             f"{SUPPORTED_VERSION} makes version {PROJECTION_VERSION}.",
             REBUILD,
         )
@@ -200,7 +201,7 @@ def check_model(index: Index, model: LoadedModel) -> None:
     if index.fingerprint not in (None, model.fingerprint):
         assert index.manifest is not None
         raise IndexFormatError(
-            f"{index.path} was made with {index.manifest.details.model_name} "
+            f"{index.label} was made with {index.manifest.details.model_name} "
             f"({index.fingerprint}), not with {model.label} ({model.fingerprint}).",
             "Use that model, or build an index with this one.",
         )

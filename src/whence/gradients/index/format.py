@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Index:
-    """An index whose files were checked. `manifest` is None where Bergson itself made it."""
+    """An index whose files were checked.
+
+    `manifest` is None where Bergson itself made it, and `address` where it is in no bucket.
+    """
 
     path: Path
     grad_sizes: Mapping[str, int]
@@ -51,6 +54,12 @@ class Index:
     loss_reduction: str
     manifest: IndexManifest | None
     layout: Layout | None = None
+    address: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What a user calls the index: its address in a bucket, or its path."""
+        return self.address or str(self.path)
 
     @property
     def width(self) -> int:

@@ -41,7 +41,7 @@ def join_indexes(indexes: "Sequence[Index]") -> Parts:
         for what, ours, theirs in zip(_WHAT, _facts(first), _facts(other), strict=True):
             if ours != theirs:
                 raise IndexFormatError(
-                    f"{first.path} and {other.path} differ in {what} ({_short(ours)} and "
+                    f"{first.label} and {other.label} differ in {what} ({_short(ours)} and "
                     f"{_short(theirs)}), so their scores cannot be ranked together.",
                     SAME,
                 )
@@ -79,7 +79,7 @@ def _joined_corpus(indexes: "Sequence[Index]") -> Corpus:
         for name in index.ids:
             if (other := seen.setdefault(name, index)) is not index:
                 raise IndexFormatError(
-                    f"The example `{name}` is in {other.path} and in {index.path}.",
+                    f"The example `{name}` is in {other.label} and in {index.label}.",
                     "Give the examples of all parts ids that differ, or leave one of them out.",
                 )
     columns = first.table.column_names

@@ -7,7 +7,7 @@ from typing import Any
 
 from whence.artifacts import damage, partial_directory
 from whence.artifacts.places import key_of
-from whence.buckets import local_folder
+from whence.buckets import address_of, local_folder
 from whence.errors import IndexFormatError
 from whence.gradients.index.checks import (
     check_kind,
@@ -69,6 +69,7 @@ def open_index(
         loss_reduction=_loss_reduction(manifest, run),
         manifest=manifest,
         layout=layout,
+        address=address_of(place),
     )
     check_kind(index, info, run)
     check_version(index, run)

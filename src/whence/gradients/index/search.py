@@ -81,7 +81,7 @@ def multiply_rows(
             good = np.isfinite(found).all(axis=1) & np.isfinite(norms[part])
             if (bad := np.flatnonzero(~good)).size:
                 raise IndexFormatError(
-                    f"Row {part.start + int(bad[0])} of {index.path} is NaN or infinite.",
+                    f"Row {part.start + int(bad[0])} of {index.label} is NaN or infinite.",
                     "Build the index again.",
                 )
             dots[:, part] = found.T

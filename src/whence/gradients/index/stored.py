@@ -134,7 +134,7 @@ def query_rows(
     )
     if index.correction != scales_digest(scales):
         raise IndexFormatError(
-            f"The rows of {index.path} were {'not ' if index.correction is None else ''}corrected "
+            f"The rows of {index.label} were {'not ' if index.correction is None else ''}corrected "
             "by second moments, and the queries are to be treated otherwise.",
             "Correct both sides by the same second moments, or neither.",
         )
