@@ -136,7 +136,8 @@ def test_lower_ranks_give_the_scores_of_the_best_approximation(lab, corpus, quer
 
 
 def test_curvature_and_whitened_products_are_those_of_the_expanded_rows(lab, corpus, tmp_path):
-    from whence.methods.rows import GradientRows, damped_power, products, second_moments
+    from whence.methods.curvature import damped_power, second_moments
+    from whence.methods.rows import GradientRows, products
 
     index = build(lab.tiny("neox"), corpus, tmp_path / "index", rank=1)
     asked = np.random.default_rng(0).normal(size=(2, sum(index.grad_sizes.values())))

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from whence.methods.contract import Method, MethodInputs, MethodResult, from_pass
+from whence.methods.curvature import damped_power, second_moments
 from whence.methods.products import Rows
 from whence.methods.requests import Context, Models, OwnPass
-from whence.methods.rows import damped_power, has_gradient, products, second_moments
+from whence.methods.rows import has_gradient, products
 from whence.methods.views import FINAL, dots
 from whence.records import PairScores
 from whence.settings import EkfacCgSettings, EkfacSettings, InfluenceSettings

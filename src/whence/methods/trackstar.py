@@ -20,17 +20,16 @@ import numpy as np
 
 from whence.errors import GradientError, SettingsError
 from whence.methods.contract import Method, MethodInputs, MethodResult
-from whence.methods.products import Rows
-from whence.methods.requests import Request
-from whence.methods.rows import (
-    GradientRows,
+from whence.methods.curvature import (
     Moments,
     damped_power,
     mixing_weight,
-    products,
     query_moments,
     second_moments,
 )
+from whence.methods.products import Rows
+from whence.methods.requests import Request
+from whence.methods.rows import GradientRows, products
 from whence.methods.views import View
 from whence.settings import AttributionSettings, TrackstarSettings
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whence.methods.contract import Method, MethodInputs, MethodResult
+from whence.methods.curvature import damped_power, second_moments
 from whence.methods.products import Rows
 from whence.methods.reading import Reading
 from whence.methods.requests import Readings, Request
-from whence.methods.rows import GradientRows, damped_power, has_gradient, products, second_moments
+from whence.methods.rows import GradientRows, has_gradient, products
 from whence.methods.views import FINAL, MEMBER, View
 from whence.settings import AttributionSettings, TrakSettings
 
