@@ -68,14 +68,22 @@ def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return a @ b.T / np.linalg.norm(a, axis=1)[:, None] / np.linalg.norm(b, axis=1)
 
 
-@pytest.mark.parametrize("pieces", [5, 4096])
-def test_trackstar_whitens_both_sides_and_takes_the_cosine(case, monkeypatch, pieces) -> None:
-    monkeypatch.setattr(module, "PIECE_ROWS", pieces)
+@pytest.mark.parametrize("piece", [1, 5 * 8 * 8, 64 << 20])
+def test_trackstar_whitens_both_sides_and_takes_the_cosine(case, monkeypatch, piece) -> None:
+    monkeypatch.setattr(module, "PIECE_BYTES", piece)
     asked, examples = _dense(case)
     root = _joined(*(_power(block, -0.5, 0.1) for block in _blocks(examples.T @ examples / 11)))
     values = score("trackstar", case).values
     np.testing.assert_allclose(values, _cosines(asked @ root, examples @ root), rtol=1e-5)
     assert np.isnan(values[:, 4]).all()
+
+
+def test_a_piece_of_rows_is_bounded_by_its_bytes(monkeypatch) -> None:
+    monkeypatch.setattr(module, "PIECE_BYTES", 8 * 10 * 3 + 7)
+    values = np.arange(80, dtype=np.float32).reshape(8, 10)
+    pieces = list(GradientRows(values, values, {"a": 10}).pieces())
+    assert [len(piece) for _, piece in pieces] == [3, 3, 2]
+    np.testing.assert_array_equal(np.concatenate([piece for _, piece in pieces]), values)
 
 
 def test_each_switch_of_the_ladder_is_one_setting(case) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-PIECE_ROWS = 4096
+# Of a piece of rows in float64.
+PIECE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,10 @@ class GradientRows:
         return {n: slice(a, b) for n, a, b in zip(self.sizes, starts, ends, strict=True)}
 
     def pieces(self) -> "Iterator[tuple[slice, Float[np.ndarray, 'rows numbers']]]":
-        """Reads the examples' rows, some thousand at a time."""
-        for start in range(0, len(self.examples), PIECE_ROWS):
-            piece = np.asarray(self.examples[start : start + PIECE_ROWS], dtype=np.float32)
+        """Reads the examples' rows, as many at a time as take `PIECE_BYTES` in float64."""
+        size = max(1, PIECE_BYTES // (8 * self.examples.shape[1]))
+        for start in range(0, len(self.examples), size):
+            piece = np.asarray(self.examples[start : start + size], dtype=np.float32)
             yield slice(start, start + len(piece)), piece
 
 
