@@ -24,13 +24,25 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
+class WholePower(NamedTuple):
+    """A power of one module's curvature, as a matrix in float64."""
+
+    matrix: "Float[np.ndarray, 'numbers numbers']"
+
+    def apply(
+        self, values: "Float[np.ndarray, 'rows numbers']"
+    ) -> "Float[np.ndarray, 'rows numbers']":
+        """Multiplies rows with the matrix, in 2 d² operations per row."""
+        return values @ self.matrix
+
+
 class Block(NamedTuple):
     """One module's curvature: eigenvalues, ascending, and eigenvectors in columns, in float64."""
 
     values: "Float[np.ndarray, ' numbers']"
     vectors: "Float[np.ndarray, 'numbers numbers']"
 
-    def power(self, exponent: float, *, damping: float) -> "Float[np.ndarray, 'numbers numbers']":
+    def power(self, exponent: float, *, damping: float) -> WholePower:
         """Computes the damped power of the block.
 
         Raises:
@@ -44,7 +56,7 @@ class Block(NamedTuple):
                 "curvature, so that it cannot be inverted.",
                 "Set a `damping` above 0, or leave out modules whose gradients are zero.",
             )
-        return (self.vectors * shifted**exponent) @ self.vectors.T
+        return WholePower((self.vectors * shifted**exponent) @ self.vectors.T)
 
 
 Moments = dict[str, "Float[np.ndarray, 'numbers numbers']"]
@@ -93,9 +105,7 @@ def query_moments(rows: GradientRows, chosen: "np.ndarray") -> Moments:
     }
 
 
-def damped_power(
-    moments: Moments, exponent: float, *, damping: float
-) -> "dict[str, Float[np.ndarray, 'numbers numbers']]":
+def damped_power(moments: Moments, exponent: float, *, damping: float) -> dict[str, WholePower]:
     """Computes (R + δ λ̄)^p of each block, such as the inverse (−1) or whitening (−1/2).
 
     Cost: about 10 d³ operations for a block of d columns.

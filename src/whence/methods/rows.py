@@ -5,7 +5,7 @@ Rows have one block of columns for each module. They are never held together.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -46,6 +46,16 @@ class GradientRows:
             yield slice(start, start + len(piece)), piece
 
 
+class Power(Protocol):
+    """A power of one module's curvature: a symmetric matrix, in whatever form."""
+
+    def apply(
+        self, values: "Float[np.ndarray, 'rows numbers']"
+    ) -> "Float[np.ndarray, 'rows numbers']":
+        """Multiplies rows with the matrix, in float64."""
+        ...
+
+
 class Products(NamedTuple):
     """Inner products of transformed rows, and their norms."""
 
@@ -57,14 +67,14 @@ class Products(NamedTuple):
 def products(
     rows: GradientRows,
     *,
-    queries: "Mapping[str, Float[np.ndarray, 'n n']] | None" = None,
-    examples: "Mapping[str, Float[np.ndarray, 'n n']] | None" = None,
+    queries: Mapping[str, Power] | None = None,
+    examples: Mapping[str, Power] | None = None,
 ) -> Products:
     """Multiplies every query's row with every example's, each side transformed block by block.
 
     Args:
         rows: The rows.
-        queries: A symmetric matrix per module for the queries' side; none by default.
+        queries: A power of each module's curvature for the queries' side; none by default.
         examples: Likewise for the examples' side.
     """
     asked = _transformed(rows.queries, rows, queries)
@@ -85,10 +95,10 @@ def has_gradient(rows: GradientRows) -> "np.ndarray":
 def _transformed(
     values: "Float[np.ndarray, 'rows numbers']",
     rows: GradientRows,
-    matrices: "Mapping[str, Float[np.ndarray, 'n n']] | None",
+    powers: Mapping[str, Power] | None,
 ) -> "Float[np.ndarray, 'rows numbers']":
     values = np.asarray(values, dtype=np.float64)
-    if matrices is None:
+    if powers is None:
         return values
-    blocks = [values[:, columns] @ matrices[name] for name, columns in rows.columns.items()]
+    blocks = [powers[name].apply(values[:, columns]) for name, columns in rows.columns.items()]
     return np.concatenate(blocks, axis=1)

@@ -53,8 +53,8 @@ def _member(
 ) -> "Float[np.ndarray, 'queries examples']":
     """Computes φ_q · (R + δ λ̄)⁻¹ φ_i / s for one model."""
     inverse = damped_power(second_moments(rows, weights=1 / doubts), -1, damping=damping)
-    entries = sum(block.size for block in inverse.values())
-    size = sum(float(np.abs(block).sum()) for block in inverse.values()) / entries
+    entries = sum(power.matrix.size for power in inverse.values())
+    size = sum(float(np.abs(power.matrix).sum()) for power in inverse.values()) / entries
     # Rows hold ∇L = −(1 − p) φ of both sides, so each is divided by its own doubt; the two signs
     # cancel. `size` makes models of different scales count alike in the mean.
     return products(rows, queries=inverse).dots / asked[:, None] / doubts / size
