@@ -16,8 +16,10 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -269,6 +271,22 @@ class IndexSettings(Settings):
         return key
 
 
+CurvatureRank = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=MOST,
+        description="Keep so many eigenvalues of each module's curvature, and the mean of all "
+        "others; by default the whole matrix, which has p⁴ entries.",
+    ),
+]
+
+
+def _without_rank(values: dict[str, Any]) -> dict[str, Any]:
+    """Leaves out a rank of None, so that whole curvatures keep the key that they had without."""
+    return {n: value for n, value in values.items() if (n, value) != ("curvature_rank", None)}
+
+
 class TrackstarSettings(Settings):
     """Which parts of TrackStar are on.
 
@@ -288,6 +306,7 @@ class TrackstarSettings(Settings):
     )
     unit_norm: bool = True
     damping: float = Field(default=0.1, ge=0, description="In mean eigenvalues of a module's R.")
+    curvature_rank: CurvatureRank = None
 
     @field_validator("mixing")
     @classmethod
@@ -295,6 +314,10 @@ class TrackstarSettings(Settings):
         if not isinstance(value, str) and not 0 <= value <= 1:
             raise ValueError("a weight lies in [0, 1]")
         return value
+
+    @model_serializer(mode="wrap")
+    def _as_before_ranks(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_rank(handler(self))
 
 
 class TracinSettings(Settings):
@@ -313,6 +336,11 @@ class InfluenceSettings(Settings):
     damping: float = Field(
         default=0.1, ge=0, description="In mean eigenvalues of a module's curvature."
     )
+    curvature_rank: CurvatureRank = None
+
+    @model_serializer(mode="wrap")
+    def _as_before_ranks(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_rank(handler(self))
 
 
 class EkfacSettings(Settings):

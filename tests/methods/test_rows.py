@@ -8,7 +8,7 @@ import pytest
 from whence.errors import GradientError, SettingsError
 from whence.methods import FINAL, MethodInputs, Readings, Rows, View, score
 from whence.methods import rows as module
-from whence.methods.curvature import mixing_weight
+from whence.methods.mixture import Spectrum, mixing_weight
 from whence.methods.requests import read_both
 from whence.methods.rows import GradientRows
 from whence.progress import SILENT
@@ -129,8 +129,8 @@ def test_the_references_are_mixed_in_where_the_spectra_cross(case) -> None:
 
 
 def test_the_crossing_place_grows_with_the_space() -> None:
-    spectra = [np.diag(np.arange(400, 0, -1.0)), np.diag(np.arange(400, 0, -1.0) ** 2)]
-    weight = mixing_weight({"a": spectra[0]}, {"a": spectra[1]}, share=0.015)
+    values = np.arange(400, 0, -1.0)
+    weight = mixing_weight(Spectrum(values, 400, 0.0), Spectrum(values**2, 400, 0.0), share=0.015)
     assert weight == pytest.approx(395**2 / (395 + 395**2))  # the sixth of 400
 
 

@@ -13,6 +13,7 @@ eigenvectors u_i of a block, its damped power is
 Moments are summed and decomposed in float64.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -22,6 +23,23 @@ from whence.methods.rows import GradientRows
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+
+def no_gradient() -> GradientError:
+    """The error of rows that are all zero."""
+    return GradientError(
+        "No example has a gradient, so there is no curvature.",
+        "Give examples of at least two tokens.",
+    )
+
+
+def no_inverse(num_zero: int, size: int) -> GradientError:
+    """The error of a module of `size` columns, `num_zero` of whose eigenvalues are zero."""
+    return GradientError(
+        f"{num_zero} of {size} directions of a module have no curvature, so that it cannot be "
+        "inverted.",
+        "Set a `damping` above 0, or leave out modules whose gradients are zero.",
+    )
 
 
 class WholePower(NamedTuple):
@@ -42,6 +60,16 @@ class Block(NamedTuple):
     values: "Float[np.ndarray, ' numbers']"
     vectors: "Float[np.ndarray, 'numbers numbers']"
 
+    @property
+    def trace(self) -> float:
+        """The sum of the eigenvalues."""
+        return float(self.values.sum())
+
+    @property
+    def kept(self) -> float:
+        """As `trace`: no eigenvalue is left out."""
+        return self.trace
+
     def power(self, exponent: float, *, damping: float) -> WholePower:
         """Computes the damped power of the block.
 
@@ -51,11 +79,7 @@ class Block(NamedTuple):
         # Rounding gives a positive semidefinite matrix eigenvalues slightly below zero.
         shifted = np.maximum(self.values, 0) + damping * max(self.values.mean(), 0)
         if exponent < 0 and not (shifted > 0).all():
-            raise GradientError(
-                f"{int((shifted <= 0).sum())} of {len(shifted)} directions of a module have no "
-                "curvature, so that it cannot be inverted.",
-                "Set a `damping` above 0, or leave out modules whose gradients are zero.",
-            )
+            raise no_inverse(int((shifted <= 0).sum()), len(shifted))
         return WholePower((self.vectors * shifted**exponent) @ self.vectors.T)
 
 
@@ -63,13 +87,17 @@ Moments = dict[str, "Float[np.ndarray, 'numbers numbers']"]
 
 
 def second_moments(
-    rows: GradientRows, *, weights: "Float[np.ndarray, ' examples'] | None" = None
+    rows: GradientRows,
+    *,
+    weights: "Float[np.ndarray, ' examples'] | None" = None,
+    modules: Iterable[str] | None = None,
 ) -> Moments:
     """Computes the examples' R, block by block.
 
     Args:
         rows: The rows.
         weights: A factor for each row; 1 by default. NaN leaves an example out.
+        modules: Those whose curvature is wanted; all by default.
 
     Returns:
         One symmetric matrix per module; N counts the examples that have a gradient.
@@ -77,7 +105,8 @@ def second_moments(
     Raises:
         GradientError: No example has a gradient.
     """
-    found = {name: np.zeros((size, size)) for name, size in rows.sizes.items()}
+    names = list(rows.sizes if modules is None else modules)
+    found = {name: np.zeros((rows.sizes[name], rows.sizes[name])) for name in names}
     count = 0
     for part, piece in rows.pieces():
         kept = piece.any(axis=1)
@@ -86,23 +115,12 @@ def second_moments(
         # The factor scales a row, not its square: TRAK's φ_i is a gradient divided by (1 − p_i).
         scaled = piece[kept] * factors[kept, None].astype(np.float32)
         count += len(scaled)
-        for name, columns in rows.columns.items():
-            found[name] += scaled[:, columns].T @ scaled[:, columns]
+        for name in names:
+            block = scaled[:, rows.columns[name]]
+            found[name] += block.T @ block
     if not count:
-        raise GradientError(
-            "No example has a gradient, so there is no curvature.",
-            "Give examples of at least two tokens.",
-        )
+        raise no_gradient()
     return {name: values / count for name, values in found.items()}
-
-
-def query_moments(rows: GradientRows, chosen: "np.ndarray") -> Moments:
-    """Computes the R of some queries; `chosen` marks them."""
-    asked = rows.queries[chosen].astype(np.float64)
-    return {
-        name: asked[:, columns].T @ asked[:, columns] / len(asked)
-        for name, columns in rows.columns.items()
-    }
 
 
 def damped_power(moments: Moments, exponent: float, *, damping: float) -> dict[str, WholePower]:
@@ -114,33 +132,3 @@ def damped_power(moments: Moments, exponent: float, *, damping: float) -> dict[s
         name: Block(*np.linalg.eigh(values)).power(exponent, damping=damping)
         for name, values in moments.items()
     }
-
-
-def mixing_weight(reference: Moments, examples: Moments, *, share: float) -> float:
-    """Chooses λ of λ R_eval + (1 − λ) R_train, so that the sorted spectra cross at one place.
-
-    Args:
-        reference: R_eval, of queries that are not scored.
-        examples: R_train.
-        share: The place, as a share of all d eigenvalues; k = round(share · d), at least 1.
-
-    Returns:
-        λ = σ_train[k] / (σ_eval[k] + σ_train[k]), in [0, 1]; the larger, the more the directions
-        that all queries share are held down.
-
-    Source:
-        Chang et al., arXiv 2410.17413, where k is 1,000 of 65,536: a share of .015. A fixed k would
-        hold down a sixth of the space of a small projection.
-    """
-    k, pair = 0, []
-    for moments in (reference, examples):
-        spectrum = np.concatenate([np.linalg.eigvalsh(values) for values in moments.values()])
-        k = max(1, round(share * len(spectrum)))
-        pair.append(max(float(np.sort(spectrum)[::-1][k - 1]), 0.0))
-    evaluated, trained = pair
-    if not evaluated + trained:
-        raise GradientError(
-            f"Both curvatures are zero at place {k}, so that no mixture is marked.",
-            "Give `trackstar.mixing` as a number.",
-        )
-    return trained / (evaluated + trained)

@@ -5,7 +5,8 @@
     ekfac_cg    ∇L_q · (E[H] + δ mean(Λ))⁻¹ ∇L_i    with the exact Gauss-Newton matrix of a sample
 
 R is the empirical Fisher matrix of the rows, block by block, in the place of the Hessian: like the
-Gauss-Newton matrix it has no negative eigenvalues; λ̄ is the block's mean eigenvalue. H is the
+Gauss-Newton matrix it has no negative eigenvalues; λ̄ is the block's mean eigenvalue; with
+`curvature_rank` only its largest eigenvalues are computed (`whence.methods.truncated`). H is the
 curvature of the mean example's summed loss in EK-FAC's approximation, layer by layer: the
 Gauss-Newton matrix, with labels drawn from the model by default, diagonal in the eigenbasis of a
 Kronecker product; E[H] is the same matrix without an approximation, over a sample of the corpus
@@ -18,10 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from whence.methods.contract import Method, MethodInputs, MethodResult, from_pass
-from whence.methods.curvature import damped_power, second_moments
+from whence.methods.mixture import RowCurvature
 from whence.methods.products import Rows
 from whence.methods.requests import Context, Models, OwnPass
 from whence.methods.rows import has_gradient, products
+from whence.methods.truncated import PASSES
 from whence.methods.views import FINAL, dots
 from whence.records import PairScores
 from whence.settings import EkfacCgSettings, EkfacSettings, InfluenceSettings
@@ -40,9 +42,13 @@ _OPTIMUM = (
 
 def _influence(inputs: MethodInputs, own: InfluenceSettings) -> MethodResult:
     rows = inputs.result(Rows(FINAL))
-    inverse = damped_power(second_moments(rows), -1, damping=own.damping)
+    curvature = RowCurvature(rows, own.curvature_rank).decompose()
+    inverse = curvature.power(-1, damping=own.damping)
     values = np.where(has_gradient(rows), products(rows, queries=inverse).dots, np.nan)
-    return MethodResult(values, {**rows.settings, "damping": own.damping})
+    told = {**rows.settings, **own.model_dump(mode="json")}
+    if own.curvature_rank is not None:
+        told["curvature_share"] = curvature.share
+    return MethodResult(values, told)
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,8 @@ METHODS = (
         "query's loss by more, to first order, where the empirical Fisher matrix of projected "
         "gradients stands for the Hessian",
         cost="one pass to build the index, and about 10 p⁶ operations per module with p × p "
-        "dimensions",
+        f"dimensions; with a `curvature_rank` r, {PASSES} readings of the rows with 4 r p² "
+        "operations per example and module instead",
         source='Koh and Liang, "Understanding Black-box Predictions via Influence Functions", ICML '
         "2017, with the sign turned, so that higher is more helpful; damping relative to the mean "
         "eigenvalue as in Bergson.",

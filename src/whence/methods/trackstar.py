@@ -7,7 +7,8 @@ both sides of each module's matrix, multiplied with the inverse root of the curv
 R = λ R_eval + (1 − λ) R_train, on the query's side and on the example's, and scaled to unit norm.
 R_train is the second moment of the stored rows, R_eval that of the reference behaviors' queries,
 never of those scored: a handful of queries would whiten itself away. R is block-diagonal over
-modules.
+modules; with `curvature_rank` only its largest eigenvalues are computed
+(`whence.methods.truncated`).
 
 Every part is a switch of the settings `trackstar`. The paper's ablations are, in order: Exp 1
 `correction = "none"`, `whiten = false`, `unit_norm = false`; Exp 2 with `unit_norm`; Exp 3 with
@@ -20,16 +21,11 @@ import numpy as np
 
 from whence.errors import GradientError, SettingsError
 from whence.methods.contract import Method, MethodInputs, MethodResult
-from whence.methods.curvature import (
-    Moments,
-    damped_power,
-    mixing_weight,
-    query_moments,
-    second_moments,
-)
+from whence.methods.mixture import RowCurvature, mixing_weight
 from whence.methods.products import Rows
 from whence.methods.requests import Request
-from whence.methods.rows import GradientRows, products
+from whence.methods.rows import products
+from whence.methods.truncated import PASSES, Reference
 from whence.methods.views import View
 from whence.settings import AttributionSettings, TrackstarSettings
 
@@ -41,9 +37,13 @@ def _compute(inputs: MethodInputs, own: TrackstarSettings) -> MethodResult:
     told = {**rows.settings, **own.model_dump(mode="json")}
     roots = None
     if own.whiten:
-        moments, weight = _curvature(inputs, rows, own.mixing)
-        told["mixing_weight"] = weight
-        roots = damped_power(moments, -0.5, damping=own.damping)
+        curvature = RowCurvature(rows, own.curvature_rank)
+        reference = _reference(inputs, curvature, own.mixing)
+        told["mixing_weight"] = 0.0 if reference is None else reference.weight
+        mixed = curvature.decompose(reference)
+        roots = mixed.power(-0.5, damping=own.damping)
+        if own.curvature_rank is not None:
+            told["curvature_share"] = mixed.share
     found = products(rows, queries=roots, examples=roots)
     values = np.where(found.example_norms > 0, found.dots, np.nan)
     if own.unit_norm:
@@ -68,29 +68,23 @@ def _needs(settings: AttributionSettings) -> tuple[Request[object], ...]:
     return (Rows(View("final", chosen.correction)),)
 
 
-def _curvature(
-    inputs: MethodInputs, rows: GradientRows, mixing: float | str
-) -> tuple[Moments, float]:
-    """R and the weight of the references' part in it."""
-    examples = second_moments(rows)
+def _reference(
+    inputs: MethodInputs, curvature: RowCurvature, mixing: float | str
+) -> Reference | None:
+    """The references' rows with their weight in R; None where nothing is mixed in."""
     if mixing == "none":
-        return examples, 0.0
+        return None
     chosen = np.array([query.id in inputs.references for query in inputs.queries])
     if not chosen.any():
         raise SettingsError(
             "The reference behaviors are all among those scored, so that there is no R_eval.",
             "Name a file of other behaviors in `reference_behaviors`.",
         )
-    reference = query_moments(rows, chosen)
-    weight = (
-        mixing_weight(reference, examples, share=CROSSING_SHARE)
-        if mixing == "crossing"
-        else float(mixing)
-    )
-    mixed = {
-        name: weight * reference[name] + (1 - weight) * values for name, values in examples.items()
-    }
-    return mixed, weight
+    rows = curvature.rows.queries[chosen]
+    if mixing != "crossing":
+        return Reference(rows, float(mixing))
+    spectra = curvature.reference_spectrum(rows), curvature.spectrum()
+    return Reference(rows, mixing_weight(*spectra, share=CROSSING_SHARE))
 
 
 METHODS = (
@@ -110,7 +104,9 @@ METHODS = (
         "point more nearly in one direction; it does not say by how much a step on the example "
         "lowers the query's loss",
         cost="one pass to build the index; p⁴ entries and 10 p⁶ operations per module to decompose "
-        "R, and d p² operations per example, for p × p dimensions per module and d in all",
+        "R, and d p² operations per example, for p × p dimensions per module and d in all; with a "
+        f"`curvature_rank` r, r p² entries per module and {PASSES} readings of the rows with 4 r d "
+        "operations per example",
         source='Chang et al., "Scalable Influence and Fact Tracing for Large Language Model '
         'Pretraining", arXiv 2410.17413, section 3. There 16 blocks of layers share a projection; '
         "here, as in Bergson, each module has its own. Damping (δ = 0.1 of the mean eigenvalue) "
