@@ -238,7 +238,7 @@ def _of_projection(
         asked = query_rows(index, world.model, world.queries)
         queries = torch.cat([asked[name].float() for name in index.modules], dim=1).numpy()
         for share, rank in ranks.items():
-            rows, width = _factorized(index, rank)
+            rows, width = factorized_rows(index, rank)
             found.append(
                 Variant(
                     f"{dim} x {dim}, rank {rank}, bfloat16",
@@ -251,7 +251,7 @@ def _of_projection(
     return found
 
 
-def _factorized(index: "Index", rank: int) -> tuple[np.ndarray, int]:
+def factorized_rows(index: "Index", rank: int) -> tuple[np.ndarray, int]:
     """Rows as factors of a rank, rounded to bfloat16 and multiplied out, and their stored width."""
     import torch
 
@@ -279,7 +279,8 @@ def _cosine(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return queries @ rows.T / np.linalg.norm(queries, axis=1)[:, None] / norms
 
 
-def _best(scores: np.ndarray) -> np.ndarray:
+def best_rows(scores: np.ndarray) -> np.ndarray:
+    """The ten best examples of each query."""
     values = np.where(np.isfinite(scores), scores, -np.inf)
     return np.argsort(-values, axis=1, kind="stable")[:, :TOP]
 
@@ -291,7 +292,7 @@ def tail_patches(world: World, variants: Sequence[Variant]) -> dict[str, list[fl
     requests = [
         Request(variant.name, tuple(int(row) for row in best), (query.id,))
         for variant in variants
-        for query, best in zip(world.queries, _best(variant.scores), strict=True)
+        for query, best in zip(world.queries, best_rows(variant.scores), strict=True)
     ]
     patches = tail_patch(world.model, world.corpus, world.queries, requests)
     found: dict[str, list[float]] = {variant.name: [] for variant in variants}
@@ -306,11 +307,11 @@ def describe(
     """One row of the results."""
 
     def spearman(other: np.ndarray) -> list[float]:
-        return [_rank_correlation(a, b) for a, b in zip(variant.scores, other, strict=True)]
+        return [rank_correlation(a, b) for a, b in zip(variant.scores, other, strict=True)]
 
     overlap = [
         len(set(a) & set(b)) / TOP
-        for a, b in zip(_best(variant.scores).tolist(), _best(exact).tolist(), strict=True)
+        for a, b in zip(best_rows(variant.scores).tolist(), best_rows(exact).tolist(), strict=True)
     ]
 
     def estimate(values: Sequence[float]) -> dict[str, Any]:
@@ -331,7 +332,8 @@ def describe(
     }
 
 
-def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's correlation where both are defined."""
     from scipy.stats import spearmanr
 
     kept = np.isfinite(a) & np.isfinite(b)
