@@ -105,7 +105,7 @@ def second_moments(
     Raises:
         GradientError: No example has a gradient.
     """
-    names = list(rows.sizes if modules is None else modules)
+    names, columns = list(rows.sizes if modules is None else modules), rows.columns
     found = {name: np.zeros((rows.sizes[name], rows.sizes[name])) for name in names}
     count = 0
     for part, piece in rows.pieces():
@@ -116,7 +116,7 @@ def second_moments(
         scaled = piece[kept] * factors[kept, None].astype(np.float32)
         count += len(scaled)
         for name in names:
-            block = scaled[:, rows.columns[name]]
+            block = scaled[:, columns[name]]
             found[name] += block.T @ block
     if not count:
         raise no_gradient()

@@ -154,12 +154,12 @@ def _multiply(
 ) -> "tuple[dict[str, Float[np.ndarray, '_ _']], dict[str, float]]":
     """Multiplies R with each module's directions; also computes each module's trace of R."""
     images = {name: np.zeros_like(basis) for name, basis in bases.items()}
-    traces = dict.fromkeys(bases, 0.0)
+    traces, columns = dict.fromkeys(bases, 0.0), rows.columns
 
     def add(values: "Float[np.ndarray, 'rows numbers']", weight: float) -> None:
         for name, basis in bases.items():
-            part = values[:, rows.columns[name]].astype(np.float64)
-            images[name] += weight * (part.T @ (part @ basis))
+            part = values[:, columns[name]].astype(np.float64)
+            images[name] += part.T @ (weight * (part @ basis))
             traces[name] += weight * float(np.vdot(part, part))
 
     count = 0
