@@ -532,6 +532,25 @@ def test_trackstars_ladder_is_one_setting_each(tiny: Path) -> None:
     assert len(list((tiny / "run").glob("stages/rows*/gradients.bin"))) == 2
 
 
+def test_another_rank_of_the_curvature_makes_no_new_rows(tiny: Path) -> None:
+    """On factorized rows, from a study's file to its record."""
+    found = []
+    for settings in ({}, {"curvature_rank": 4}, {"curvature_rank": 64}):
+        attribution = {
+            "methods": ("trackstar", "influence"),
+            "trackstar": settings,
+            "influence": settings,
+        }
+        made = _run(tiny, attribution=attribution, index={"projection_dim": 8, "rank": 1})
+        found.append(load_run(made).scores)
+    assert len(list((tiny / "run").glob("stages/rows*/factors.bin"))) == 1
+    for whole, truncated, full in zip(*found, strict=True):
+        np.testing.assert_array_equal(full.values, whole.values)
+        assert not np.allclose(truncated.values, whole.values, equal_nan=True)
+        assert truncated.settings["curvature_rank"] == 4
+        assert "curvature_rank" not in whole.settings
+
+
 @pytest.mark.parametrize(("revision", "step"), [(None, 488), ("step256", 256)])
 def test_a_study_of_a_checkpoint_has_its_own_moments_and_none_of_its_future(
     revision: str | None, step: int, tmp_path: Path
