@@ -10,14 +10,17 @@ training on the ten best examples does to the query's completion (in nats), also
 with the whole curvature of the same rows. Means with intervals over queries' families.
 
     python benchmarks/truncated.py [--worlds mini pile-mini] [--docs 2000] [--queries 24]
+    python benchmarks/truncated.py --rows 1000      # time and memory of 128 × 128 dimensions
 
 About a quarter of an hour of a core for 2,000 documents. The figures are about small models; none
 is about Pythia. Nothing is asserted.
 """
 
 import argparse
+import json
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,12 +28,13 @@ from unittest.mock import patch
 
 import numpy as np
 from factorized import World, best_rows, factorized_rows, mini, pile_mini, rank_correlation
-from measure import report
+from measure import peak_bytes, report
 
 from whence.gradients import build_index
 from whence.gradients.index.stored import query_rows
 from whence.methods import MethodInputs, Rows, score
-from whence.methods.rows import GradientRows
+from whence.methods.mixture import RowCurvature
+from whence.methods.rows import GradientRows, products
 from whence.methods.truncated import TruncatedBlock
 from whence.settings import AttributionSettings, IndexSettings, InfluenceSettings, TrackstarSettings
 from whence.statistics import mean_estimate
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from whence.records import Scores
 
 DIMS = (20, 40)
+LARGE_DIM, LARGE_RANK = 128, 32
 ROW_RANKS = (None, 2, 1)
 CURVATURE_RANKS = (None, 128, 32, 8)
 METHODS = ("trackstar", "influence")
@@ -68,7 +73,11 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="*", default=["mini", "pile-mini"])
     parser.add_argument("--docs", type=int, default=2000)
     parser.add_argument("--queries", type=int, default=24)
+    parser.add_argument("--rows", type=int, default=0, help="time so many large rows instead")
     asked = parser.parse_args()
+    if asked.rows:
+        report("truncated-large.json", [score_large(asked.rows)], *sys.argv[1:])
+        return
     makers = {"mini": mini, "pile-mini": pile_mini}
     for name in asked.worlds:
         rows = []
@@ -76,6 +85,42 @@ def main() -> None:
             rows.append({"world": name, **row})
             print_row(rows[-1])
         report(f"truncated-{name}.json", rows, *sys.argv[1:])
+
+
+def score_large(num_rows: int) -> dict[str, Any]:
+    """Times 20 queries of made-up rows: 24 modules, 128 × 128, rank 1; 32 eigenvalues of each."""
+    import torch
+
+    from whence.gradients.index.factors import ExpandedRows, Layout
+
+    layout = Layout.of({f"m{n}": (LARGE_DIM, LARGE_DIM) for n in range(24)}, 1)
+    generator = torch.Generator().manual_seed(0)
+    with tempfile.TemporaryDirectory(dir=Path()) as folder:
+        path = Path(folder) / "factors.bin"
+        # Directions of falling size, as gradients have.
+        scale = torch.cat([1 / (1 + torch.arange(LARGE_DIM)).sqrt()] * (2 * len(layout.modules)))
+        numbers = torch.randn(num_rows, layout.width, generator=generator) * scale
+        path.write_bytes(numbers.bfloat16().view(torch.int16).numpy().tobytes())
+        examples = ExpandedRows(path, num_rows=num_rows, dtype="bfloat16", layout=layout)
+        rows = GradientRows(examples, examples[:20], layout.sizes)  # pyright: ignore[reportArgumentType]
+        started, used = time.perf_counter(), time.process_time()
+        curvature = RowCurvature(rows, LARGE_RANK).decompose()
+        roots = curvature.power(-0.5, damping=0.1)
+        decomposed = time.perf_counter() - started
+        found = products(rows, queries=roots, examples=roots)
+        assert np.isfinite(found.dots).all()
+    result = {
+        "case": f"{num_rows:,} factorized rows, {LARGE_DIM} x {LARGE_DIM}, 20 queries",
+        "curvature_rank": LARGE_RANK,
+        "seconds": time.perf_counter() - started,
+        "curvature_seconds": decomposed,
+        "processor_seconds": time.process_time() - used,
+        "curvature_bytes": curvature_bytes(rows.sizes.values(), LARGE_RANK),
+        "whole_curvature_bytes": curvature_bytes(rows.sizes.values(), None),
+        "peak_bytes": peak_bytes(),
+    }
+    print(json.dumps(result), flush=True)
+    return result
 
 
 def compare(world: World) -> list[dict[str, Any]]:
