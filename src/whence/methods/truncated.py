@@ -20,7 +20,8 @@ algorithms 4.4 (subspace iteration) and 5.3 (eigenvalues). Few directions for th
 factorized gradients are from LoRIF, arXiv 2601.21929, which keeps the largest singular values and
 inverts by the identity of Woodbury. That is t = 0: what is left out has no curvature but the
 damping. Here the mean keeps the trace, so that directions that were left out are not favored by a
-small δ, and the same formula holds for the power −1/2 of TrackStar.
+small δ, and the same formula holds for the power −1/2 of TrackStar. Both are measured in
+docs/large-indexes.md.
 """
 
 from collections.abc import Iterable
