@@ -115,6 +115,18 @@ def test_a_power_is_exact_where_the_other_eigenvalues_are_equal(exponent, dampin
         assert blocks[name].rest == pytest.approx(0.5, rel=1e-6)
 
 
+@pytest.mark.parametrize("exponent", [-1, -0.5])
+def test_with_no_more_examples_than_eigenvalues_nothing_is_lost(exponent) -> None:
+    generator = np.random.default_rng(0)
+    examples = generator.normal(size=(12, 50)).astype(np.float32)
+    rows = GradientRows(examples, examples[:3], {"a": 50})
+    exact = examples.astype(np.float64)
+    whole = Block(*np.linalg.eigh(exact.T @ exact / 12)).power(exponent, damping=0.1)
+    found = RowCurvature(rows, 12).decompose().power(exponent, damping=0.1)["a"]
+    asked = generator.normal(size=(4, 50))
+    np.testing.assert_allclose(found.apply(asked), whole.apply(asked), rtol=1e-9, atol=1e-9)
+
+
 def test_the_largest_eigenvalues_are_those_of_the_whole_matrix() -> None:
     """To 1e-4 in the first half of a spectrum that falls as 1/i, and to 2 % in all of it."""
     rows = _rows({"a": _decaying(300), "b": _decaying(100) ** 2})
