@@ -209,11 +209,12 @@ def _part(
         peak = torch.maximum(peak, found.amax(dim=1).to(exact))
     # What the products are rounded to is subtracted, and added again to the logarithm.
     peak = peak.to(kind)
+    start = -peak[:, None]
     others = torch.zeros_like(target)
     total = torch.zeros_like(logit)
     for word, cell in zip(range(0, len(words), num_words), cells, strict=True):
         part = slice(word, word + num_words)
-        weights = logits(part, -peak[:, None]).exp_()
+        weights = logits(part, start).exp_()
         if cell is not None:
             weights[cell] = 0
         total.add_(weights.sum(dim=1, dtype=exact))
