@@ -166,6 +166,8 @@ class _Writer:
         values = _rounded(found, self._rows.dtype, self._todo, batch)
         for place, row in zip(batch, values, strict=True):
             self._rows[self._copies.of(int(place))] = row
+        # Of a short example's row the system maps many pages around it, too.
+        let_go(self._rows)
         self._losses.append(computed.losses.float().cpu().numpy())
         self._digest = zlib.crc32(np.ascontiguousarray(values).view(np.uint8).data, self._digest)
         if batch is block[-1]:
@@ -173,7 +175,6 @@ class _Writer:
 
     def _end(self, block: "Block") -> None:
         self._rows.flush()
-        let_go(self._rows)
         buffer = io.BytesIO()
         np.save(buffer, np.concatenate(self._losses), allow_pickle=False)
         np.save(buffer, np.uint32(self._digest), allow_pickle=False)
