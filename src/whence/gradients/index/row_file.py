@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -140,11 +140,12 @@ def write_blocks(
         done = len(blocks) - len(left)
         progress.note(f"{done} of {len(blocks)} blocks of rows were written before.")
     total = sum(todo.num_tokens(block) for block in left)
-    writer = _Writer(rows, marks_directory(partial), todo)
     with (
+        Path(str(rows.filename)).open("r+b") as file,
         progress.task("Gradients of the examples", total=total, unit="tokens") as task,
         _behind() as run_behind,
     ):
+        writer = _Writer(file, rows.dtype, marks_directory(partial), todo)
         for block in left:
             for batch, computed in zip(block, compute_all(block), strict=True):
                 run_behind(functools.partial(writer.write, block, batch, computed))
@@ -152,10 +153,14 @@ def write_blocks(
 
 
 class _Writer:
-    """Writes batches in their order, and a block's mark after its last one."""
+    """Writes batches in their order, and a block's mark after its last one.
 
-    def __init__(self, rows: Rows, marks: Path, todo: Pass) -> None:
-        self._rows, self._marks, self._todo = rows, marks, todo
+    The file is not mapped: with a row the system would map up to two megabytes around it, and count
+    them as memory.
+    """
+
+    def __init__(self, file: BinaryIO, dtype: "np.dtype[Any]", marks: Path, todo: Pass) -> None:
+        self._file, self._dtype, self._marks, self._todo = file, dtype, marks, todo
         self._copies = _Copies(todo.distinct)
         self._losses: list[NDArray[np.float32]] = []
         self._digest = 0
@@ -163,18 +168,20 @@ class _Writer:
     def write(self, block: "Block", batch: "NDArray[np.int64]", computed: BatchRows) -> None:
         """Waits for a batch's rows, and writes them."""
         found = computed.rows.float().cpu().numpy()
-        values = _rounded(found, self._rows.dtype, self._todo, batch)
-        for place, row in zip(batch, values, strict=True):
-            self._rows[self._copies.of(int(place))] = row
-        # Of a short example's row the system maps many pages around it, too.
-        let_go(self._rows)
+        values = np.ascontiguousarray(_rounded(found, self._dtype, self._todo, batch))
+        stored = values.view(np.uint8)
+        for place, row in zip(batch, stored, strict=True):
+            for number in self._copies.of(int(place)):
+                self._file.seek(int(number) * stored.shape[1])
+                self._file.write(row.data)
         self._losses.append(computed.losses.float().cpu().numpy())
-        self._digest = zlib.crc32(np.ascontiguousarray(values).view(np.uint8).data, self._digest)
+        self._digest = zlib.crc32(stored.data, self._digest)
         if batch is block[-1]:
             self._end(block)
 
     def _end(self, block: "Block") -> None:
-        self._rows.flush()
+        self._file.flush()
+        os.fsync(self._file.fileno())
         buffer = io.BytesIO()
         np.save(buffer, np.concatenate(self._losses), allow_pickle=False)
         np.save(buffer, np.uint32(self._digest), allow_pickle=False)
