@@ -4,9 +4,11 @@ Times, by processor time on one thread, the parts of a pass of Pythia-14m's shap
 bfloat16: the linear layers' products, the output layer's products alone, the output layer's loss as
 it is computed (by PyTorch's fused attention in float32; block by block in bfloat16), causal
 attention forward and back by PyTorch alone and as a pass computes it (one sequence, and sequences
-of a tenth), and what a pass does besides products: layer norms and GELU. Printed and written to
-`results/latest/bfloat16.json`: milliseconds of each, their ratio, and operations per second of the
-products.
+of a tenth), and what a pass does besides products: layer norms and GELU. Then whole passes over 40
+documents, in float32, `mixed` and bfloat16, and how near the rows of two fitted models are to those
+in float32. Printed and written to `results/latest/bfloat16.json`: milliseconds of each part, their
+ratio, and operations per second of the products; tokens per second of a core; the smallest and the
+median cosine of 64 examples. Needs WHENCE_DATA.
 
     python benchmarks/bfloat16.py [--tokens 1024] [--repeats 5]
 
@@ -17,12 +19,20 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from measure import report
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from whence.gradients.passes.loss import Precision
+    from whence.records import LoadedModel
 
 HIDDEN, INNER, HEADS, LAYERS, WORDS = 128, 512, 4, 6, 50_304
 
@@ -61,6 +71,9 @@ def main() -> None:
             }
         )
         print(json.dumps(rows[-1]), flush=True)
+    for found in (*whole_passes(asked.repeats), *cosines()):
+        rows.append(found)
+        print(json.dumps(found), flush=True)
     report("bfloat16.json", rows, *sys.argv[1:], capability=torch.backends.cpu.get_cpu_capability())
 
 
@@ -147,6 +160,79 @@ def elementwise(tokens: int, kind: Any) -> Part:
             F.gelu(inner)
 
     return run, 1.0 * tokens * (2 * HIDDEN + INNER) * LAYERS
+
+
+PRECISIONS: dict[str, tuple[str, "Precision"]] = {
+    "float32": ("float32", "float32"),
+    "mixed": ("float32", "mixed"),
+    "bfloat16": ("bfloat16", "float32"),
+}
+
+
+def collected(
+    model: "LoadedModel", precision: "Precision", batches: "Sequence[Sequence[Sequence[int]]]"
+) -> "Iterator[Tensor]":
+    """Rows of batches, all attributed modules side by side."""
+    import torch
+
+    from whence.gradients.index.collector import collecting, new_processor
+    from whence.gradients.passes.batches import pad
+    from whence.models import coverage
+
+    modules = tuple(coverage(model, modules="*", include_bias=False).modules)
+    processor = new_processor(projection_dim=16, projection_seed=0)
+    with collecting(model, modules, processor, precision=precision) as collect:
+        for batch in batches:
+            rows = collect(pad(batch)).rows
+            yield torch.cat([rows[name].float() for name in rows], dim=1)
+
+
+def whole_passes(repeats: int) -> "Iterator[dict[str, Any]]":
+    """Passes over 40 documents of the Pile, a model of random weights, one batch after another."""
+    from inputs import make_documents, make_model
+
+    from whence.corpus import read_corpus
+    from whence.gradients.passes.batches import plan_pass
+    from whence.models import load_model
+    from whence.settings import ModelSettings
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = make_model("14m", Path(folder))
+        corpus = read_corpus(make_documents(path, Path(folder), 40).corpus)
+        for name, (dtype, precision) in PRECISIONS.items():
+            model = load_model(ModelSettings(name=str(path), dtype=dtype))  # pyright: ignore
+            todo = plan_pass(model, corpus, token_batch_size=4096, num_workers=2)
+            batches = [todo.sequences(batch) for batch in todo.batches]
+            seconds = []
+            for _ in range(max(2, repeats // 2)):
+                started = time.process_time()
+                for _ in collected(model, precision, batches):
+                    pass
+                seconds.append(time.process_time() - started)
+            rate = todo.num_tokens(todo.batches) / min(seconds)
+            yield {"pass": name, "tokens_per_core_second": rate}
+
+
+def cosines() -> "Iterator[dict[str, Any]]":
+    """Cosines of each example's row with that in float32, for two fitted models."""
+    import torch
+    from factorized import mini, pile_mini
+
+    for name, make in {"mini": mini, "pile-mini": pile_mini}.items():
+        world = make(64, 1)
+        examples = [[world.corpus.input_ids(row)] for row in range(len(world.corpus))]
+        exact = torch.cat(list(collected(world.model, "float32", examples)))
+        for precision, (dtype, how) in list(PRECISIONS.items())[1:]:
+            world.model.model.to(getattr(torch, dtype))
+            rows = torch.cat(list(collected(world.model, how, examples)))
+            found = torch.nn.functional.cosine_similarity(rows, exact, dim=1)
+            yield {
+                "model": name,
+                "precision": precision,
+                "examples": len(examples),
+                "cosine_min": float(found.min()),
+                "cosine_median": float(found.median()),
+            }
 
 
 PARTS: dict[str, Callable[[int, Any], Part]] = {

@@ -7,6 +7,7 @@ tokenized once for all who build.
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,8 +58,13 @@ def make_model(shape: str, place: Path) -> Path:
     return path
 
 
-def make_documents(model: Path, place: Path, docs: int, *, max_length: int = CONTEXT) -> Documents:
-    """Tokenizes the first documents, each cut at `max_length` tokens."""
+def make_documents(
+    model: Path, place: Path, docs: int, *, max_length: int = CONTEXT, in_windows: bool = False
+) -> Documents:
+    """Tokenizes the first documents, each cut at `max_length` tokens.
+
+    With `in_windows` documents are cut into pieces of so many tokens, and each piece counts as one.
+    """
     from datasets import Dataset
 
     from whence.corpus import load_corpus, read_corpus, save_corpus
@@ -72,8 +78,12 @@ def make_documents(model: Path, place: Path, docs: int, *, max_length: int = CON
             source=str(test_data() / "pile-documents.jsonl.gz"),
             max_documents=docs,
             max_length=max_length,
+            long_documents="window" if in_windows else "truncate",
         )
         corpus = load_corpus(settings, loaded.tokenizer, context_length=CONTEXT)
+        if len(corpus) < docs:
+            sys.exit(f"There are {len(corpus):,} documents, and {docs:,} were asked for.")
+        corpus = replace(corpus, table=corpus.table.slice(0, docs))
         path.mkdir()
         save_corpus(corpus, path)
         ids = corpus.table.column("input_ids").to_pylist()

@@ -1,15 +1,20 @@
 """Does building an index cost in proportion to its tokens, and does its memory stay flat?
 
-Our build alone, with more and more documents, each size in a process of its own. Printed and
-written to `results/latest/scaling.json`, and drawn in `results/latest/scaling.svg`: the time of the
-build without start-up, tokens per second, and the process's peak of memory. Drawn is the time that
-the processor spent, which does not depend on what else the machine does.
+Our build alone, with more and more examples, pieces of the Pile's documents, each size in a process
+of its own. Printed and written to `results/latest/scaling.json`, and drawn in
+`results/latest/scaling.svg`: the time of the build without start-up, tokens per second, and the
+process's peak of memory. Drawn is the time that the processor spent, which does not depend on what
+else the machine does.
 
-    python benchmarks/scaling.py [--docs 300,1000,3000] [--max-length 128]
+With `--without-model` gradients are made up, of documents of up to 2,048 tokens, on one thread:
+what remains is all that a build does besides computing (`results/latest/besides.json`).
+
+    python benchmarks/scaling.py [--docs 300,1000,3000,10000] [--max-length 128] [--without-model]
 """
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
 import time
@@ -19,7 +24,7 @@ from typing import Any
 
 from index import our_build
 from inputs import Documents, make_documents, make_model
-from measure import RESULTS, commit, finish, hardware, keep, run_alone
+from measure import RESULTS, commit, finish, hardware, keep, report, run_alone
 
 WIDTH, HEIGHT, MARGIN = 340, 240, 48
 INK, LINE, QUIET = "#1a1a1a", "#0b6e99", "#8a8a8a"
@@ -28,14 +33,20 @@ INK, LINE, QUIET = "#1a1a1a", "#0b6e99", "#8a8a8a"
 def main() -> None:
     """Builds every size, keeps the figures and draws them."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--docs", default="300,1000,3000")
+    parser.add_argument("--docs", default="300,1000,3000,10000")
     parser.add_argument("--max-length", type=int, default=128)
+    parser.add_argument("--without-model", action="store_true")
     asked = parser.parse_args()
+    if asked.without_model:
+        report("besides.json", [besides()], *sys.argv[1:])
+        return
     results = []
     with tempfile.TemporaryDirectory() as place:
         model = make_model("14m", Path(place))
         for docs in map(int, asked.docs.split(",")):
-            documents = make_documents(model, Path(place), docs, max_length=asked.max_length)
+            documents = make_documents(
+                model, Path(place), docs, max_length=asked.max_length, in_windows=True
+            )
             results.append(measure_size(model, documents, docs, asked))
             print(json.dumps(results[-1], indent=2), flush=True)
     keep("scaling.json", results)
@@ -48,7 +59,7 @@ def measure_size(
     """Builds one size."""
     run = run_alone(__file__, model, documents.corpus)
     return {
-        "case": f"{docs} documents",
+        "case": f"{docs} examples",
         "documents": docs,
         "max_length": asked.max_length,
         "tokens": documents.num_tokens,
@@ -62,6 +73,54 @@ def measure_size(
         "command": f"python benchmarks/scaling.py --docs {asked.docs}"
         f" --max-length {asked.max_length}",
     }
+
+
+def besides(docs: int = 1000) -> dict[str, Any]:
+    """Builds an index of made-up gradients, batches as large as on a GPU; the median of four."""
+    import shutil
+    from collections.abc import Iterator
+    from contextlib import contextmanager
+
+    import torch
+
+    from whence.corpus import read_corpus
+    from whence.gradients import build_index
+    from whence.gradients.index import build as building
+    from whence.gradients.index.collector import Collect, Collected
+    from whence.models import load_model
+    from whence.settings import IndexSettings, ModelSettings
+
+    torch.set_num_threads(1)
+
+    @contextmanager
+    def made_up(*_what: object, **_how: object) -> Iterator[Collect]:
+        rows = torch.rand(4096, 256)
+        yield lambda batch: Collected(
+            {f"m{n}": rows[: len(batch.input_ids)] for n in range(24)},
+            torch.zeros(len(batch.input_ids)),
+        )
+
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        path = make_model("14m", place)
+        documents = make_documents(path, place, docs)
+        model = load_model(ModelSettings(name=str(path)))
+        settings = IndexSettings(projection_dim=16, token_batch_size=32_768)
+        building.collecting = made_up
+        seconds = []
+        for _ in range(5):
+            shutil.rmtree(place / "index", ignore_errors=True)
+            started = time.perf_counter()
+            build_index(model, read_corpus(documents.corpus), place / "index", settings)
+            seconds.append(time.perf_counter() - started)
+    found = {
+        "case": f"{docs} documents without a model",
+        "tokens": documents.num_tokens,
+        "seconds": statistics.median(seconds[1:]),
+        "all_seconds": seconds,
+    }
+    print(json.dumps(found), flush=True)
+    return found
 
 
 def worker(model: str, corpus: str) -> None:

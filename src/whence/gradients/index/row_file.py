@@ -155,8 +155,8 @@ def write_blocks(
 class _Writer:
     """Writes batches in their order, and a block's mark after its last one.
 
-    The file is not mapped: with a row the system would map up to two megabytes around it, and count
-    them as memory.
+    The file is not mapped: with a row the system would map a megabyte and more around it, and count
+    that as memory.
     """
 
     def __init__(self, file: BinaryIO, dtype: "np.dtype[Any]", marks: Path, todo: Pass) -> None:
