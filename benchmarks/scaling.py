@@ -26,7 +26,7 @@ from index import our_build
 from inputs import Documents, make_documents, make_model
 from measure import RESULTS, commit, finish, hardware, keep, report, run_alone
 
-WIDTH, HEIGHT, MARGIN = 340, 240, 48
+WIDTH, HEIGHT, MARGIN, LABEL = 340, 240, 48, 30
 INK, LINE, QUIET = "#1a1a1a", "#0b6e99", "#8a8a8a"
 
 
@@ -184,12 +184,16 @@ def panel(title: str, tokens: list[float], values: list[float], is_linear: bool)
         f'<text x="{WIDTH - 16}" y="{floor + 34}" text-anchor="end">thousand tokens</text>',
         f'<text x="{MARGIN - 6}" y="{floor + 4}" text-anchor="end">0</text>',
     ]
+    labelled = float("-inf")
     for (x, y), count, value in zip(points, tokens, values, strict=True):
-        parts += [
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{LINE}"/>',
-            f'<text x="{x:.1f}" y="{y - 9:.1f}" text-anchor="end">{value:.3g}</text>',
-            f'<text x="{x:.1f}" y="{floor + 16}" text-anchor="middle">{count:.0f}</text>',
-        ]
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{LINE}"/>')
+        # Of points side by side only the first has room for its numbers.
+        if x - labelled >= LABEL:
+            labelled = x
+            parts += [
+                f'<text x="{x:.1f}" y="{y - 14:.1f}">{value:.3g}</text>',
+                f'<text x="{x:.1f}" y="{floor + 16}" text-anchor="middle">{count:,.0f}</text>',
+            ]
     return "".join(parts)
 
 
