@@ -104,6 +104,18 @@ def test_words_far_more_likely_than_those_looked_at_first_are_summed_again(
     assert not once[1].isfinite().all(), "the second sum was needed"
 
 
+def test_nothing_is_summed_again_where_nothing_is_far(monkeypatch):
+    calls, part = [], loss._part
+
+    def counted(*operands, **how):
+        calls.append(how["is_sampled"])
+        return part(*operands, **how)
+
+    monkeypatch.setattr(loss, "_part", counted)
+    cross_entropy(*_case(), block=(8, 10))
+    assert calls == [True, True, True]
+
+
 def test_float16_loses_no_words_that_are_not_likely():
     generator = torch.Generator().manual_seed(0)
     hidden, words = (torch.randn(n, 16, generator=generator) * 0.3 for n in (20, 5000))

@@ -159,7 +159,8 @@ def cross_entropy(
         )
     # A token that is far less likely than the others; and what is not a number stays none.
     far = (~(totals < LARGEST_TOTAL)).cpu().nonzero().squeeze(1)
-    for some in far.split(num_tokens):
+    for first in range(0, len(far), num_tokens):
+        some = far[first : first + num_tokens]
         losses[some], gradients[some], _ = _part(
             hidden[some], targets[some], words, bias, num_words=num_words, is_sampled=False
         )
