@@ -129,7 +129,7 @@ def test_every_surface_names_the_same_examples_in_the_same_order(
     answer = whence.query(index, model, behavior, k=K)  # pyright: ignore[reportArgumentType]
     assert tuple([(h.id, h.rank) for h in side] for side in answer[:2]) == expected
 
-    monkeypatch.setattr("whence.gradients.open_index", lambda _: index)
+    monkeypatch.setattr("whence.gradients.open_index", lambda *_, **__: index)
     monkeypatch.setattr("whence.runs.indexing.index_model", lambda _: model)
     answerer = "whence.runs.adhoc.Answerer"
     monkeypatch.setattr(f"{answerer}.verify", lambda *_: record.verifications[behavior.id])
