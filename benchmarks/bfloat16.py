@@ -3,12 +3,12 @@
 Times, by processor time on one thread, the parts of a pass of Pythia-14m's shape in float32 and in
 bfloat16: the linear layers' products, the output layer's products alone, the output layer's loss as
 it is computed (by PyTorch's fused attention in float32; block by block in bfloat16), causal
-attention forward and back by PyTorch alone and as a pass computes it (one sequence, and sequences
-of a tenth), and what a pass does besides products: layer norms and GELU. Then whole passes over 40
-documents, in float32, `mixed` and bfloat16, and how near the rows of two fitted models are to those
-in float32. Printed and written to `results/latest/bfloat16.json`: milliseconds of each part, their
-ratio, and operations per second of the products; tokens per second of a core; the smallest and the
-median cosine of 64 examples. Needs WHENCE_DATA.
+attention forward and back (one sequence, and sequences of a tenth), and what a pass does besides
+products: layer norms and GELU. Then whole passes over 40 documents, in float32, `mixed` and
+bfloat16, and how near the rows of two fitted models are to those in float32. Printed and written to
+`results/latest/bfloat16.json`: milliseconds of each part, their ratio, and operations per second of
+the products; tokens per second of a core; the smallest and the median cosine of 64 examples. Needs
+WHENCE_DATA.
 
     python benchmarks/bfloat16.py [--tokens 1024] [--repeats 5]
 
@@ -120,14 +120,10 @@ def output_loss(tokens: int, kind: Any) -> Part:
     return lambda: cross_entropy(states, targets, words), 4.0 * tokens * HIDDEN * WORDS
 
 
-def attention(tokens: int, kind: Any, *, sequences: int = 1, is_replaced: bool = True) -> Part:
-    """Causal attention of all layers, forward and back, as a pass computes it or by PyTorch."""
-    from contextlib import nullcontext
-
+def attention(tokens: int, kind: Any, *, sequences: int = 1) -> Part:
+    """Causal attention of all layers, forward and back."""
     import torch
     import torch.nn.functional as F  # noqa: N812
-
-    from whence.gradients.passes.attention import attention_in_bfloat16
 
     length, size = tokens // sequences, HIDDEN // HEADS
     q, k, v = (
@@ -136,10 +132,8 @@ def attention(tokens: int, kind: Any, *, sequences: int = 1, is_replaced: bool =
     )
 
     def run() -> None:
-        replaced = attention_in_bfloat16(q.device, kind) if is_replaced else nullcontext()
         for _ in range(LAYERS):
-            with replaced:
-                out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
             torch.autograd.grad(out, (q, k, v), torch.ones_like(out))
 
     return run, 7.0 * sequences * length * length * HIDDEN * LAYERS
@@ -239,9 +233,7 @@ PARTS: dict[str, Callable[[int, Any], Part]] = {
     "linear layers": linear_layers,
     "output layer, products alone": output_products,
     "output layer, loss": output_loss,
-    "attention, by PyTorch": partial(attention, is_replaced=False),
     "attention": attention,
-    "attention of short sequences, by PyTorch": partial(attention, sequences=10, is_replaced=False),
     "attention of short sequences": partial(attention, sequences=10),
     "layer norms and GELU": elementwise,
 }

@@ -25,7 +25,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-from whence.gradients.passes.attention import attention_in_bfloat16
 from whence.models.forward import (
     IGNORED,
     Padded,
@@ -49,8 +48,9 @@ Backward = Callable[..., "Float[Tensor, ' batch']"]
 forward and backward; gives each sequence's loss in nats, summed over its labelled tokens and not
 weighted."""
 
-# How many words are looked at for a number near the highest logit, and how large Σ exp may be.
-SAMPLED_WORDS, LARGEST_TOTAL = 1024, 1e30
+# How many words are looked at for a number near the highest logit, and how large Σ exp may be: far
+# from that number, rounding to bfloat16 leaves little of a logit.
+SAMPLED_WORDS, LARGEST_TOTAL = 1024, 4096.0
 # Per device: tokens and words of a block of logits. On a CPU a block must fit its cache.
 BLOCK = {"cpu": (1024, 1024), "cuda": (8192, 16384)}
 
@@ -225,7 +225,7 @@ def _part(
     own = (logit - peak.to(exact)).exp()
     whole = total + own
     gradients = others.sub_(target * total[:, None]).div_(whole[:, None])
-    return whole.log() + peak.to(exact) - logit, gradients, whole
+    return (whole.log() + peak.to(exact) - logit).clamp_(min=0), gradients, whole
 
 
 def _cells(
@@ -280,7 +280,9 @@ def _cross_entropy_by_attention(
         hidden[None, None], keys, keys, dropout_p=0.0, is_causal=False, scale=1.0
     )
     target = words[targets]
-    return total.flatten() - (hidden * target).sum(dim=1), mean[0, 0].sub_(target)
+    losses = total.flatten() - (hidden * target).sum(dim=1)
+    # A difference of nearly equal numbers, which may be rounded to less than nothing.
+    return losses.clamp_(min=0), mean[0, 0].sub_(target)
 
 
 def _fused(
@@ -298,8 +300,7 @@ def _fused(
     rows, places = (batch.targets != IGNORED).nonzero(as_tuple=True)
     targets = batch.targets[rows, places]
     rows, places = _sent(rows, words.device), _sent(places, words.device)
-    with attention_in_bfloat16(words.device, network.dtype):
-        states = last_hidden_states(network, _sent(batch.input_ids, words.device))
+    states = last_hidden_states(network, _sent(batch.input_ids, words.device))
     assert states is not None, "`output_layer` has tried it"
     found, gradients = cross_entropy(states.detach()[rows, places], targets, words, bias)
     if weights is not None:
