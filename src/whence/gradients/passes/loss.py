@@ -50,7 +50,7 @@ weighted."""
 
 # How many words are looked at for a number near the highest logit, and how large Σ exp may be: far
 # from that number, rounding to bfloat16 leaves little of a logit.
-SAMPLED_WORDS, LARGEST_TOTAL = 1024, 4096.0
+SAMPLED_WORDS, LARGEST_TOTAL = 1024, 1e6
 # Per device: tokens and words of a block of logits. On a CPU a block must fit its cache.
 BLOCK = {"cpu": (1024, 1024), "cuda": (8192, 16384)}
 
