@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from whence import buckets
-from whence.errors import CorpusError
+from whence.errors import CorpusError, SettingsError
 
 
 @pytest.mark.parametrize("source", ["s3:/lab/x", "s3://lab", "lab/x", "https://lab/x", "S3://a/b"])
@@ -20,6 +20,25 @@ def test_a_path_is_no_address(place):
 
 def test_a_slash_at_the_end_is_no_part_of_an_address():
     assert buckets.address_of("gs://lab/deep/idx/") == "gs://lab/deep/idx"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "s3:/lab/x",
+        Path("s3://lab/x"),
+        "s3://lab",
+        "s3://lab/",
+        "s3://lab//x",
+        "s3://lab/x//y",
+        "s3://lab/./x",
+        "s3://lab/x/../y",
+        "az://lab/x",
+    ],
+)
+def test_what_only_looks_like_an_address_is_refused_before_any_work(place):
+    with pytest.raises(SettingsError, match="no folder in a bucket"):
+        buckets.address_of(place)
 
 
 def test_a_missing_package_is_named(monkeypatch):

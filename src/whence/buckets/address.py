@@ -17,7 +17,7 @@ from whence.errors import ArtifactError, SettingsError, WhenceError, shown
 
 _ADDRESS = re.compile(r"(s3|gs)://[^/]+/.+")
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]*://")
-# What pathlib makes of an address.
+# What pathlib, or a slip of the finger, makes of an address.
 _COLLAPSED = re.compile(r"(s3|gs):/[^/]")
 _PACKAGES = {"s3": ("s3fs", "s3"), "gs": ("gcsfs", "gcs")}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -44,18 +44,14 @@ def address_of(place: str | Path) -> str | None:
     Raises:
         SettingsError: It begins as an address does, and is none.
     """
-    text = str(place)
-    if is_address(place) and text.rstrip("/").count("/") > 2:
-        return text.rstrip("/")
-    if isinstance(place, Path) and _COLLAPSED.match(text):
+    text = str(place).rstrip("/")
+    parts = text.split("/")[3:]
+    if is_address(place) and parts and not {"", ".", ".."} & {*parts}:
+        return text
+    if _SCHEME.match(text) or _COLLAPSED.match(text):
         raise SettingsError(
-            f"{shown(text)} is a path, which keeps one slash of an address.",
-            "Give the address as text.",
-        )
-    if _SCHEME.match(text):
-        raise SettingsError(
-            f"{shown(text)} is no folder in a bucket.",
-            "Write it like s3://bucket/folder or gs://bucket/folder.",
+            f"{shown(str(place))} is no folder in a bucket.",
+            "Write it like s3://bucket/folder or gs://bucket/folder, as text and not as a path.",
         )
     return None
 

@@ -201,7 +201,7 @@ def _copies(
                     task.advance(found.num_bytes)
                 else:
                     _copy(system, found, target, task)
-                    _compare(target, found, record, as_error)
+                    _compare(target, address, record, as_error)
         if objects() != wanted:
             shutil.rmtree(partial)
             raise as_error(
@@ -247,7 +247,7 @@ def _copy(system: Any, found: Stored, target: Path, task: Task) -> None:
 
 
 def _compare(
-    target: Path, found: Stored, record: FileRecord | None, as_error: type[WhenceError]
+    target: Path, address: str, record: FileRecord | None, as_error: type[WhenceError]
 ) -> None:
     """Refuses a file that is not as a manifest says.
 
@@ -257,7 +257,7 @@ def _compare(
     if record is not None and _sha256(target) != record.sha256:
         target.unlink()
         raise as_error(
-            f"{shown(found.path)} is not what the {MANIFEST} beside it lists.",
+            f"{shown(address)} has another {target.name} than its {MANIFEST} lists.",
             "Wait where it is being written; otherwise build it again.",
         )
 
