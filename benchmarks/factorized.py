@@ -21,7 +21,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -71,22 +71,34 @@ class Variant(NamedTuple):
 
 def main() -> None:
     """Compares every variant in every world and writes the results."""
+    run_worlds("factorized", compare, print_row, large=("query", query_many))
+
+
+def run_worlds(
+    name: str,
+    compare_world: "Callable[[World], Iterable[dict[str, Any]]]",
+    show: "Callable[[Mapping[str, Any]], None]",
+    *,
+    large: "tuple[str, Callable[[int], dict[str, Any]]]",
+) -> None:
+    """Reads a command line, and compares in every world, or times so many rows instead."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--worlds", nargs="*", default=["mini", "pile-mini"])
     parser.add_argument("--docs", type=int, default=2000)
     parser.add_argument("--queries", type=int, default=24)
-    parser.add_argument("--rows", type=int, default=0, help="time queries of so many rows instead")
+    parser.add_argument("--rows", type=int, default=0, help="time so many rows instead")
     asked = parser.parse_args()
     if asked.rows:
-        report("factorized-query.json", [query_many(asked.rows)], *sys.argv[1:])
+        what, time_rows = large
+        report(f"{name}-{what}.json", [time_rows(asked.rows)], *sys.argv[1:])
         return
     makers = {"mini": mini, "pile-mini": pile_mini}
-    for name in asked.worlds:
+    for world in asked.worlds:
         rows = []
-        for row in compare(makers[name](asked.docs, asked.queries)):
-            rows.append({"world": name, **row})
-            print_row(rows[-1])
-        report(f"factorized-{name}.json", rows, *sys.argv[1:])
+        for row in compare_world(makers[world](asked.docs, asked.queries)):
+            rows.append({"world": world, **row})
+            show(rows[-1])
+        report(f"{name}-{world}.json", rows, *sys.argv[1:])
 
 
 def query_many(num_rows: int) -> dict[str, Any]:

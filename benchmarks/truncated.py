@@ -16,9 +16,7 @@ About a quarter of an hour of a core for 2,000 documents. The figures are about 
 is about Pythia. Nothing is asserted.
 """
 
-import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,8 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
-from factorized import World, best_rows, factorized_rows, mini, pile_mini, rank_correlation
-from measure import peak_bytes, report
+from factorized import World, best_rows, factorized_rows, rank_correlation, run_worlds
+from measure import peak_bytes
 
 from whence.gradients import build_index
 from whence.gradients.index.stored import query_rows
@@ -69,22 +67,7 @@ class Variant(NamedTuple):
 
 def main() -> None:
     """Compares every variant in every world and writes the results."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--worlds", nargs="*", default=["mini", "pile-mini"])
-    parser.add_argument("--docs", type=int, default=2000)
-    parser.add_argument("--queries", type=int, default=24)
-    parser.add_argument("--rows", type=int, default=0, help="time so many large rows instead")
-    asked = parser.parse_args()
-    if asked.rows:
-        report("truncated-large.json", [score_large(asked.rows)], *sys.argv[1:])
-        return
-    makers = {"mini": mini, "pile-mini": pile_mini}
-    for name in asked.worlds:
-        rows = []
-        for row in compare(makers[name](asked.docs, asked.queries)):
-            rows.append({"world": name, **row})
-            print_row(rows[-1])
-        report(f"truncated-{name}.json", rows, *sys.argv[1:])
+    run_worlds("truncated", compare, print_row, large=("large", score_large))
 
 
 def score_large(num_rows: int) -> dict[str, Any]:

@@ -69,6 +69,7 @@ __all__ = [
     "progress_directory",
     "read_manifest",
     "read_manifest_json",
+    "sha256_of",
     "versions",
     "write_bytes",
     "write_generated",
@@ -292,7 +293,7 @@ def damage(
             found = path.stat().st_size
             if found != known.bytes:
                 return f"{path} has {found:,} bytes instead of {known.bytes:,}"
-            if (whole or known.bytes <= SMALL_BYTES) and _sha256(path) != known.sha256:
+            if (whole or known.bytes <= SMALL_BYTES) and sha256_of(path) != known.sha256:
                 return f"{path} was changed after it was written"
         except FileNotFoundError:
             return f"{path} is missing"
@@ -316,14 +317,15 @@ def _files(partial: Path) -> dict[str, dict[str, object]]:
     return {
         path.relative_to(partial).as_posix(): {
             "bytes": path.stat().st_size,
-            "sha256": _sha256(path),
+            "sha256": sha256_of(path),
         }
         for path in sorted(partial.rglob("*"))
         if path.is_file() and PROGRESS not in path.relative_to(partial).parts
     }
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Computes the SHA-256 digest of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

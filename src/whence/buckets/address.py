@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from whence.errors import ArtifactError, SettingsError, WhenceError, shown
+from whence.progress import Task
 
 _ADDRESS = re.compile(r"(s3|gs)://[^/]+/.+")
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]*://")
@@ -106,6 +107,17 @@ def list_folder(system: Any, path: str) -> dict[str, Stored]:
         if entry["type"] == "file" and not name.endswith("/"):
             found[name.removeprefix(f"{path}/")] = stored(system, entry)
     return found
+
+
+def counting(task: Task) -> Any:
+    """Makes what a file system calls while it transfers an object, with the bytes that came."""
+    from fsspec.callbacks import Callback
+
+    class Count(Callback):
+        def relative_update(self, inc: float = 1) -> None:
+            task.advance(inc)
+
+    return Count()
 
 
 @contextmanager

@@ -5,18 +5,26 @@ replaced is copied again. A copy has its name only when it is whole; one that wa
 on at the object at which it stopped. What an artifact's manifest lists is compared with it.
 """
 
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from whence.artifacts import MANIFEST, SMALL_BYTES, FileRecord, beside, exclusive, parse_record
+from whence.artifacts import (
+    MANIFEST,
+    SMALL_BYTES,
+    FileRecord,
+    beside,
+    exclusive,
+    parse_record,
+    sha256_of,
+)
 from whence.buckets.address import (
     Stored,
     address_of,
     cache,
     connect,
+    counting,
     digest,
     list_folder,
     one_sentence,
@@ -221,7 +229,7 @@ def _link(source: Path, target: Path, record: FileRecord) -> bool:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         target.hardlink_to(source)
-        if _sha256(target) == record.sha256:
+        if sha256_of(target) == record.sha256:
             return True
         target.unlink()
     except OSError:  # Such as that of a file system without second names.
@@ -231,15 +239,9 @@ def _link(source: Path, target: Path, record: FileRecord) -> bool:
 
 def _copy(system: Any, found: Stored, target: Path, task: Task) -> None:
     """Copies an object to a file that has its name only when all of it is there."""
-    from fsspec.callbacks import Callback
-
-    class Count(Callback):
-        def relative_update(self, inc: float = 1) -> None:
-            task.advance(inc)
-
     target.parent.mkdir(parents=True, exist_ok=True)
     arriving = target.with_name(f".{target.name}.partial")
-    system.get_file(found.path, str(arriving), callback=Count())
+    system.get_file(found.path, str(arriving), callback=counting(task))
     if arriving.stat().st_size != found.num_bytes:
         arriving.unlink()
         raise OSError(f"{found.path} was cut short")
@@ -254,7 +256,7 @@ def _compare(
     Raises:
         WhenceError: Its digest is another one.
     """
-    if record is not None and _sha256(target) != record.sha256:
+    if record is not None and sha256_of(target) != record.sha256:
         target.unlink()
         raise as_error(
             f"{shown(address)} has another {target.name} than its {MANIFEST} lists.",
@@ -275,9 +277,4 @@ def _is_whole(target: Path, found: Stored, record: FileRecord | None) -> bool:
         return False
     if record is None or found.num_bytes > SMALL_BYTES:
         return True
-    return _sha256(target) == record.sha256
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(target) == record.sha256

@@ -14,6 +14,7 @@ from whence.artifacts import FORMAT, MANIFEST, exclusive, parse_record, read_man
 from whence.buckets.address import (
     Stored,
     connect,
+    counting,
     list_folder,
     one_sentence,
     stored,
@@ -103,13 +104,7 @@ def upload(address: str, directory: Path, *, kind: str, progress: Progress = SIL
 
 
 def _upload(system: Any, source: Path, path: str, task: Task) -> Stored:
-    from fsspec.callbacks import Callback
-
-    class Count(Callback):
-        def relative_update(self, inc: float = 1) -> None:
-            task.advance(inc)
-
-    system.put_file(str(source), path, callback=Count())
+    system.put_file(str(source), path, callback=counting(task))
     system.invalidate_cache()
     written = stored(system, system.info(path))
     if written.num_bytes != source.stat().st_size:

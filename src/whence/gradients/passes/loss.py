@@ -233,11 +233,11 @@ def _cells(
 ) -> "list[tuple[Tensor, Tensor] | None]":
     """Where the targets are in each block of words: rows and columns, if there are any.
 
-    They are sorted on the CPU, because a GPU would have to be waited for.
+    `targets` are on the CPU, and sorted there, because a GPU would have to be waited for.
     """
     import torch
 
-    known, order = targets.cpu().sort()
+    known, order = targets.sort()
     edges = torch.arange(0, vocabulary + num_words, num_words)
     bounds = torch.searchsorted(known, edges).tolist()
     rows, columns = _sent(order, device), _sent(known % num_words, device)
@@ -297,8 +297,9 @@ def _fused(
 
     network: Any = model.model
     # Found on the CPU: a GPU would have to come to the end of the forward pass first.
-    rows, places = (batch.targets != IGNORED).nonzero(as_tuple=True)
-    targets = batch.targets[rows, places]
+    labels = batch.targets
+    rows, places = (labels != IGNORED).nonzero(as_tuple=True)
+    targets = labels[rows, places]
     rows, places = _sent(rows, words.device), _sent(places, words.device)
     states = last_hidden_states(network, _sent(batch.input_ids, words.device))
     assert states is not None, "`output_layer` has tried it"
