@@ -256,7 +256,10 @@ def test_what_was_built_here_is_copied_where_it_differs_from_the_bucket(s3, loca
     rows = (local / "gradients.bin").read_bytes()
     (built / "gradients.bin").write_bytes(b"x" * len(rows))
     s3.pipe_file(f"{FOLDER}/norms.npy", b"x" * (local / "norms.npy").stat().st_size)
-    with copied() as seen, pytest.raises(IndexFormatError, match=r"another norms\.npy than its manifest"):
+    with (
+        copied() as seen,
+        pytest.raises(IndexFormatError, match=r"another norms\.npy than its manifest"),
+    ):
         whence.open_index(ADDRESS)
     assert seen == [f"{FOLDER}/gradients.bin", f"{FOLDER}/norms.npy"]
 
