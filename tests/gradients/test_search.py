@@ -9,7 +9,7 @@ import pytest
 from whence.errors import IndexFormatError
 from whence.gradients import build_index, open_index
 from whence.gradients.index.manifest import GRADIENTS, NORMS
-from whence.gradients.index.search import multiply_rows, row_blocks
+from whence.gradients.index.search import multiply_rows, row_blocks, save_norms
 from whence.settings import IndexSettings
 
 
@@ -85,3 +85,13 @@ def test_rows_that_were_read_do_not_stay_in_memory(lab, dtype, tmp_path):
         assert block.sum() > 0
         most = max(most, lab.resident() - before)
     assert most < 0.5 * rows * width * size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what of a map is in memory")
+def test_lengths_of_many_rows_take_the_memory_of_a_few(lab, tmp_path):
+    rows, width = 20_000, 1001
+    np.ones((rows, width), dtype=np.float32).tofile(tmp_path / GRADIENTS)
+    before = lab.resident()
+    save_norms(tmp_path, num_rows=rows, width=width, dtype="float32")
+    assert lab.resident() - before < 2**24
+    np.testing.assert_allclose(np.load(tmp_path / NORMS), np.sqrt(width), rtol=1e-6)

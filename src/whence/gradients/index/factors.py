@@ -15,7 +15,7 @@ Source: LoRIF, arXiv 2601.21929; here with exact singular values, and queries th
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,10 +134,21 @@ def factor_norms(rows: "Float[Tensor, 'rows width']", layout: Layout) -> "NDArra
     import torch
 
     squares = torch.zeros(len(rows), dtype=torch.float64)
-    for u, v in _sides(rows.double(), layout):
-        squares += ((u @ u.mT) * (v @ v.mT)).sum(dim=(1, 2))
+    for part in pieces(len(rows), layout.width):
+        for u, v in _sides(rows[part].double(), layout):
+            squares[part] += ((u @ u.mT) * (v @ v.mT)).sum(dim=(1, 2))
     # Rounding may leave a square slightly below zero.
     return squares.clamp(min=0).sqrt().float().numpy()
+
+
+def pieces(num_rows: int, width: int) -> Iterator[slice]:
+    """Cuts rows into pieces whose copies in float64 stay in the cache.
+
+    Larger ones do not only cost time: the allocator keeps several of them.
+    """
+    size = max(1, CHUNK // max(1, width))
+    for start in range(0, num_rows, size):
+        yield slice(start, min(start + size, num_rows))
 
 
 def _sides(rows: "Float[Tensor, 'rows width']", layout: Layout) -> "list[tuple[Tensor, Tensor]]":

@@ -19,6 +19,7 @@ from whence.gradients.index.factors import (
     Layout,
     factor_norms,
     factor_products,
+    pieces,
     rows_file,
 )
 from whence.gradients.index.files import number_type
@@ -111,7 +112,10 @@ def row_norms(rows: "Float[Tensor, 'rows numbers']") -> "NDArray[np.float32]":
     """
     import torch
 
-    return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).float().numpy()
+    lengths = torch.empty(len(rows), dtype=torch.float64)
+    for part in pieces(*rows.shape):
+        lengths[part] = torch.linalg.vector_norm(rows[part], dim=1, dtype=torch.float64)
+    return lengths.float().numpy()
 
 
 def row_blocks(
