@@ -570,6 +570,30 @@ class EvidenceSettings(Settings):
     seed: Seed = Field(default=0, description="Of sampled texts and of random pairs.")
 
 
+class EffectSettings(Settings):
+    """Which examples get one training step of their own, and what that step is.
+
+    Example:
+        >>> EffectSettings().num_examples
+        3
+    """
+
+    num_examples: int = Field(
+        default=3,
+        ge=0,
+        le=50,
+        description="Step on so many of the leading method's first examples, on as many of "
+        "search's, and on as many random ones like them; 0 steps on none.",
+    )
+    behaviors_per_kind: int = Field(
+        default=8, ge=1, le=MOST, description="For the first so many behaviors of each kind."
+    )
+    learning_rate: float = Field(
+        default=1e-4, gt=0, le=1, description="Of the step, the first one of a fresh AdamW."
+    )
+    seed: Seed = Field(default=0, description="Of the random examples.")
+
+
 class BehaviorFile(Settings):
     """Where behaviors come from.
 
@@ -602,6 +626,7 @@ class StudySettings(Settings):
     index: IndexSettings = IndexSettings()
     attribution: AttributionSettings = AttributionSettings()
     evidence: EvidenceSettings = EvidenceSettings()
+    effect: EffectSettings = EffectSettings()
     top_k: int = Field(
         default=10, ge=1, le=MOST, description="Proponents and opponents shown per behavior."
     )

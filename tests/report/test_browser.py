@@ -8,9 +8,11 @@ from tests.report.browser import Browser, go, text_of
 from tests.report.conftest import with_evidence, with_splits
 from tests.report.test_data import LEADERBOARD, behaviors_of, examples_of, with_a_window
 
+from whence.evidence.gap import first_clusters
 from whence.report import write_page
 from whence.report.data import page_data
 from whence.report.run_record import RunRecord
+from whence.validation import ExampleEffect, ExampleEffects
 
 
 def test_home_names_every_behavior_and_its_verdict(
@@ -129,6 +131,27 @@ def test_a_page_with_evidence_says_what_ties_examples(
         "\u22121",
     ):
         assert words in " ".join(cards.split()).replace("\u202f", " "), words
+
+
+def test_a_card_shows_the_effect_of_a_step_beside_random_ones(
+    browser: Browser, record: RunRecord, tmp_path: Path
+):
+    found, behavior_id = with_evidence(record), "fact-000-norland"
+    assert found.evidence is not None
+    first, second, *_ = first_clusters(found.evidence, "gradient_cosine", behavior_id, k=2)
+    effects = [
+        ExampleEffect(behavior_id, first.example_id, False, 0.05),
+        ExampleEffect(behavior_id, second.example_id, False, -0.002),
+        *(ExampleEffect(behavior_id, f"random-{n}", True, n / 1000) for n in (-4, 3)),
+    ]
+    stepped = ExampleEffects(("gradient_cosine",), 2, 1e-4, tuple(effects))
+    path = write_page(replace(found, effects=stepped), tmp_path / "p.html")
+    text = " ".join(browser.text(path, f"behavior={behavior_id}").split())
+    said = "one training step on it changes the completion's log-probability by"
+    random = "on 2 random examples like it, by \u22120.0040 to +0.0030"
+    assert text.count(said) == 2
+    assert f"{said} +0.050 nats; {random}" in text
+    assert f"{said} \u22120.0020 nats; {random}" in text
 
 
 @pytest.mark.parametrize("preset", ["untied", "only", "search", "exact"])

@@ -1,6 +1,7 @@
 """Each generated sentence says what was counted, in these words, and no more."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from tests.report.conftest import with_evidence
@@ -11,8 +12,9 @@ from whence.evidence.relations import RELATIONS, Relation
 from whence.report import findings as of_run
 from whence.report import sentences as of_behavior
 from whence.report.data import page_data
-from whence.report.findings import Shown, Strengths, Ties
+from whence.report.findings import Shown, StepChange, Strengths, Ties
 from whence.report.run_record import RunRecord
+from whence.statistics import Estimate, Interval
 
 IDS = tuple(f"doc-{i:05d}" for i in range(20))
 
@@ -177,6 +179,34 @@ def test_how_strong_by_chance() -> None:
         "How strong these scores are by chance is not known: gradients could not be calibrated "
         "with unrelated queries."
     )
+
+
+def _estimate(value: float, low: float, high: float) -> Estimate:
+    return Estimate(value, Interval(low, high, 40), 40)
+
+
+def test_what_a_step_does_beside_search_and_random_examples() -> None:
+    changes = [
+        StepChange("gradients", 0.1241, _estimate(0.125, 0.021, 0.229)),
+        StepChange("BM25", 0.085, _estimate(0.086, 0.01, 0.16)),
+    ]
+    lead = _estimate(0.039, -0.033, 0.11)
+    say = partial(of_run.effect_sentence, num_examples=3)
+    means = (
+        "One training step on each of the first three examples changes the completion's "
+        "log-probability, in nats and on average, by +0.124 with gradients, +0.085 with BM25 and "
+        "−0.001 with random examples like them (40 behaviors of 13 families)."
+    )
+    assert say(changes, -0.001, lead, num_families=13) == (
+        f"{means} Gradients against random examples: +0.125 [+0.021, +0.229], against BM25: "
+        "+0.039 [−0.033, +0.110], no difference shown."
+    )
+    # Of a few families nothing is claimed, and without search nothing is compared with it.
+    few = say(changes, -0.001, lead, num_families=5)
+    assert few.endswith("(40 behaviors of 5 families). That is too few families to say more.")
+    assert "[" not in few
+    alone = say(changes[:1], -0.001, None, num_families=13)
+    assert alone.endswith("Gradients against random examples: +0.125 [+0.021, +0.229].")
 
 
 def data_of(record: RunRecord) -> dict:

@@ -63,7 +63,7 @@ def test_a_run_knows_what_ties_every_listed_example(finished: Path):
             found = show_behavior(finished, name, method=method, k=10)
             assert found.hits.proponents
             for hit in (*found.hits.proponents, *found.hits.opponents):
-                tie, strength, num_near = found.evidence[hit.id]
+                tie, strength, num_near, _ = found.evidence[hit.id]
                 assert tie == record.evidence.tie(name, hit.id)
                 assert tie is not None
                 assert strength.score == hit.score

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from whence.cli.console import Json, answer, printable, progress, table
 from whence.cli.hits import hits_json, hits_text, nothing
 from whence.evidence.relations import RELATIONS
+from whence.statistics import rounded
 
 if TYPE_CHECKING:
     from whence.evidence import Tie
@@ -86,13 +87,15 @@ def show(
             label: [one.model_dump(mode="json") for one in of_bank]
             for label, of_bank in found.clusters.items()
         },
+        "random_effects_nats": list(found.random_effects_nats),
         "style": None if found.style is None else asdict(found.style),
         **_with_evidence(found),
     }
     columns = ("rank", "score", "id", "subset", "labels", "text")
     more = {}
     if found.relations:
-        columns = ("rank", "score", "z", "relation", "copies", "id", "labels", "text")
+        effect = ("step",) if found.random_effects_nats else ()
+        columns = ("rank", "score", "z", *effect, "relation", "copies", "id", "labels", "text")
         more = _columns(found)
     head = f"{behavior}: {verification.verdict}. {verification.reason}"
     lists = hits_text(found.hits, by=f" by {found.method}", columns=columns, more=more)
@@ -104,13 +107,14 @@ def _with_evidence(found: "BehaviorHits") -> dict[str, list[dict[str, object]]]:
     """Lays hits out for `--json`, each with its tie, its strength and its near copies."""
     lists = hits_json(found.hits)
     for hit in (hit for hits in lists.values() for hit in hits):
-        tie, strength, num_near = found.evidence[str(hit["id"])]
+        tie, strength, num_near, effect = found.evidence[str(hit["id"])]
         hit["tie"] = None if tie is None else asdict(tie)
         hit["z"] = None if strength is None else strength.z
         hit["tail"] = None if strength is None else strength.tail
         hit["is_above_null"] = None if strength is None else strength.is_above_null
         hit["num_hub"] = None if strength is None else strength.num_hub
         hit["num_near"] = num_near
+        hit["effect_nats"] = effect
     return lists
 
 
@@ -131,7 +135,14 @@ def _columns(found: "BehaviorHits") -> dict[str, "Callable[[Hit], str]"]:
         num = found.evidence[hit.id].num_near
         return "—" if num is None else str(num)
 
-    return {"z": z, "relation": relation, "copies": copies}
+    def step(hit: "Hit") -> str:
+        return _change(found.evidence[hit.id].effect_nats)
+
+    return {"z": z, "step": step, "relation": relation, "copies": copies}
+
+
+def _change(nats: float | None) -> str:
+    return "—" if nats is None else rounded(nats, 3, sign=True)
 
 
 def _relation_lines(found: "BehaviorHits") -> list[str]:
@@ -145,6 +156,12 @@ def _relation_lines(found: "BehaviorHits") -> list[str]:
     if found.num_stating is not None:
         lines.append(f"Documents of the corpus that state it: {found.num_stating}.")
     lines.append("z: deviations above the example's scores for unrelated queries; * above chance.")
+    if others := sorted(found.random_effects_nats):
+        lines.append(
+            "step: change of the completion's log-probability in nats by one training step on the "
+            f"example; on {len(others)} random ones like it, {_change(others[0])} to "
+            f"{_change(others[-1])}."
+        )
     return ["\n".join(lines)]
 
 

@@ -89,6 +89,7 @@ def behavior_record(behavior: records.Behavior, page: Context) -> Behavior:
             for name, one in found.items()
         },
         agreement=agreement_records(pair_agreements(record.scores, behavior.id, record.top_k)),
+        random_effects=_random_effects(behavior.id, page),
         detail=BehaviorDetail(
             shown=shown,
             lists=found,
@@ -190,6 +191,7 @@ def _shown(
         spans=_text_runs(marks.spans),
         answers=_text_runs(marks.answers),
         split=_split(behavior.id, row, page),
+        effect=_effect(behavior.id, row, page),
         ranks={method: by_row.get(row, _NOWHERE).rank for method, by_row in placed.items()},
     )
 
@@ -200,6 +202,18 @@ def _split(behavior_id: str, row: int, page: Context) -> ScoreSplit | None:
         return None
     found = splits.find(behavior_id, page.record.corpus.ids[row])
     return split_record(found, splits.layers)
+
+
+def _effect(behavior_id: str, row: int, page: Context) -> float | None:
+    effects = page.record.effects
+    found = None if effects is None else effects.find(behavior_id, page.record.corpus.ids[row])
+    return None if found is None else significant(found, 3)
+
+
+def _random_effects(behavior_id: str, page: Context) -> list[float]:
+    effects = page.record.effects
+    changes = () if effects is None else effects.controls(behavior_id)
+    return [found for one in changes if (found := significant(one, 3)) is not None]
 
 
 def _first_example(shown: ShownExample, row: int, page: Context) -> FirstExample:

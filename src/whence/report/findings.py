@@ -8,6 +8,7 @@ from whence.evidence.gap import SAME_CONTENT, Gap
 from whence.evidence.record import LEVEL
 from whence.evidence.relations import RELATIONS, Relation, Tier, is_visible
 from whence.report.sentences import capitalized, in_words, listed
+from whence.statistics import MIN_FAMILIES, Estimate, rounded
 
 NO_BEHAVIORS = "There are no behaviors in this run."
 NO_EVIDENCE = (
@@ -17,6 +18,10 @@ NO_EVIDENCE = (
 NOT_VALIDATED = (
     "Whether any of these examples had an effect was not tested: that takes a counterfactual, such "
     "as those of whence validate."
+)
+NOT_RETRAINED = (
+    "That is what a step does now; whether training without these examples would have ended "
+    "otherwise was not tested."
 )
 _TIERS: Mapping[Tier | Literal["noise"], tuple[str, str]] = {
     "copy": ("is a copy", "are copies"),
@@ -189,6 +194,73 @@ def strength_sentence(
         f"one of {round(1 / (1 - LEVEL))} unrelated queries has so strong an example at that rank"
         f"{beside}. Stronger than chance does not mean that the model learned from it."
     )
+
+
+class StepChange(NamedTuple):
+    """What training steps on one method's first examples did, over some behaviors.
+
+    Attributes:
+        label: The method.
+        change_nats: The mean change of the completion's log-probability by a step on one of them.
+        gain: The same minus that of random examples.
+    """
+
+    label: str
+    change_nats: float
+    gain: Estimate
+
+
+def effect_sentence(
+    changes: Sequence[StepChange],
+    random_nats: float,
+    lead: Estimate | None,
+    *,
+    num_examples: int,
+    num_families: int,
+) -> str:
+    """Says what one training step on a method's first examples does, beside search and chance.
+
+    Args:
+        changes: Of the method that the page is read by, and then of search; over the same
+            behaviors.
+        random_nats: The mean change by a step on a random example.
+        lead: The first method's change minus that of search; None where there is no search.
+        num_examples: How many of each method's first examples were stepped on, one by one.
+        num_families: Of behaviors of like content; intervals count these.
+    """
+    first = changes[0]
+    parts = [f"{_signed(one.change_nats)} with {one.label}" for one in changes]
+    parts.append(f"{_signed(random_nats)} with random examples like them")
+    families = "1 family" if num_families == 1 else f"{num_families:,} families"
+    means = (
+        f"One training step on each of the first {in_words(num_examples)} examples changes the "
+        f"completion's log-probability, in nats and on average, by {listed(parts)} "
+        f"({_behaviors(first.gain.n)} of {families})."
+    )
+    if num_families < MIN_FAMILIES:
+        return f"{means} That is too few families to say more."
+    gains = [f"{capitalized(first.label)} against random examples: {_interval(first.gain)}"]
+    if lead is not None and len(changes) > 1:
+        gains.append(f"against {changes[1].label}: {_interval(lead)}")
+    return f"{means} {', '.join(gains)}."
+
+
+def no_effect_sentence(reason: str) -> str:
+    """Says why no step could be measured."""
+    return f"What a training step on these examples does could not be measured. {reason}"
+
+
+def _signed(value: float) -> str:
+    return rounded(value, 3, sign=True)
+
+
+def _interval(estimate: Estimate) -> str:
+    """Writes a difference with its interval, and whether it is one."""
+    if estimate.value is None or estimate.interval is None:
+        return "undefined"
+    low, high, _ = estimate.interval
+    text = f"{_signed(estimate.value)} [{_signed(low)}, {_signed(high)}]"
+    return text if low > 0 or high < 0 else f"{text}, no difference shown"
 
 
 def validation_sentence(sentences: Sequence[str] | None, label: str) -> str:

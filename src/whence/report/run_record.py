@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from whence.corpus.duplicates import Duplicates
     from whence.evidence import Evidence
     from whence.evidence.splits import Splits
-    from whence.validation import Surprises, Validation
+    from whence.validation import ExampleEffects, Surprises, Validation
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class RunRecord:
 
     `validation` is what `whence validate` found of this run; `evidence` what is known of every
     example that some method lists, `splits` of which tokens and layers the first scores are made,
-    `duplicates` the corpus's copies, and `surprises` what `whence surprises` found; None where the
+    `effects` what a training step on each of the first examples does, `duplicates` the corpus's
+    copies, and `surprises` what `whence surprises` found; None where the
     run does not keep them.
     """
 
@@ -41,5 +42,6 @@ class RunRecord:
     validation: "Validation | None" = None
     evidence: "Evidence | None" = None
     splits: "Splits | None" = None
+    effects: "ExampleEffects | None" = None
     duplicates: "Duplicates | None" = None
     surprises: "Surprises | None" = None

@@ -270,6 +270,11 @@ class ShownExample:
         "of the scores by `split_method` in the page's `reading`; null where it was not made, as "
         "beyond the first proponents",
     ]
+    effect: Annotated[
+        float | None,
+        "change of the completion's log-probability by one training step on the example, in nats; "
+        "null where none was taken",
+    ]
     ranks: Annotated[
         Mapping[str, int | None],
         "by each method that scored the behavior; 1 for the highest score, ties share one, null is "
@@ -456,4 +461,9 @@ class Behavior:
     firsts: Annotated[Sequence[FirstExample], "the first of `shown`, in the same order"]
     results: Annotated[Mapping[str, MethodResult], "by each method that scored the behavior"]
     agreement: Annotated[Sequence[Agreement], "of every two methods that scored the behavior"]
+    random_effects: Annotated[
+        Sequence[float],
+        "the same as an example's `effect`, of random examples like those that were stepped on; "
+        "empty where no step was taken",
+    ]
     detail: BehaviorDetail

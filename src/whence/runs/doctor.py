@@ -67,12 +67,19 @@ def _device() -> Check:
     return Check("Device", True, ", ".join([threads, *gpus]), "")
 
 
-def _memory() -> Check:
+def free_memory() -> int | None:
+    """Reads how many bytes of memory processes can still take; None where the system hides it."""
     meminfo = Path("/proc/meminfo")
     if not meminfo.is_file():
-        return Check("Free memory", True, "unknown on this system", "")
+        return None
     fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-    free = int(fields["MemAvailable"].split()[0]) * 1024
+    return int(fields["MemAvailable"].split()[0]) * 1024
+
+
+def _memory() -> Check:
+    free = free_memory()
+    if free is None:
+        return Check("Free memory", True, "unknown on this system", "")
     return Check(
         "Free memory",
         free > 3e9,

@@ -16,13 +16,20 @@ from whence.runs import opening
 from whence.runs.directory import Run, open_run
 from whence.runs.stages import read_verifications
 from whence.settings import StudySettings
-from whence.validation import Surprises, Validation, applied, read_surprises
+from whence.validation import (
+    Surprises,
+    Validation,
+    applied,
+    read_example_effects,
+    read_surprises,
+)
 
 DECISIONS = "decisions"
 VALIDATION = "validation"
 EVIDENCE = "evidence"
 SURPRISES = "surprises"
 SPLITS = "splits"
+EFFECTS = "effects"
 MEMORIZATION = "memorization"
 QUERIES, NULLS = "queries", "nulls"
 DUPLICATES = "duplicates"
@@ -217,6 +224,7 @@ def load_run(
         evidence=_evidence(run, None if is_checking else run.find(SURPRISES)),
         surprises=None if is_checking else _surprises(run),
         splits=None if run.find(SPLITS) is None else read_splits(part(run, SPLITS)),
+        effects=None if run.find(EFFECTS) is None else read_example_effects(part(run, EFFECTS)),
         duplicates=None if run.find(DUPLICATES) is None else read_duplicates(part(run, DUPLICATES)),
     )
 

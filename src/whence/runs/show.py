@@ -15,17 +15,22 @@ from whence.validation import ClusterEffect
 
 
 class HitEvidence(NamedTuple):
-    """What is known of one listed example; each part is None where the run keeps none of it."""
+    """What is known of one listed example; each part is None where the run keeps none of it.
+
+    `effect_nats` is how one training step on the example changes the completion's log-probability.
+    """
 
     tie: Tie | None
     strength: Strength | None
     num_near: int | None
+    effect_nats: float | None = None
 
 
 class BehaviorHits(NamedTuple):
     """One behavior's verdict, and the examples that one method names for it.
 
-    `evidence` is by example; `relations` counts the relations of the first k clusters of copies, by
+    `evidence` is by example, and `random_effects_nats` are the same as its `effect_nats`, of random
+    examples; `relations` counts the relations of the first k clusters of copies, by
     method, and is empty where the run keeps no evidence. `style` says how the list changes with
     plain words, where the behavior names some; `clusters` what removing clusters of copies does, by
     bank of retrainings, where the run was validated with one.
@@ -39,10 +44,11 @@ class BehaviorHits(NamedTuple):
     num_stating: int | None
     style: StyleContrast | None = None
     clusters: Mapping[str, tuple[ClusterEffect, ...]] = {}
+    random_effects_nats: tuple[float, ...] = ()
 
     def _repr_html_(self) -> str:
         """Shows the verdict and the lists in a notebook, each example with its evidence."""
-        header = ("rank", "score", "z", "relation", "near copies", "id", "text")
+        header = ("rank", "score", "z", "relation", "near copies", "step (nats)", "id", "text")
         tables = [
             notebook.table(
                 header,
@@ -62,9 +68,10 @@ class BehaviorHits(NamedTuple):
 
 
 def _evidence_cells(found: HitEvidence) -> tuple[object, ...]:
-    """The z, the relation and the number of near copies, for a table."""
+    """The z, the relation, the number of near copies and the effect of a step, for a table."""
     z = None if found.strength is None else found.strength.z
-    return z, None if found.tie is None else RELATIONS[found.tie.relation].label, found.num_near
+    relation = None if found.tie is None else RELATIONS[found.tie.relation].label
+    return z, relation, found.num_near, found.effect_nats
 
 
 def show_verdicts(directory: Path) -> list[Verification]:
@@ -124,16 +131,18 @@ def show_behavior(
         _num_stating(record, behavior_id),
         None if record.evidence is None else record.evidence.style(method, behavior_id),
         _clusters(record, behavior_id),
+        () if record.effects is None else record.effects.controls(behavior_id),
     )
 
 
 def _evidence(record: RunRecord, method: str, behavior_id: str, example_id: str) -> HitEvidence:
-    found, duplicates = record.evidence, record.duplicates
+    found, duplicates, effects = record.evidence, record.duplicates, record.effects
     (row,) = record.corpus.rows([example_id])
     return HitEvidence(
         None if found is None else found.tie(behavior_id, example_id),
         None if found is None else found.strength(method, behavior_id, example_id),
         None if duplicates is None else int(duplicates.size_80[row]),
+        None if effects is None else effects.find(behavior_id, example_id),
     )
 
 

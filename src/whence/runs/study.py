@@ -16,6 +16,7 @@ from whence.report.memorization import write_memorization_page
 from whence.runs import opening
 from whence.runs.attribution import attribute
 from whence.runs.directory import Run, open_run, writing
+from whence.runs.effects import keep_effects
 from whence.runs.evidence import keep_evidence, renew_evidence
 from whence.runs.models import model_origin, study_model
 from whence.runs.planning import prepare
@@ -95,6 +96,18 @@ def run_study(
             progress=progress,
         )
         keep_splits(run, study, models, attributed, corpus, evidence, progress=progress)
+        keep_effects(
+            run,
+            study.effect,
+            chosen,
+            attributed,
+            models.own,
+            corpus,
+            evidence,
+            corpus_key=stored.key,
+            planted=opening.planted(study.behaviors),
+            progress=progress,
+        )
         run.get(
             decisions_stage(
                 Decisions(

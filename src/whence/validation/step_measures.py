@@ -96,7 +96,7 @@ def tail_patch_stage(
             contrast=False,
             context_length=model.context_length,
         )
-        for query_id in _first_of_each_kind(subject.kinds, queries_per_kind)
+        for query_id in first_of_each_kind(subject.kinds, queries_per_kind)
     ]
 
     def make(place: Path) -> None:
@@ -163,7 +163,13 @@ def tail_patch_measures(patches: TailPatches, methods: Sequence[str]) -> list[Pe
     ]
 
 
-def _first_of_each_kind(kinds: Mapping[str, str], most: int) -> tuple[str, ...]:
+def first_of_each_kind(kinds: Mapping[str, str], most: int) -> tuple[str, ...]:
+    """Names the first behaviors of each kind, at most so many.
+
+    Args:
+        kinds: From behavior id to kind, in the study's order.
+        most: Of one kind.
+    """
     first: dict[str, list[str]] = {}
     for query_id, kind in kinds.items():
         if len(first.setdefault(kind, [])) < most:

@@ -147,6 +147,7 @@ function card(behavior, entry, method, { compact = false, place = null } = {}) {
     !compact && locateButton(behavior, entry.shown),
     completionNote(shown, place !== null),
     !compact && strengthNote(entry, of(behavior.results, method)),
+    !compact && effectNote(behavior, shown),
     !compact && hubNote(entry),
     !compact && copiesNote(entry, example),
     !compact && elsewhere(behavior, shown, method),

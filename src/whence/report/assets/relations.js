@@ -25,6 +25,9 @@ const GLOSSARY = {
     "No relation was found in the text, and the example is stronger than chance by a method on gradients, " +
     "or the method was not calibrated. Whether it has an effect was not checked.",
   hub: "An example that is also among the first ten of at least a tenth of the unrelated queries.",
+  "training step":
+    "One step of AdamW from the model's weights on the example alone: what a step would do now, not what " +
+    "training on the example did.",
   cluster: "Examples that are copies or near copies of each other. A list shows the best of them.",
   "Jaccard@k": "Examples among the first k of both methods, over those among the first k of either.",
   search: "A method that compares texts only, such as BM25. What it finds shares words with the query.",
@@ -164,6 +167,25 @@ function strengthNote(entry, result) {
   const start = isAbove ? term("stronger than chance") : "not above chance";
   const cls = "strength" + (isAbove ? " above" : "");
   return el("p", { class: cls }, nullMeter(entry.tail), start, `: ${many} so strong an example at this rank`);
+}
+
+function change(value) {
+  return (value > 0 ? "+" : "") + number(value, 2);
+}
+
+// What one training step on an example did, beside steps on random ones like it.
+function effectNote({ random_effects: others }, { effect }) {
+  if (effect === null || !others.length) return null;
+  const [least, most] = [Math.min(...others), Math.max(...others)];
+  const range = others.length === 1 ? change(least) : `${change(least)} to ${change(most)}`;
+  return el(
+    "p",
+    { class: "strength" + (effect > most ? " above" : "") },
+    "one ",
+    term("training step"),
+    ` on it changes the completion's log-probability by ${change(effect)} nats; on ` +
+      `${plural(others.length, "random example")} like it, by ${range}`,
+  );
 }
 
 function hubNote(entry) {

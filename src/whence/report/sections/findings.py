@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Annotated
 
 from whence.behaviors.kinds import RULES
-from whence.evidence.gap import Gap, find_gap
+from whence.evidence.gap import Gap, find_gap, first_clusters
 from whence.evidence.record import Evidence
 from whence.evidence.relations import RELATIONS, Relation
 from whence.report import findings as wording
@@ -16,6 +17,8 @@ from whence.report.run_record import RunRecord
 from whence.report.sections import SectionKind
 from whence.report.sentences import method_label
 from whence.report.sums import other_method, sum_up
+from whence.statistics import paired_estimate
+from whence.validation import behavior_families
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,7 @@ def findings(page: Context) -> Findings:
         found.append(Finding(topic="Ties", text=wording.NO_EVIDENCE, link="behaviors", preset=None))
     else:
         found += _of_evidence(record.evidence, page)
-    found.append(_of_validation(page))
+    found.append(_of_effect(page))
     return Findings(findings=found, by_kind=_by_kind(page))
 
 
@@ -112,17 +115,60 @@ def _of_evidence(evidence: Evidence, page: Context) -> list[Finding]:
     return [*found, Finding(topic="Against chance", text=text, link="behaviors", preset=None)]
 
 
-def _of_validation(page: Context) -> Finding:
+def _of_effect(page: Context) -> Finding:
     validation, method = page.record.validation, page.compared.method
     said = [] if validation is None else validation.sentences
     own = [text.removeprefix(f"{method}, ") for text in said if text.startswith(f"{method}, ")]
+    label = "" if method is None else method_label(method)
+    steps = _of_steps(page)
+    if steps is None:
+        text = wording.validation_sentence(None if validation is None else own, label)
+    elif validation is None:
+        text = f"{steps} {wording.NOT_RETRAINED}"
+    else:
+        text = f"{steps} {wording.validation_sentence(own, label)}"
     return Finding(
         topic="Effect",
-        text=wording.validation_sentence(
-            None if validation is None else own, "" if method is None else method_label(method)
-        ),
+        text=text,
         link=None if validation is None else "leaderboard",
         preset=None,
+    )
+
+
+def _of_steps(page: Context) -> str | None:
+    """What steps on the first examples did, over the behaviors for which every method has some."""
+    effects, evidence = page.record.effects, page.record.evidence
+    if effects is None or evidence is None:
+        return None
+    if effects.undefined is not None:
+        return wording.no_effect_sentence(effects.undefined)
+    k = effects.num_examples
+    means = {
+        method: {
+            behavior.id: mean
+            for behavior in page.record.behaviors
+            if (ids := [o.example_id for o in first_clusters(evidence, method, behavior.id, k=k)])
+            and (mean := effects.mean(behavior.id, ids)) is not None
+        }
+        for method in effects.methods
+        if method in evidence.families
+    }
+    chosen = [b for b in page.record.behaviors if all(b.id in of for of in means.values())]
+    if not chosen or not means:
+        return None
+    names = behavior_families(chosen)
+    groups = [names[behavior.id] for behavior in chosen]
+    random = [fmean(effects.controls(behavior.id)) for behavior in chosen]
+    values = [[of[behavior.id] for behavior in chosen] for of in means.values()]
+    changes = [
+        wording.StepChange(
+            method_label(method), fmean(own), paired_estimate(own, random, families=groups)
+        )
+        for method, own in zip(means, values, strict=True)
+    ]
+    lead = paired_estimate(values[0], values[1], families=groups) if len(values) > 1 else None
+    return wording.effect_sentence(
+        changes, fmean(random), lead, num_examples=k, num_families=len(set(groups))
     )
 
 

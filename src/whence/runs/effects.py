@@ -1,0 +1,216 @@
+"""The stage of effects: what one training step on each of a behavior's first examples does.
+
+The first examples are those of the two methods that a run is read by. A run without evidence or
+without such methods has no such stage.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from whence.artifacts import fingerprint, progress_directory, write_json
+from whence.artifacts.stage import Stage
+from whence.corpus.duplicates import Duplicates, duplicates_stage
+from whence.errors import CorpusError
+from whence.evidence import Evidence
+from whence.evidence.gap import compared_methods, first_clusters
+from whence.gradients.passes.batches import model_device
+from whence.gradients.passes.fitting import device_memory
+from whence.progress import Progress
+from whence.records import Behavior, Corpus, LoadedModel, Query
+from whence.runs.attribution import Attributed
+from whence.runs.directory import Run
+from whence.runs.doctor import free_memory
+from whence.runs.models import StudyModel
+from whence.runs.record import EFFECTS
+from whence.settings import EffectSettings
+from whence.validation import (
+    ExampleEffect,
+    ExampleEffects,
+    first_of_each_kind,
+    read_example_effects,
+    save_example_effects,
+    step_on_examples,
+)
+
+# Weights, gradients, what restores them, and the optimizer's two moments.
+_COPIES = 5
+
+
+def keep_effects(
+    run: Run,
+    settings: EffectSettings,
+    behaviors: Sequence[Behavior],
+    attributed: Attributed,
+    model: StudyModel,
+    corpus: Corpus,
+    evidence: Evidence,
+    *,
+    corpus_key: str,
+    planted: Mapping[str, frozenset[str]],
+    progress: Progress,
+) -> None:
+    """Steps on the first examples of some behaviors of each kind, and keeps that as a stage.
+
+    Args:
+        run: Keeps the stage.
+        settings: How many examples of how many behaviors; none is no stage.
+        behaviors: Those that were attributed.
+        attributed: Their scores and queries.
+        model: The attributed model.
+        corpus: The examples.
+        evidence: Which examples each method lists.
+        corpus_key: The key of the stage that holds the corpus.
+        planted: From behavior id to examples planted for it, which are no controls either.
+        progress: Reports progress.
+    """
+    methods = tuple(
+        filter(None, compared_methods({one.method: one.family for one in attributed.scores}))
+    )
+    if not settings.num_examples or not methods:
+        return
+    kinds = {behavior.id: behavior.kind for behavior in behaviors}
+    firsts = {
+        behavior_id: _firsts(evidence, methods, behavior_id, k=settings.num_examples)
+        for behavior_id in first_of_each_kind(kinds, settings.behaviors_per_kind)
+    }
+    duplicates = run.get(duplicates_stage(corpus, corpus_key, progress=progress))
+    no_controls = {
+        name: _alike(corpus, duplicates, [*ids, *planted.get(name, ())])
+        for name, ids in firsts.items()
+    }
+    queries = {query.id: query for query in attributed.queries}
+    stage = _effects_stage(
+        settings, methods, firsts, queries, model, corpus, no_controls, progress=progress
+    )
+    if not run.has(stage) and (reason := _too_large(model)) is not None:
+        progress.note(f"Effects of single examples are left out: {reason}")
+        return
+    run.get(stage)
+
+
+def _firsts(
+    evidence: Evidence, methods: Sequence[str], behavior_id: str, *, k: int
+) -> tuple[str, ...]:
+    """Names the examples that stand for the first k clusters of each method."""
+    of_methods = (first_clusters(evidence, method, behavior_id, k=k) for method in methods)
+    return tuple(dict.fromkeys(one.example_id for listed in of_methods for one in listed))
+
+
+def _alike(corpus: Corpus, duplicates: Duplicates, example_ids: Sequence[str]) -> list[int]:
+    """Lists the rows of some examples and of their copies and near copies."""
+    import numpy as np
+
+    known = set(corpus.ids)
+    rows = corpus.rows([one for one in example_ids if one in known])
+    cluster = duplicates.cluster_80
+    return np.flatnonzero(np.isin(cluster, cluster[rows])).tolist()
+
+
+def _too_large(model: StudyModel) -> str | None:
+    """Says why a step cannot be taken on this machine; None where it can."""
+    loaded = model.loaded
+    needed = _COPIES * sum(p.numel() * p.element_size() for p in loaded.model.parameters())
+    memory = device_memory(model_device(loaded))
+    free = free_memory() if memory is None else memory.free()
+    if free is None or needed <= free:
+        return None
+    return (
+        f"a step takes {_COPIES} copies of {loaded.label}, which are {needed / 1e9:.1f} GB, and "
+        f"{free / 1e9:.1f} GB are free."
+    )
+
+
+def _effects_stage(
+    settings: EffectSettings,
+    methods: tuple[str, ...],
+    firsts: Mapping[str, tuple[str, ...]],
+    queries: Mapping[str, Query],
+    model: StudyModel,
+    corpus: Corpus,
+    no_controls: Mapping[str, Sequence[int]],
+    *,
+    progress: Progress,
+) -> Stage[ExampleEffects]:
+    def make(place: Path) -> None:
+        undefined, found = _undefined(model.loaded), []
+        try:
+            if undefined is None:
+                found = _step_on_all(
+                    settings,
+                    {name: ids for name, ids in firsts.items() if ids},
+                    queries,
+                    model.loaded,
+                    corpus,
+                    no_controls,
+                    progress_directory(place),
+                    progress=progress,
+                )
+        except CorpusError as error:  # Too few examples for fair controls.
+            undefined = error.problem
+        save_example_effects(
+            ExampleEffects(
+                methods, settings.num_examples, settings.learning_rate, tuple(found), undefined
+            ),
+            place,
+        )
+
+    return Stage(
+        EFFECTS,
+        1,
+        {
+            "settings": settings.model_dump(mode="json"),
+            "methods": list(methods),
+            "firsts": {name: list(ids) for name, ids in firsts.items()},
+            "queries": [asdict(queries[name]) for name in firsts],
+            "no_controls": fingerprint({name: list(rows) for name, rows in no_controls.items()}),
+            "model": model.fingerprint,
+            "dtype": model.card.dtype,
+            "corpus": corpus.fingerprint,
+        },
+        make=make,
+        read=read_example_effects,
+    )
+
+
+def _undefined(model: LoadedModel) -> str | None:
+    if model.dtype == "float32":
+        return None
+    return f"The model was loaded in {model.dtype}, in which small steps are lost."
+
+
+def _step_on_all(
+    settings: EffectSettings,
+    firsts: Mapping[str, tuple[str, ...]],
+    queries: Mapping[str, Query],
+    model: LoadedModel,
+    corpus: Corpus,
+    no_controls: Mapping[str, Sequence[int]],
+    work: Path,
+    *,
+    progress: Progress,
+) -> list[ExampleEffect]:
+    """Steps on every behavior's examples; what was done before the process ended is read back."""
+    import numpy as np
+
+    work.mkdir(parents=True, exist_ok=True)
+    found: list[ExampleEffect] = []
+    with progress.task("Steps on examples", total=len(firsts), unit="behaviors") as task:
+        for number, (behavior_id, example_ids) in enumerate(firsts.items()):
+            file = work / f"{number}.json"
+            if not file.is_file():
+                effects = step_on_examples(
+                    model,
+                    corpus,
+                    queries[behavior_id],
+                    example_ids,
+                    num_controls=settings.num_examples,
+                    no_controls=no_controls[behavior_id],
+                    learning_rate=settings.learning_rate,
+                    rng=np.random.default_rng([settings.seed, number]),
+                )
+                write_json(file, [one._asdict() for one in effects])
+            found += [ExampleEffect(**one) for one in json.loads(file.read_text("utf-8"))]
+            task.advance()
+    return found
