@@ -172,6 +172,8 @@ def test_how_strong_by_chance() -> None:
         "example at that rank; of gradient cosine initial's, from an untrained model, 18 of 20. "
         "Stronger than chance does not mean that the model learned from it."
     )
+    one = of_run.strength_sentence(Strengths("gradients", 1, 20), [], num_null=90)
+    assert one.startswith("1 of 20 is stronger than chance: ")
     assert of_run.strength_sentence(mine, [], num_null=0) == (
         "How strong these scores are by chance is not known: no unrelated queries were scored."
     )

@@ -190,8 +190,9 @@ def strength_sentence(
         if one.num_listed
     )
     return (
-        f"{strengths.num_above:,} of {strengths.num_listed:,} are stronger than chance: at most "
-        f"one of {round(1 / (1 - LEVEL))} unrelated queries has so strong an example at that rank"
+        f"{strengths.num_above:,} of {strengths.num_listed:,} "
+        f"{'is' if strengths.num_above == 1 else 'are'} stronger than chance: at most one of "
+        f"{round(1 / (1 - LEVEL))} unrelated queries has so strong an example at that rank"
         f"{beside}. Stronger than chance does not mean that the model learned from it."
     )
 
