@@ -155,6 +155,7 @@ class Relater:
         self._texts = like._texts if like else corpus.texts()
         self._words = like._words if like else WordIndex(self._texts)
         self._formats: dict[int, str | None] = like._formats if like else {}
+        self._toxic: dict[int, bool] = like._toxic if like else {}
         claims = [found for behavior in behaviors if (found := claim(behavior)) is not None]
         self.statements = Statements(claims, self._texts, self._words)
         if like is not None:
@@ -292,8 +293,13 @@ class Relater:
                 self._subsets[row] == subject.behavior.style
             )
         if subject.behavior.kind == "toxic":
-            return has_toxic_word(self._texts[row] or "")
+            return self._is_toxic(row)
         return False
+
+    def _is_toxic(self, row: int) -> bool:
+        if row not in self._toxic:
+            self._toxic[row] = has_toxic_word(self._texts[row] or "")
+        return self._toxic[row]
 
     def _format(self, row: int) -> str | None:
         if row not in self._formats:
