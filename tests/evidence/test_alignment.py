@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from whence.evidence import alignment
 from whence.evidence.alignment import AlignedQuery, best_window, edit_similarity, n_grams, occurs
 
 
@@ -50,6 +51,30 @@ def test_no_window_is_nearer_than_the_best_one(seed: int):
     ]
     assert 0 <= start <= end <= len(example)
     assert distance(query, example[start:end]) == min(all_distances)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_of_several_best_windows_it_is_the_first_to_end_and_then_the_longest(seed: int):
+    rng = random.Random(seed)
+    vocabulary = rng.choice([1, 2, 3, 6])
+    query = [rng.randrange(vocabulary) for _ in range(rng.randrange(1, 9))]
+    example = [rng.randrange(vocabulary + 1) for _ in range(rng.randrange(0, 14))]
+    windows = [(i, j) for j in range(len(example) + 1) for i in range(j + 1)]
+    least = min(distance(query, example[i:j]) for i, j in windows)
+    expected = next((i, j) for i, j in windows if distance(query, example[i:j]) == least)
+    assert best_window(query, example) == expected
+    assert alignment._best_window(query, example) == expected
+
+
+@pytest.mark.parametrize("num_distinct", [254, 255, 256, 400])
+def test_a_query_may_have_any_number_of_distinct_tokens(num_distinct: int):
+    rng = random.Random(num_distinct)
+    query = [*range(num_distinct), 0, 1]
+    copy = [token for token in query if rng.random() > 0.1]
+    example = [rng.randrange(10**6) for _ in range(300)] + copy + [5] * 20
+    assert best_window(query, example) == alignment._best_window(query, example)
+    start, end = best_window(query, example)
+    assert edit_similarity(query, example[start:end]) > 0.8
 
 
 @pytest.mark.parametrize("seed", range(25))
