@@ -1,7 +1,8 @@
 """Which relation do planted examples get, by what they were planted as?
 
 On the testbed: copies, near copies and templates of passages, statements and decoys of facts, and
-background. `make bench` runs it; tests/evidence/test_ties.py asserts what must hold.
+background. Beside it the time that aligning a window of 64 tokens with an example of 300 takes, by
+edlib and by vectors. `make bench` runs it; tests/evidence/test_ties.py asserts what must hold.
 
     python benchmarks/relations.py [--size mini] [--background 30]
 """
@@ -9,10 +10,12 @@ background. `make bench` runs it; tests/evidence/test_ties.py asserts what must 
 import argparse
 import time
 from collections import Counter
+from statistics import median
 
 import numpy as np
 from measure import report
 
+from whence.evidence.alignment import _best_window, best_window
 from whence.evidence.ties import Relater
 from whence.records import Behavior, Query, Term
 from whence.testbed import behaviors, corpus
@@ -52,7 +55,32 @@ def main() -> None:
         size=asked.size,
         pairs=num_pairs,
         processor_milliseconds_per_pair=round(1e3 * seconds / num_pairs, 2),
+        **alignment(),
     )
+
+
+def alignment(num_pairs: int = 200, num_rounds: int = 5) -> dict[str, float]:
+    """Aligns random windows with examples that hold parts of them; medians over rounds."""
+    rng = np.random.default_rng(0)
+    pairs = []
+    for _ in range(num_pairs):
+        query = rng.integers(0, 5000, 64)
+        example = np.concatenate([rng.integers(0, 5000, 240), query[rng.random(64) > 0.1]])
+        pairs.append((query.tolist(), example.tolist()))
+    ways = {"edlib": best_window, "vectors": _best_window}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(num_rounds):
+        for name, align in ways.items():
+            started = time.process_time()
+            for query, example in pairs:
+                align(query, example)
+            seconds[name].append(time.process_time() - started)
+    ratios = [b / a for a, b in zip(seconds["edlib"], seconds["vectors"], strict=True)]
+    found = {
+        f"{name}_microseconds_per_alignment": round(1e6 * median(of) / num_pairs, 1)
+        for name, of in seconds.items()
+    }
+    return found | {"alignment_ratio": round(median(ratios), 1)}
 
 
 def planted_for(behavior: Behavior, size: str) -> dict[int, str]:

@@ -52,7 +52,7 @@ def collect(
         progress: Reports progress.
 
     Cost:
-        About a millisecond per behavior and listed example, of which methods share many.
+        Half a millisecond per behavior and listed example, of which methods share many.
     """
     import numpy as np
 
