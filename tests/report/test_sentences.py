@@ -211,6 +211,18 @@ def test_what_a_step_does_beside_search_and_random_examples() -> None:
     assert alone.endswith("Gradients against random examples: +0.125 [+0.021, +0.229].")
 
 
+def test_what_steps_do_for_one_behavior() -> None:
+    say = partial(of_behavior.steps_sentence, 0.0334, num_examples=3)
+    start = (
+        "One training step on each of its first three changes the completion's log-probability by "
+        "+0.033 nats on average, "
+    )
+    assert say(("BM25", -0.019), 0.0001) == (
+        f"{start}on BM25's by −0.019 and on random ones like them by 0.000."
+    )
+    assert say(None, -0.0014) == f"{start}on random ones like them by −0.001."
+
+
 def data_of(record: RunRecord) -> dict:
     return page_data(record)
 

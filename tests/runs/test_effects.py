@@ -95,6 +95,17 @@ def test_findings_name_the_steps_and_what_was_not_tested(finished):
     assert "training without these examples" in effect
 
 
+def test_a_method_is_summed_up_beside_the_other_and_random_examples(finished):
+    data = page_data(load_run(finished))
+    (section,) = [s["data"] for s in data["sections"] if s["name"] == "behaviors"]
+    said = [b["results"]["gradient_cosine"]["steps"] for b in section["behaviors"] if b["results"]]
+    assert said
+    for text in said:
+        assert text.startswith("One training step on each of its first two changes")
+        assert "on BM25's by" in text
+        assert "on random ones like them by" in text
+
+
 def test_none_is_no_stage(tiny):
     assert open_run(run(tiny, effect={"num_examples": 0})).find("effects") is None
 

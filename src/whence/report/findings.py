@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 from whence.evidence.gap import SAME_CONTENT, Gap
 from whence.evidence.record import LEVEL
 from whence.evidence.relations import RELATIONS, Relation, Tier, is_visible
-from whence.report.sentences import capitalized, in_words, listed
-from whence.statistics import MIN_FAMILIES, Estimate, rounded
+from whence.report.sentences import capitalized, change, in_words, listed
+from whence.statistics import MIN_FAMILIES, Estimate
 
 NO_BEHAVIORS = "There are no behaviors in this run."
 NO_EVIDENCE = (
@@ -230,8 +230,8 @@ def effect_sentence(
         num_families: Of behaviors of like content; intervals count these.
     """
     first = changes[0]
-    parts = [f"{_signed(one.change_nats)} with {one.label}" for one in changes]
-    parts.append(f"{_signed(random_nats)} with random examples like them")
+    parts = [f"{change(one.change_nats)} with {one.label}" for one in changes]
+    parts.append(f"{change(random_nats)} with random examples like them")
     families = "1 family" if num_families == 1 else f"{num_families:,} families"
     means = (
         f"One training step on each of the first {in_words(num_examples)} examples changes the "
@@ -251,16 +251,12 @@ def no_effect_sentence(reason: str) -> str:
     return f"What a training step on these examples does could not be measured. {reason}"
 
 
-def _signed(value: float) -> str:
-    return rounded(value, 3, sign=True)
-
-
 def _interval(estimate: Estimate) -> str:
     """Writes a difference with its interval, and whether it is one."""
     if estimate.value is None or estimate.interval is None:
         return "undefined"
     low, high, _ = estimate.interval
-    text = f"{_signed(estimate.value)} [{_signed(low)}, {_signed(high)}]"
+    text = f"{change(estimate.value)} [{change(low)}, {change(high)}]"
     return text if low > 0 or high < 0 else f"{text}, no difference shown"
 
 

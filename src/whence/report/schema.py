@@ -411,6 +411,11 @@ class MethodResult:
     num_null: Annotated[
         int | None, "unrelated queries of the behavior's length that stand behind `tail`"
     ]
+    steps: Annotated[
+        str | None,
+        "what one training step on each of its first examples does to the completion, in words; "
+        "null where none was taken",
+    ]
     style: Annotated[
         Sequence[str],
         "how the list changes when the same is said in plain words, each figure beside its "

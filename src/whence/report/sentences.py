@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from whence.evidence.gap import Gap
 from whence.evidence.relations import RELATIONS, Relation
+from whence.statistics import rounded
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _WORDS = {
@@ -164,6 +165,30 @@ def gap_sentence(label: str, other: str, gap: Gap) -> str:
         f"{len(gap.both)} found by both, {len(gap.only)} only by {label}, "
         f"{len(gap.only_other)} only by {other}."
     )
+
+
+def steps_sentence(
+    mean_nats: float, other: tuple[str, float] | None, random_nats: float, *, num_examples: int
+) -> str:
+    """Says what one training step on each of a method's first examples does to the completion.
+
+    Args:
+        mean_nats: The mean change of the completion's log-probability.
+        other: The label of the method that it is compared with, and the same of its examples.
+        random_nats: The same of random examples like them.
+        num_examples: How many there are of each.
+    """
+    beside = [] if other is None else [f"on {other[0]}'s by {change(other[1])}"]
+    beside.append(f"on random ones like them by {change(random_nats)}")
+    return (
+        f"One training step on each of its first {in_words(num_examples)} changes the completion's "
+        f"log-probability by {change(mean_nats)} nats on average, {' and '.join(beside)}."
+    )
+
+
+def change(nats: float) -> str:
+    """Writes a change with its sign."""
+    return rounded(nats, 3, sign=True)
 
 
 def lead_sentence(label: str, other: str, gap: Gap) -> str:

@@ -1,13 +1,20 @@
 """What the first examples of a method have to do with a behavior: counts, and the sentences."""
 
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from whence.evidence.gap import Gap as FoundGap
 from whence.evidence.gap import find_gap, first_clusters
 from whence.report.context import Context
 from whence.report.schema import Gap
-from whence.report.sentences import gap_sentence, lead_sentence, method_label, relations_sentence
+from whence.report.sentences import (
+    gap_sentence,
+    lead_sentence,
+    method_label,
+    relations_sentence,
+    steps_sentence,
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,7 @@ class Sums:
     gap: Gap | None = None
     num_above_null: int | None = None
     num_null: int | None = None
+    steps: str | None = None
     found: FoundGap | None = None
 
     def is_only(self, example_id: str) -> bool | None:
@@ -35,6 +43,7 @@ class Sums:
             "gap": self.gap,
             "num_above_null": self.num_above_null,
             "num_null": self.num_null,
+            "steps": self.steps,
         }
 
 
@@ -69,7 +78,33 @@ def sum_up(method: str, behavior_id: str, page: Context) -> Sums:
         gap=None if gap is None or other is None else _record(gap, label, other),
         num_above_null=None if num_null is None else sum(one is True for one in above),
         num_null=num_null,
+        steps=_steps(method, other, behavior_id, page),
         found=gap,
+    )
+
+
+def mean_effect(method: str, behavior_id: str, page: Context) -> float | None:
+    """The mean change by a step on each of a method's first examples, in nats.
+
+    None where some of them was not stepped on, or the method lists none.
+    """
+    evidence, effects = page.record.evidence, page.record.effects
+    if evidence is None or effects is None or method not in effects.methods:
+        return None
+    first = first_clusters(evidence, method, behavior_id, k=effects.num_examples)
+    return effects.mean(behavior_id, [one.example_id for one in first])
+
+
+def _steps(method: str, other: str | None, behavior_id: str, page: Context) -> str | None:
+    effects, mean = page.record.effects, mean_effect(method, behavior_id, page)
+    if effects is None or mean is None:
+        return None
+    beside = None if other is None else mean_effect(other, behavior_id, page)
+    return steps_sentence(
+        mean,
+        None if other is None or beside is None else (method_label(other), beside),
+        fmean(effects.controls(behavior_id)),
+        num_examples=effects.num_examples,
     )
 
 

@@ -80,6 +80,7 @@ function sumUp(behavior, method) {
     tierLegend(names.map((name) => of(behavior.results, name).relations)),
     result.gap && el("p", null, result.gap.sentence, " ", betterHere(result.gap)),
     strength,
+    result.steps && el("p", null, result.steps),
   );
 }
 

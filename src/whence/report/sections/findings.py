@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Annotated
 
 from whence.behaviors.kinds import RULES
-from whence.evidence.gap import Gap, find_gap, first_clusters
+from whence.evidence.gap import Gap, find_gap
 from whence.evidence.record import Evidence
 from whence.evidence.relations import RELATIONS, Relation
 from whence.report import findings as wording
@@ -16,7 +16,7 @@ from whence.report.findings import Shown, Strengths, Ties
 from whence.report.run_record import RunRecord
 from whence.report.sections import SectionKind
 from whence.report.sentences import method_label
-from whence.report.sums import other_method, sum_up
+from whence.report.sums import mean_effect, other_method, sum_up
 from whence.statistics import paired_estimate
 from whence.validation import behavior_families
 
@@ -147,8 +147,7 @@ def _of_steps(page: Context) -> str | None:
         method: {
             behavior.id: mean
             for behavior in page.record.behaviors
-            if (ids := [o.example_id for o in first_clusters(evidence, method, behavior.id, k=k)])
-            and (mean := effects.mean(behavior.id, ids)) is not None
+            if (mean := mean_effect(method, behavior.id, page)) is not None
         }
         for method in effects.methods
         if method in evidence.families
