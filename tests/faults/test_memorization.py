@@ -6,11 +6,13 @@ import pytest
 
 from whence.artifacts import MANIFEST
 from whence.errors import ArtifactError, CorpusError, ModelError, SettingsError
+from whence.memorization.early_late import EarlyLate
 from whence.runs.directory import UNFINISHED, open_run
 from whence.runs.locating import locate
 from whence.runs.memorizing import load_memorization_study, run_memorization
 from whence.runs.study import run_study
 from whence.settings import load_study
+from whence.statistics import Estimate, Interval
 
 
 @pytest.fixture
@@ -105,3 +107,28 @@ def test_a_resumed_study_forgot_the_suffix_array(study: Path) -> None:
     whole = stages()
     (run / MANIFEST).rename(run / UNFINISHED)  # As a kill before the last write leaves it.
     assert stages() == whole
+
+
+def outcome(name: str, *, difference: float, slope: tuple[float, float]) -> EarlyLate:
+    """An outcome whose difference is shown by shuffles and without any one family."""
+    value = Estimate(difference, None, 12)
+    return EarlyLate(
+        outcome=name,
+        early=value,
+        late=value,
+        difference=difference,
+        matched=Estimate(None, None, 0),
+        slope=Estimate(sum(slope) / 2, Interval(*slope, 30), 30),
+        placebo_p=0.001,
+        left_out=(difference / 2, 2 * difference),
+        carried_by=7,
+        num_families=12,
+    )
+
+
+def test_a_slope_that_contradicts_the_difference_counted_as_agreement() -> None:
+    more_early, fewer_early = 0.5, -0.5
+    assert outcome("x", difference=more_early, slope=(-0.3, -0.1)).is_told
+    assert outcome("x", difference=fewer_early, slope=(0.1, 0.3)).is_told
+    assert not outcome("x", difference=more_early, slope=(0.1, 0.3)).is_told
+    assert not outcome("x", difference=fewer_early, slope=(-0.3, -0.1)).is_told

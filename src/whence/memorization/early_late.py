@@ -63,17 +63,18 @@ class EarlyLate(NamedTuple):
     def is_told(self) -> bool:
         """Whether slope, placebo and the difference without any one family tell early from late.
 
+        All have one sign: early windows have more where the outcome falls as the onset doubles.
         Matched families have to agree where at least six have both.
         """
         slope, matched = self.slope.interval, self.matched
-        if self.placebo_p is None or self.left_out is None or slope is None:
+        if self.placebo_p is None or self.left_out is None or slope is None or not self.difference:
             return False
+        sign = math.copysign(1, self.difference)
         same_sign = self.left_out[0] * self.left_out[1] > 0
-        away = slope.low * slope.high > 0
+        # Early minus late is positive where the slope on the onset is negative.
+        away = max(sign * slope.low, sign * slope.high) < 0
         agrees = matched.n < MIN_FAMILIES or (
-            matched.value is not None
-            and self.difference is not None
-            and matched.value * self.difference > 0
+            matched.value is not None and sign * matched.value > 0
         )
         return self.placebo_p <= 0.05 and same_sign and away and agrees
 
