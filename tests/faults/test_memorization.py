@@ -1,12 +1,17 @@
 """Faults of memorization studies: mistakes that were found only after the scans."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from whence.artifacts import MANIFEST
 from whence.errors import ArtifactError, CorpusError, ModelError, SettingsError
+from whence.memorization.answers import _early_late
 from whence.memorization.early_late import EarlyLate
+from whence.memorization.families import FamilyRule
+from whence.memorization.record import Attributed, Memorization
 from whence.runs.directory import UNFINISHED, open_run
 from whence.runs.locating import locate
 from whence.runs.memorizing import load_memorization_study, run_memorization
@@ -132,3 +137,36 @@ def test_a_slope_that_contradicts_the_difference_counted_as_agreement() -> None:
     assert outcome("x", difference=fewer_early, slope=(0.1, 0.3)).is_told
     assert not outcome("x", difference=more_early, slope=(0.1, 0.3)).is_told
     assert not outcome("x", difference=fewer_early, slope=(-0.3, -0.1)).is_told
+
+
+def early_late_answer(*by_rule: EarlyLate) -> str:
+    rules: tuple[FamilyRule, ...] = ("window-13", "jaccard-30", "jaccard-80")
+    attributed = Attributed(
+        pool="",
+        top_k=10,
+        num_targets=(),
+        matching=(),
+        shares=(),
+        differences=(),
+        own_ranks=(),
+        copy_scores=(),
+        early_late=tuple((rule, (one,)) for rule, one in zip(rules, by_rule, strict=True)),
+        early_until=100,
+    )
+    found = SimpleNamespace(attributed=attributed, agreements=())
+    answer = _early_late(cast(Memorization, found))
+    return f"{answer.verdict}: {answer.short}"
+
+
+def test_one_outcome_by_one_definition_and_another_by_the_next_were_one_difference() -> None:
+    one, other, reverse = (
+        outcome("near copies", difference=0.5, slope=(-0.3, -0.1)),
+        outcome("share of exact copies, bm25", difference=0.5, slope=(-0.3, -0.1)),
+        outcome("near copies", difference=-0.5, slope=(0.1, 0.3)),
+    )
+    assert early_late_answer(one, one, one) == (
+        "told: They do, in one outcome by every definition of a family."
+    )
+    not_by_all = "cannot be told: Some outcomes differ, but not by every definition of a family."
+    assert early_late_answer(one, other, one) == not_by_all
+    assert early_late_answer(one, one, reverse) == not_by_all

@@ -223,10 +223,11 @@ def _early_late(found: Memorization) -> Answer:
     attributed = found.attributed
     if attributed is None or attributed.early_until is None:
         return Answer(question, "not measured", "Nothing was attributed.", (), change)
-    told, lines, carried = [], [], []
+    told: list[set[tuple[str, bool]]] = []
+    lines, carried = [], []
     for rule, outcomes in attributed.early_late:
         own = [one for one in outcomes if one.is_told]
-        told.append(len(own))
+        told.append({(one.outcome, (one.difference or 0.0) > 0) for one in own})
         num = outcomes[0].num_families if outcomes else 0
         matched = max((one.matched.n for one in outcomes), default=0)
         lines.append(
@@ -252,9 +253,11 @@ def _early_late(found: Memorization) -> Answer:
             f"The order of onsets depends on the definition: Kendall's tau of the stable onset "
             f"and of 80 % of the tokens is {rounded(tau, 2)}."
         )
-    everywhere = bool(told) and all(told)
+    # One outcome by one definition and another by the next are no finding by every definition.
+    everywhere = set.intersection(*told) if told else set()
     if everywhere:
-        short = f"They do, in {min(told)} outcomes or more by each definition of a family."
+        many = "one outcome" if len(everywhere) == 1 else f"{len(everywhere)} outcomes"
+        short = f"They do, in {many} by every definition of a family."
     elif any(told):
         short = "Some outcomes differ, but not by every definition of a family."
     else:
