@@ -9,6 +9,8 @@ from tests.report.conftest import corpus_of
 import whence
 from whence.errors import SettingsError
 from whence.evidence import hits
+from whence.evidence.comparison_record import Overlap
+from whence.evidence.kind_overlap import kind_overlaps
 from whence.records import Corpus, Scores
 
 
@@ -61,3 +63,13 @@ def test_the_api_took_a_k_below_one() -> None:
 def test_an_empty_list_of_hits_died_in_the_corpus() -> None:
     assert list(_corpus(3).records([])) == []
     assert hits(_scores(np.nan, np.nan), 0, _corpus(2), 3) == ((), (), None)
+
+
+def test_a_deal_of_labels_that_leaves_nothing_to_compare_counted_as_smaller() -> None:
+    """Of one family with two kinds, half of the deals give one kind that family alone."""
+    pairs = [("a1", "b1"), ("a1", "b2"), ("a2", "b1"), ("a2", "b2"), ("a1", "a2"), ("b1", "b2")]
+    overlap = [Overlap("m", *pair, 0.5) for pair in pairs]
+    kinds = {"a1": "one", "a2": "other", "b1": "one", "b2": "other"}
+    families = {"a1": "a", "a2": "a", "b1": "b", "b2": "b"}
+    # All overlaps are equal, so that every deal reaches the observed difference.
+    assert [one.p for one in kind_overlaps(overlap, kinds, families, seed=0)] == [1.0, 1.0]

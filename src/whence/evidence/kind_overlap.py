@@ -80,7 +80,8 @@ def kind_overlaps(
         differences = np.array([a - b for a, b, _ in others])
         for number, name in enumerate(names):
             observed = within[number] - between[number]
-            reached = int((differences[:, number] >= observed - 1e-12).sum())
+            # Where a deal leaves nothing to compare, it may have reached this: never evidence.
+            reached = int((~(differences[:, number] < observed - 1e-12)).sum())
             found.append(
                 KindOverlap(
                     method,
