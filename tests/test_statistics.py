@@ -186,9 +186,14 @@ def test_copies_of_queries_in_one_family_tell_nothing_new(shared: float):
     assert two_way_spread(fourfold).df > copied.df
 
 
-def simulated(rng, *, num_queries, num_subsets, num_families, shared, spread):
-    """Queries of families, whose true correlations differ, on subsets whose noise they share."""
-    family = np.arange(num_queries) % num_families
+def simulated(rng, *, num_queries, num_subsets, num_families, shared, spread, largest=()):
+    """Queries of families, whose true correlations differ, on subsets whose noise they share.
+
+    The queries that the sizes of the `largest` families leave are dealt to the others in turn.
+    """
+    family = np.repeat(np.arange(len(largest)), largest)
+    rest = np.arange(num_queries - len(family)) % (num_families - len(largest))
+    family = np.concatenate([family, len(largest) + rest]).astype(int)
     rho = np.tanh(0.6 + spread * rng.normal(size=num_families))[family]
     signal, noise = (
         math.sqrt(shared) * rng.normal(size=num_subsets)
@@ -209,10 +214,14 @@ WORLDS = [
         (12, 72, 6, 0.5, 0.3),
     )
 ]
+# As many behaviors and families as the testbed shows, of which five are relations and styles.
+UNEQUAL = {**WORLDS[1], "num_families": 12, "largest": (7, 6, 5, 5, 3)}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", WORLDS, ids=lambda world: "-".join(map(str, world.values())))
+@pytest.mark.parametrize(
+    "world", [*WORLDS, UNEQUAL], ids=lambda world: "-".join(map(str, world.values()))
+)
 def test_two_way_intervals_hold_the_truth_in_95_of_100_worlds_and_not_more(world):
     """Both sides: a bootstrap of both ways at once holds it in more than 99 of 100."""
     rng = np.random.default_rng(1)
