@@ -5,7 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from whence.statistics import mean_estimate, mean_spread, two_way_spearman, two_way_spread
+from whence.statistics import (
+    mean_estimate,
+    mean_spread,
+    p_value,
+    two_way_spearman,
+    two_way_spread,
+    wilson,
+)
 
 # A few relations with many facts, and single behaviors: as the families of the testbed.
 SIZES = (7, 7, 6, 6, 5, 5, 2, 1, 1, 1, 1, 1, 1, 1, 1)
@@ -66,3 +73,23 @@ def test_correlations_over_unequal_families_have_the_error_of_the_mean_without_e
     jackknife = (len(UNEQUAL) - 1) / len(UNEQUAL) * (deviations**2).sum()
     assert spread.standard_error == pytest.approx(math.sqrt(jackknife), rel=0.02)
     assert spread.df < 8
+
+
+def test_shares_that_are_0_in_every_family_had_an_interval_from_0_to_0() -> None:
+    """One family in five may have all, and one world in thirty still shows none among 15."""
+    none, every = (mean_estimate([end] * 15, bounds=(0.0, 1.0)).interval for end in (0.0, 1.0))
+    assert none is not None
+    assert every is not None
+    assert none == (0.0, wilson(0, 15).high, 15)
+    assert every == (pytest.approx(1 - wilson(0, 15).high), 1.0, 15)
+    # The families count, and not their members.
+    of_families = mean_estimate([0.0] * sum(SIZES), families=names(SIZES), bounds=(0.0, 1.0))
+    assert of_families.interval is not None
+    assert of_families.interval.high == wilson(0, len(SIZES)).high
+
+
+def test_a_difference_that_is_the_same_in_six_families_had_a_p_value_of_0() -> None:
+    """Of six coins, all fall alike in two of 64 worlds."""
+    assert p_value(mean_spread([1.0] * 6)) == pytest.approx(2 / 64)
+    assert p_value(mean_spread([-1.0] * 9)) == pytest.approx(2 / 512)
+    assert p_value(mean_spread([0.0] * 6)) == 1.0
