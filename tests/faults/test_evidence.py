@@ -9,7 +9,8 @@ from tests.report.conftest import corpus_of
 import whence
 from whence.errors import SettingsError
 from whence.evidence import hits
-from whence.evidence.comparison_record import Overlap
+from whence.evidence.comparison_record import KindOverlap, Overlap
+from whence.evidence.comparison_text import sentences
 from whence.evidence.kind_overlap import kind_overlaps
 from whence.records import Corpus, Scores
 
@@ -73,3 +74,15 @@ def test_a_deal_of_labels_that_leaves_nothing_to_compare_counted_as_smaller() ->
     families = {"a1": "a", "a2": "a", "b1": "b", "b2": "b"}
     # All overlaps are equal, so that every deal reaches the observed difference.
     assert [one.p for one in kind_overlaps(overlap, kinds, families, seed=0)] == [1.0, 1.0]
+
+
+def test_one_of_five_kinds_was_named_for_a_p_value_that_chance_gives_one_of_them() -> None:
+    def said(*p_values: float) -> str:
+        overlap = [KindOverlap("m", f"k{i}", 0.5, 0.1, 9, p) for i, p in enumerate(p_values)]
+        return " ".join(sentences([], [], [], [], [], overlap, {}, methods=["m"]))
+
+    assert said(0.04, 0.3, 0.5, 0.6, 0.9) == ""
+    assert "k0 0.500 against 0.100 with other kinds (9 pairs, q = 0.020)" in said(
+        0.004, 0.5, 1, 1, 1
+    )
+    assert "q = 0.030" in said(0.03, np.nan)

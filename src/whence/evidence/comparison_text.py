@@ -11,6 +11,7 @@ from whence.evidence.comparison_record import (
     Separated,
     Tested,
 )
+from whence.evidence.kind_tests import benjamini_hochberg
 
 # The unit and the descriptors that the sentences are about; the tables hold the others.
 UNIT, MAIN = "cluster", "kept"
@@ -195,9 +196,12 @@ def _strongest(
 def _overlapping(overlap: Sequence[KindOverlap], method: str) -> list[str]:
     """Says which kinds share clusters more often than different kinds do, beside the controls."""
     within = {(one.method, one.kind): one.within for one in overlap}
-    shown = [one for one in overlap if one.method == method and one.p <= LEVEL]
+    of_method = [one for one in overlap if one.method == method]
+    # One of twenty kinds has p <= .05 by chance; q is adjusted for all kinds of the method.
+    adjusted = benjamini_hochberg([one.p for one in of_method])
+    shown = [(one, q) for one, q in zip(of_method, adjusted, strict=True) if q <= LEVEL]
     parts = []
-    for one in shown:
+    for one, q in shown:
         beside = [
             f"{within[name, one.kind]:.3f} by {label}"
             for name, label in _LABELS.items()
@@ -206,7 +210,7 @@ def _overlapping(overlap: Sequence[KindOverlap], method: str) -> list[str]:
         others = f"; within the kind {_listed(beside)}" if beside else ""
         parts.append(
             f"{one.kind} {one.within:.3f} against {one.between:.3f} with other kinds "
-            f"({one.num_pairs} pairs, p = {one.p:.3f}{others})"
+            f"({one.num_pairs} pairs, q = {q:.3f}{others})"
         )
     if not parts:
         return []
