@@ -80,3 +80,25 @@ def test_all_noise_has_about_no_signal_and_no_noise_has_no_ratio():
     assert np.isnan(signal_to_noise([noise[0], noise[0]])[0])
     with pytest.raises(SettingsError, match="1 repetitions"):
         signal_to_noise(noise[:1])
+
+
+def test_queries_of_one_family_agree_once():
+    """Ten capitals are one relation: ten copies of three queries say no more than the three."""
+    rng = np.random.default_rng(1)
+    values, others = rng.normal(size=(2, 3, 50))
+    others += values
+    once = agreement(scores_of(values), scores_of(others), k=5)
+    copied = [scores_of(np.repeat(one, 10, axis=0)) for one in (values, others)]
+    families = {f"q{row}": str(row // 10) for row in range(30)}
+    found = agreement(*copied, families=families, k=5)
+    for one, other in (
+        (found.jaccard, once.jaccard),
+        (found.rank_biased_overlap, once.rank_biased_overlap),
+    ):
+        assert one.interval is not None
+        assert other.interval is not None
+        assert one.interval[:2] == pytest.approx(other.interval[:2])
+    alone = agreement(*copied, k=5).jaccard.interval
+    assert alone is not None
+    assert found.jaccard.interval is not None
+    assert alone.high < found.jaccard.interval.high

@@ -93,10 +93,10 @@ def validate(
         removal=removals.whole,
         window_removals=removals.windows,
         agreement=(
-            *_agreements_with_search(subject.scores),
-            *_agreements_with_repeats(subject.scores, repeats or {}),
+            *_agreements_with_search(subject.scores, families),
+            *_agreements_with_repeats(subject.scores, repeats or {}, families),
         ),
-        signal_to_noise=_noise(subject.scores, repeats) if repeats else None,
+        signal_to_noise=_noise(subject.scores, repeats, families) if repeats else None,
         compared=compared,
         sentences=board.sentences,
         versions=versions(),
@@ -110,20 +110,26 @@ def _counts(kinds: Mapping[str, str]) -> dict[str, int]:
     return counts
 
 
-def _agreements_with_search(scores: Sequence[Scores]) -> list[Agreement]:
+def _agreements_with_search(
+    scores: Sequence[Scores], families: Mapping[str, str]
+) -> list[Agreement]:
     reference = next((one for one in scores if one.method == SEARCH), None)
     if reference is None:
         return []
-    return [agreement(one, reference) for one in scores if one is not reference]
+    return [agreement(one, reference, families=families) for one in scores if one is not reference]
 
 
 def _agreements_with_repeats(
-    scores: Sequence[Scores], repeats: Mapping[str, Sequence[Scores]]
+    scores: Sequence[Scores],
+    repeats: Mapping[str, Sequence[Scores]],
+    families: Mapping[str, str],
 ) -> list[Agreement]:
     """Compares each method with itself in other runs."""
     own = {one.method: one for one in scores}
     return [
-        agreement(own[repeat.method], repeat, reference=f"{repeat.method} in {run}")
+        agreement(
+            own[repeat.method], repeat, families=families, reference=f"{repeat.method} in {run}"
+        )
         for run, others in repeats.items()
         for repeat in others
         if repeat.method in own
@@ -131,7 +137,9 @@ def _agreements_with_repeats(
 
 
 def _noise(
-    scores: Sequence[Scores], repeats: Mapping[str, Sequence[Scores]]
+    scores: Sequence[Scores],
+    repeats: Mapping[str, Sequence[Scores]],
+    families: Mapping[str, str],
 ) -> dict[str, SignalToNoise]:
     """Computes how noisy each method's scores are over the runs that have it."""
     noise = {}
@@ -141,7 +149,9 @@ def _noise(
         if len(same) > 1 and all(one.query_ids == own.query_ids for one in same):
             ratios = signal_to_noise(same)
             noise[own.method] = SignalToNoise(
-                estimate=mean_estimate(ratios.tolist()),
+                estimate=mean_estimate(
+                    ratios.tolist(), families=[families.get(q, q) for q in own.query_ids]
+                ),
                 per_query={
                     query_id: None if math.isnan(ratio) else float(ratio)
                     for query_id, ratio in zip(own.query_ids, ratios, strict=True)

@@ -1,6 +1,6 @@
 """Stability: agreement of two rankings, and signal to noise of repeated scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from whence.errors import SettingsError
@@ -18,25 +18,33 @@ PERSISTENCE = 0.9
 
 
 def agreement(
-    a: Scores, b: Scores, *, k: int = 10, name: str = "", reference: str = ""
+    a: Scores,
+    b: Scores,
+    *,
+    families: Mapping[str, str] | None = None,
+    k: int = 10,
+    name: str = "",
+    reference: str = "",
 ) -> Agreement:
     """Compares the rankings of two methods, seeds, checkpoints or precisions.
 
     Args:
         a: Scores.
         b: Other scores of the same examples; queries that only one has are left out.
+        families: From query id to its family; by default each query is its own.
         k: How many first proponents are compared.
         name: What `a` is called; by default its method.
         reference: What `b` is called; by default its method.
 
     Returns:
-        Means over the shared queries with intervals over queries.
+        Means over the shared queries with intervals over their families.
 
     Raises:
         SettingsError: The two have other examples, or share no query.
     """
     a, b = _aligned(a, b)
     queries = range(len(a.query_ids))
+    known = None if families is None else [families.get(q, q) for q in a.query_ids]
     size = len(a.example_ids)
     common = min(k, size) ** 2 / size
     return Agreement(
@@ -44,10 +52,12 @@ def agreement(
         reference=reference or b.method,
         k=k,
         jaccard=mean_estimate(
-            [jaccard_at_k(a, b, query=q, k=k) for q in queries], bounds=(0.0, 1.0)
+            [jaccard_at_k(a, b, query=q, k=k) for q in queries], families=known, bounds=(0.0, 1.0)
         ),
         rank_biased_overlap=mean_estimate(
-            [rank_biased_overlap(a, b, query=q) for q in queries], bounds=(0.0, 1.0)
+            [rank_biased_overlap(a, b, query=q) for q in queries],
+            families=known,
+            bounds=(0.0, 1.0),
         ),
         chance_jaccard=common / (2 * min(k, size) - common),
     )
