@@ -8,6 +8,7 @@ import pytest
 from tests.report.conftest import plausible
 
 from whence.report import write_page
+from whence.report.plots import mean_over_styles
 
 
 @pytest.mark.parametrize("ends", [(1, 1.0000001), (3e38, -3e38), (2, 2), (3e38, 3e38)])
@@ -19,3 +20,10 @@ def test_the_page_died_on_scores_that_numpy_cannot_put_into_bins(
     values[:, ::2] = ends[1]
     scores = (replace(record.scores[0], values=values),)
     assert write_page(replace(record, scores=scores), tmp_path / "index.html").is_file()
+
+
+def test_four_styles_had_an_interval_where_the_caption_said_that_six_are_needed() -> None:
+    shares = [0.1, 0.2, 0.3, 0.1, 0.4, 0.2, 0.3, 0.5]
+    four = mean_over_styles(shares, ["a", "a", "b", "b", "c", "c", "d", "d"])
+    assert (four.value, four.interval) == (pytest.approx(0.2625), None)
+    assert mean_over_styles(shares, [*"abcdef", "f", "f"]).interval is not None

@@ -192,10 +192,9 @@ def _styles(method: str, page: Context) -> Picture | None:
             known = [one for one in of_kind if getattr(one, field) is not None]
             if not known:
                 continue
-            mean = statistics.mean_estimate(
+            mean = mean_over_styles(
                 [getattr(one, field) for one in known],
-                families=[of[one.behavior_id].style or one.behavior_id for one in known],
-                bounds=(0, 1),
+                [of[one.behavior_id].style or one.behavior_id for one in known],
             )
             others = [evidence.style(search, one.behavior_id) for one in known if search]
             beside = [
@@ -219,6 +218,13 @@ def _styles(method: str, page: Context) -> Picture | None:
         unit="Jaccard",
         beside=None if search is None else method_label(search),
     )
+
+
+def mean_over_styles(shares: Sequence[float], styles: Sequence[str]) -> statistics.Estimate:
+    """Computes a mean share with an interval over styles; none with fewer than six of them."""
+    found = statistics.mean_estimate(shares, families=styles, bounds=(0, 1))
+    enough = len(set(styles)) >= statistics.MIN_FAMILIES
+    return found if enough else found._replace(interval=None)
 
 
 def _layers(ids: Sequence[str], page: Context) -> Picture | None:
