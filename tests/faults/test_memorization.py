@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import numpy as np
 import pytest
 
 from whence.artifacts import MANIFEST
@@ -11,6 +12,7 @@ from whence.errors import ArtifactError, CorpusError, ModelError, SettingsError
 from whence.memorization.answers import _early_late
 from whence.memorization.early_late import EarlyLate
 from whence.memorization.families import FamilyRule
+from whence.memorization.prior import PriorCheck
 from whence.memorization.record import Attributed, Memorization
 from whence.runs.directory import UNFINISHED, open_run
 from whence.runs.locating import locate
@@ -170,3 +172,13 @@ def test_one_outcome_by_one_definition_and_another_by_the_next_were_one_differen
     not_by_all = "cannot be told: Some outcomes differ, but not by every definition of a family."
     assert early_late_answer(one, other, one) == not_by_all
     assert early_late_answer(one, one, reverse) == not_by_all
+
+
+def test_windows_of_one_licence_counted_as_independent_in_the_share_of_common_text() -> None:
+    """Three licences with a hundred windows each are three families."""
+    unrelated = np.repeat([-1.0, -50.0, -50.0], 100)
+    ids = tuple(str(place) for place in range(300))
+    found = PriorCheck(ids, np.zeros(300), unrelated, 16)
+    share = found.share_of_common(np.repeat([0, 1, 2], 100).tolist())
+    assert share.value == pytest.approx(1 / 3)
+    assert share.interval == (0, 1, 300)

@@ -74,7 +74,7 @@ def test_what_follows_many_prompts_is_common_and_what_follows_one_is_not(
 ) -> None:
     alone = check_prior(model, windows, range(10), num_prompts=9)
     assert alone.is_common().tolist() == [True] * COMMON + [False] * 5
-    assert alone.share_of_common().value == 0.5
+    assert alone.share_of_common(range(10)).value == 0.5
     assert alone.reference is None
 
 

@@ -155,7 +155,9 @@ def analyze(
         exposure_effects=_exposure_effects(material),
         taxonomy=_taxonomy(material, family_of["window-13"]),
         near_definitions=material.near_definitions,
-        common=None if material.prior is None else material.prior.share_of_common(),
+        common=None
+        if material.prior is None
+        else material.prior.share_of_common(family_of["window-13"].tolist()),
         dose=extraction_by_dose(
             material.num_documents,
             scans[-1].is_extractible,

@@ -33,7 +33,7 @@ from whence.memorization.windows import Windows
 from whence.models.forward import token_log_probs
 from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel
-from whence.statistics import Estimate, proportion
+from whence.statistics import Estimate, mean_estimate
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -86,9 +86,17 @@ class PriorCheck:
         common = self.association_nats < least_nats
         return common if self.reference is None else common | self.reference.is_reproduced
 
-    def share_of_common(self, least_nats: float = ASSOCIATED_NATS) -> Estimate:
-        """The share of windows that are common, with Wilson's interval over windows."""
-        return proportion(int(self.is_common(least_nats).sum()), len(self.ids))
+    def share_of_common(
+        self, families: Sequence[object], *, least_nats: float = ASSOCIATED_NATS
+    ) -> Estimate:
+        """The share of windows that are common, with a 95 % interval over their families.
+
+        Args:
+            families: Of each window: those of one licence are common or not together.
+            least_nats: See `is_common`.
+        """
+        names = [str(family) for family in families]
+        return mean_estimate(self.is_common(least_nats).tolist(), families=names, bounds=(0, 1))
 
 
 def check_prior(
