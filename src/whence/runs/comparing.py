@@ -52,7 +52,7 @@ def comparison_stage(
 
     about = run.keys("scores/", "imported/", "corpus", "evidence", "verification")
     return Stage(
-        COMPARISON, 1, {"about": list(about), "seed": seed}, make=make, read=read_comparison
+        COMPARISON, 2, {"about": list(about), "seed": seed}, make=make, read=read_comparison
     )
 
 
