@@ -8,7 +8,7 @@ import pytest
 from tests.report.conftest import plausible
 
 from whence.report import write_page
-from whence.report.plots import mean_over_styles
+from whence.report.plots import mean_over
 
 
 @pytest.mark.parametrize("ends", [(1, 1.0000001), (3e38, -3e38), (2, 2), (3e38, 3e38)])
@@ -24,6 +24,6 @@ def test_the_page_died_on_scores_that_numpy_cannot_put_into_bins(
 
 def test_four_styles_had_an_interval_where_the_caption_said_that_six_are_needed() -> None:
     shares = [0.1, 0.2, 0.3, 0.1, 0.4, 0.2, 0.3, 0.5]
-    four = mean_over_styles(shares, ["a", "a", "b", "b", "c", "c", "d", "d"])
+    four = mean_over(shares, ["a", "a", "b", "b", "c", "c", "d", "d"])
     assert (four.value, four.interval) == (pytest.approx(0.2625), None)
-    assert mean_over_styles(shares, [*"abcdef", "f", "f"]).interval is not None
+    assert mean_over(shares, [*"abcdef", "f", "f"]).interval is not None

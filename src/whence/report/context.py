@@ -12,6 +12,7 @@ from whence.report.examples import Examples
 from whence.report.methods import method_record
 from whence.report.run_record import RunRecord
 from whence.report.schema import Method
+from whence.validation import behavior_families
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +50,11 @@ class Context:
     def scored(self) -> Mapping[str, frozenset[str]]:
         """By method, the ids of the behaviors that it scored."""
         return {one.method: frozenset(one.query_ids) for one in self.record.scores}
+
+    @cached_property
+    def families(self) -> Mapping[str, str]:
+        """By behavior, its family: intervals count these, see `whence.validation.families`."""
+        return behavior_families(self.record.behaviors)
 
     @property
     def num_first(self) -> int:

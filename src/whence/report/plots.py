@@ -75,11 +75,13 @@ def _agreement(method: str, ids: Sequence[str], page: Context) -> Picture | None
     for kind, rule in RULES.items():
         of_kind = [i for i in ids if kinds[i] == kind and other_method(method, i, page) == search]
         gaps = [sum_up(method, i, page).gap for i in of_kind]
-        shares = [
-            g.num_both / (g.num_both + g.num_only) for g in gaps if g and g.num_both + g.num_only
-        ]
+        shares = {
+            i: g.num_both / (g.num_both + g.num_only)
+            for i, g in zip(of_kind, gaps, strict=True)
+            if g and g.num_both + g.num_only
+        }
         if shares:
-            found = statistics.mean_estimate(shares, bounds=(0, 1))
+            found = _over_families(shares, page)
             low, high = (None, None) if found.interval is None else found.interval[:2]
             dots.append(Dot(f"{rule.label} ({len(shares)})", found.value, low, high))
     if not dots:
@@ -89,8 +91,7 @@ def _agreement(method: str, ids: Sequence[str], page: Context) -> Picture | None
         dots,
         name="agreement",
         title=f"How much of {who}'s first {page.num_first} {method_label(search)} lists, too",
-        caption="Mean share over the behaviors of each kind, with Student's 95% interval; copies "
-        "count once.",
+        caption=f"Mean share over the behaviors of each kind; copies count once. {_INTERVAL}",
         unit="share",
     )
 
@@ -102,18 +103,20 @@ def _subsets(method: str, firsts: dict[str, list[int]], page: Context) -> Pictur
         return None
     dots = []
     for subset, size in sizes.most_common(_NUM_SUBSETS):
-        shares = [
-            sum(subsets[r] == subset for r in rows) / len(rows) for rows in firsts.values() if rows
-        ]
-        found = statistics.mean_estimate(shares, bounds=(0, 1))
+        shares = {
+            i: sum(subsets[r] == subset for r in rows) / len(rows)
+            for i, rows in firsts.items()
+            if rows
+        }
+        found = _over_families(shares, page)
         low, high = (None, None) if found.interval is None else found.interval[:2]
         dots.append(Dot(subset or "unknown", found.value, low, high, beside=size / len(subsets)))
     return dot_plot(
         dots,
         name="subsets",
         title=f"Subsets of {method_label(method)}'s first {page.num_first}, beside the pool",
-        caption="Dots: mean share over behaviors with Student's 95% interval. Marks: the subset's "
-        "share of the examples that were searched.",
+        caption="Dots: mean share over behaviors. Marks: the subset's share of the examples that "
+        f"were searched. {_INTERVAL}",
         unit="share",
         beside="share of the pool",
     )
@@ -171,6 +174,7 @@ def _overlap(method: str, firsts: dict[str, list[int]], page: Context) -> Pictur
     )
 
 
+_INTERVAL = "Student's 95% intervals are over families of behaviors, where there are six."
 _OVERLAPS = {
     "overlap_plain": "plain words",
     "overlap_style": "same style",
@@ -192,9 +196,10 @@ def _styles(method: str, page: Context) -> Picture | None:
             known = [one for one in of_kind if getattr(one, field) is not None]
             if not known:
                 continue
-            mean = mean_over_styles(
+            mean = mean_over(
                 [getattr(one, field) for one in known],
                 [of[one.behavior_id].style or one.behavior_id for one in known],
+                bounds=(0, 1),
             )
             others = [evidence.style(search, one.behavior_id) for one in known if search]
             beside = [
@@ -220,11 +225,21 @@ def _styles(method: str, page: Context) -> Picture | None:
     )
 
 
-def mean_over_styles(shares: Sequence[float], styles: Sequence[str]) -> statistics.Estimate:
-    """Computes a mean share with an interval over styles; none with fewer than six of them."""
-    found = statistics.mean_estimate(shares, families=styles, bounds=(0, 1))
-    enough = len(set(styles)) >= statistics.MIN_FAMILIES
+def mean_over(
+    values: Sequence[float],
+    families: Sequence[str],
+    *,
+    bounds: tuple[float, float] = statistics.UNBOUNDED,
+) -> statistics.Estimate:
+    """Computes a mean with an interval over families; none with fewer than six of them."""
+    found = statistics.mean_estimate(values, families=families, bounds=bounds)
+    enough = len(set(families)) >= statistics.MIN_FAMILIES
     return found if enough else found._replace(interval=None)
+
+
+def _over_families(shares: Mapping[str, float], page: Context) -> statistics.Estimate:
+    """The mean of a share that each behavior has."""
+    return mean_over([*shares.values()], [page.families[i] for i in shares], bounds=(0, 1))
 
 
 def _layers(ids: Sequence[str], page: Context) -> Picture | None:
@@ -233,22 +248,24 @@ def _layers(ids: Sequence[str], page: Context) -> Picture | None:
     if splits is None or not splits.modules:
         return None
     columns = _layer_columns(splits.layers)
-    profiles: dict[str, list[dict[tuple[str, str], float]]] = {}
+    profiles: dict[str, dict[str, dict[tuple[str, str], float]]] = {}
     kinds = {behavior.id: behavior.kind for behavior in page.record.behaviors}
     for behavior_id in ids:
         found = [one for one in splits.splits if one.behavior_id == behavior_id]
         if profile := _profile(found, columns):
-            profiles.setdefault(kinds[behavior_id], []).append(profile)
+            profiles.setdefault(kinds[behavior_id], {})[behavior_id] = profile
     if not profiles:
         return None
     parts = dict.fromkeys(part_of(module) for module in splits.modules)
     cells = []
     for kind, rule in RULES.items():
-        of_kind = profiles.get(kind, [])
+        of_kind = profiles.get(kind, {})
         for part in parts if of_kind else ():
             for column in dict.fromkeys(columns.values()):
-                shares = [one[part, column] for one in of_kind if (part, column) in one]
-                found = statistics.mean_estimate(shares)
+                shares = {
+                    i: one[part, column] for i, one in of_kind.items() if (part, column) in one
+                }
+                found = mean_over([*shares.values()], [page.families[i] for i in shares])
                 low, high = (None, None) if found.interval is None else found.interval[:2]
                 row = f"{rule.label} ({len(of_kind)}), {part}"
                 cells.append(Cell(row, column, found.value, low, high))
@@ -259,7 +276,7 @@ def _layers(ids: Sequence[str], page: Context) -> Picture | None:
         title=f"Layers that the first scores by {who} come from",
         caption="Mean share of the score over the behaviors of each kind, of its first "
         f"{NUM_SPLIT} proponents by example and by cluster; the shares of a kind add up to 1. "
-        "Student's 95% interval stands behind each number and in the table.",
+        f"{_INTERVAL}",
         unit="share of the score",
     )
 

@@ -18,7 +18,6 @@ from whence.report.sections import SectionKind
 from whence.report.sentences import method_label
 from whence.report.sums import mean_effect, other_method, sum_up
 from whence.statistics import paired_estimate
-from whence.validation import behavior_families
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +154,7 @@ def _of_steps(page: Context) -> str | None:
     chosen = [b for b in page.record.behaviors if all(b.id in of for of in means.values())]
     if not chosen or not means:
         return None
-    names = behavior_families(chosen)
-    groups = [names[behavior.id] for behavior in chosen]
+    groups = [page.families[behavior.id] for behavior in chosen]
     random = [fmean(effects.controls(behavior.id)) for behavior in chosen]
     values = [[of[behavior.id] for behavior in chosen] for of in means.values()]
     changes = [
