@@ -68,8 +68,10 @@ def test_the_classifier_is_linear_discriminant_analysis_without_the_family():
         assert leave_family_out(features, LABELS, FAMILIES).tolist() == expected.tolist()
 
 
-def test_permanova_is_that_of_pairwise_distances():
-    features, others = drawn(3, shift=0.3), permuted(0)
+def test_permanova_is_that_of_pairwise_distances_of_family_means():
+    rows, others = drawn(3, shift=0.3), permuted(0)
+    features = np.array([rows[family == FAMILIES].mean(axis=0) for family in range(24)])
+    first = [FAMILIES.tolist().index(family) for family in range(24)]
 
     def pseudo_f(labels: np.ndarray) -> tuple[float, float]:
         square = ((features[:, None] - features[None]) ** 2).sum(axis=2)
@@ -79,9 +81,9 @@ def test_permanova_is_that_of_pairwise_distances():
             within += square[np.ix_(own, own)].sum() / 2 / own.sum()
         return ((total - within) / 2) / (within / (n - 3)), 1 - within / total
 
-    found = permanova(features, LABELS, others)
-    f, r2 = pseudo_f(LABELS)
-    reached = sum(pseudo_f(other)[1] >= r2 for other in others)
+    found = permanova(rows, LABELS, FAMILIES, others)
+    f, r2 = pseudo_f(LABELS[first])
+    reached = sum(pseudo_f(other[first])[1] >= r2 - 1e-12 for other in others)
     assert found == pytest.approx((f, r2, (reached + 1) / 100))
 
 
@@ -114,7 +116,7 @@ def test_what_does_not_vary_is_undefined_and_not_significant():
     assert np.isnan(kruskal_wallis(same * np.nan, LABELS, FAMILIES).p)
     assert rank_features(np.stack([same, same * np.nan], axis=1), LABELS).shape[1] == 0
     nothing = rank_features(same[:, None], LABELS)
-    assert np.isnan(permanova(nothing, LABELS, permuted(0)).p)
+    assert np.isnan(permanova(nothing, LABELS, FAMILIES, permuted(0)).p)
     found = separation(nothing, LABELS, FAMILIES, permuted(0))
     assert np.isnan([found.accuracy, found.p]).all()
     assert np.isnan(found.permuted).all()
@@ -146,11 +148,25 @@ def test_undefined_p_values_do_not_count():
 
 def test_labels_that_differ_are_found():
     features = drawn(0, shift=1.5)
-    assert permanova(features, LABELS, permuted(1)).p == 0.01
+    assert permanova(features, LABELS, FAMILIES, permuted(1)).p == 0.01
     found = separation(features, LABELS, FAMILIES, permuted(1))
     assert found.accuracy > 0.6
     assert found.p == 0.01
     assert found.accuracy == balanced_accuracy(found.is_right, LABELS)
+
+
+@pytest.mark.parametrize("size", [3, 10])
+def test_a_label_of_few_large_families_is_told_as_often_as_chance_tells_it(size: int):
+    """With a row per behavior, .09 of the sets with families of 3 had p <= .05, and .00 of 10."""
+    labels = np.repeat([0, 1], [4 * size, 13])
+    families = np.concatenate([np.repeat(np.arange(4), size), np.arange(4, 17)])
+    rng, found = np.random.default_rng(0), []
+    for _ in range(600):
+        rows = rng.normal(size=(17, 4))[families] + 0.3 * rng.normal(size=(len(labels), 4))
+        others = permuted_labels(labels, families, rng, num=39)
+        found.append(permanova(rank_features(rows, labels), labels, families, others).p <= 0.05)
+    # 600 sets: 5 % ± 2.7 % (three standard deviations).
+    assert np.mean(found) == pytest.approx(0.05, abs=0.027)
 
 
 @pytest.mark.slow
@@ -163,7 +179,7 @@ def test_labels_drawn_at_random_are_found_in_one_of_twenty_sets():
         whole = features.mean(axis=1)
         reached.append(
             [
-                permanova(features, LABELS, others).p <= 0.05,
+                permanova(features, LABELS, FAMILIES, others).p <= 0.05,
                 separation(features, LABELS, FAMILIES, others).p <= 0.05,
                 kruskal_wallis(whole, LABELS, FAMILIES).p <= 0.05,
                 kruskal_wallis(whole, LABELS, np.arange(len(LABELS))).p <= 0.05,

@@ -387,7 +387,7 @@ class _Compared:
     ) -> Separated:
         import numpy as np
 
-        test = permanova(ranks, self._labels, self._permuted)
+        test = permanova(ranks, self._labels, self._families, self._permuted)
         low, high = _bounds(self._estimate(_right(one)))
         return Separated(
             self._name,

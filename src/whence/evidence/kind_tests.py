@@ -84,32 +84,53 @@ def permuted_labels(
     """Permutes labels among families: all rows of one family and label get one new label."""
     import numpy as np
 
+    first, unit = _units(labels, families)
+    of_unit = labels[first]
+    return np.stack([rng.permutation(of_unit)[unit] for _ in range(num)])
+
+
+def _units(
+    labels: "Int[np.ndarray, ' rows']", families: "Int[np.ndarray, ' rows']"
+) -> "tuple[NDArray[np.int64], NDArray[np.int64]]":
+    """The first row of each family and label, and to which of them each row belongs."""
+    import numpy as np
+
     _, first, unit = np.unique(
         np.stack([families, labels]), axis=1, return_index=True, return_inverse=True
     )
-    of_unit = labels[first]
-    return np.stack([rng.permutation(of_unit)[unit.ravel()] for _ in range(num)])
+    return first, unit.ravel()
 
 
 def permanova(
     features: "Float[np.ndarray, 'rows columns']",
     labels: "Int[np.ndarray, ' rows']",
+    families: "Int[np.ndarray, ' rows']",
     permuted: "Int[np.ndarray, 'permutations rows']",
 ) -> Permanova:
-    """Tests whether rows of one label are nearer to each other than rows of different labels.
+    """Tests whether families of one label are nearer to each other than those of different labels.
 
-    F = (SS_between / (a - 1)) / (SS_within / (n - a)), of squared Euclidean distances.
+    F = (SS_between / (a - 1)) / (SS_within / (n - a)), of squared Euclidean distances between the
+    mean rows of n families. With a row for each behavior, labels that have a few large families
+    would be told apart from one another too often.
 
     Args:
         features: From `rank_features`.
         labels: 0 to a - 1.
+        families: As in `permuted_labels`.
         permuted: From `permuted_labels`.
 
     Returns:
         NaN throughout where nothing varies, or there is one label.
     """
-    n, num_labels = len(features), int(labels.max(initial=0)) + 1
-    centered = features - features.mean(axis=0)
+    import numpy as np
+
+    first, unit = _units(labels, families)
+    means = np.zeros((len(first), features.shape[1]))
+    np.add.at(means, unit, features)
+    means /= np.bincount(unit)[:, None]
+    labels, permuted = labels[first], permuted[:, first]
+    n, num_labels = len(means), int(labels.max(initial=0)) + 1
+    centered = means - means.mean(axis=0)
     total = float((centered**2).sum())
     if not total > 0 or num_labels < 2 or n <= num_labels:
         return Permanova(float("nan"), float("nan"), float("nan"))
