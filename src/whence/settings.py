@@ -102,7 +102,8 @@ class CorpusSettings(Settings):
     )
     position_column: str | None = Field(
         default=None,
-        description='By default `position`, else the row; `""` for the row in any case.',
+        description="The place in the order of training, by default `position` where present. "
+        '`""` for the row: the source is in the order of training.',
     )
     step_column: str | None = Field(
         default=None, description='By default `step` where present; `""` for none.'

@@ -33,9 +33,8 @@ def test_known_columns_are_found(write: Write, load: Load) -> None:
 def test_unknown_is_null_except_where_the_row_says_it(write: Write, load: Load) -> None:
     corpus = load(write([{"text": "one"}, {"text": "two"}]))
     assert corpus.ids == ("0", "1")
-    assert column(corpus, "position") == [0, 1]
     assert column(corpus, "source") == ["corpus.jsonl"] * 2
-    for name in ("step", "subset", "labels"):
+    for name in ("position", "step", "subset", "labels"):
         assert column(corpus, name) == [None, None]
 
 

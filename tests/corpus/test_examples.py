@@ -49,6 +49,7 @@ def test_windows_partition_tokens_and_text(
         long_documents="window",
         max_length=max_length,
         append_eos=append_eos,
+        position_column="",
     )
     rows = corpus.table.to_pylist()
     for position, text in enumerate(TEXTS):

@@ -159,7 +159,7 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path, load: Load) -> N
     for name, rows in (("b", ROWS[20:]), ("a", ROWS[:20])):
         (tmp_path / f"{name}.parquet").write_bytes(parquet(rows))
     (tmp_path / "README.md").write_text("about")
-    corpus = load(tmp_path)
+    corpus = load(tmp_path, position_column="")
     assert corpus.ids == tuple(str(i) for i in range(40))
     assert corpus.table["position"].to_pylist() == list(range(40))
     assert corpus.table["source"].to_pylist() == ["a.parquet"] * 20 + ["b.parquet"] * 20

@@ -312,7 +312,7 @@ def test_some_rows_with_ids_and_some_without_are_refused_or_numbered(
 def test_row_numbers_do_not_mix_with_positions(tmp_path: Path, load: Any) -> None:
     rows = [{"text": "a b"}, {"text": "c d", "position": 77}, {"text": "e f", "position": None}]
     assert column(load(write(tmp_path / "c.jsonl", rows)), "position") == [None, 77, None]
-    assert column(load(write(tmp_path / "c.jsonl", rows[:1])), "position") == [0]
+    assert column(load(write(tmp_path / "c.jsonl", rows[:1])), "position") == [None]
     assert column(load(tmp_path / "c.jsonl", position_column=""), "position") == [0]
 
 
@@ -423,7 +423,7 @@ def test_part_10_is_read_before_part_2(tmp_path: Path, load: Any) -> None:
         write(tmp_path / f"part-{number}.jsonl", [{"text": f"text {number}"}])
     corpus = load(tmp_path)
     assert corpus.texts() == ["text 1", "text 2", "text 9", "text 10"]
-    assert column(corpus, "position") == [0, 1, 2, 3]
+    assert corpus.ids == ("0", "1", "2", "3")
 
 
 @pytest.mark.parametrize(
@@ -742,3 +742,9 @@ def test_a_broken_record_of_a_parquet_column_ended_the_process(tmp_path: Path) -
     pq.write_table(table, tmp_path / "c.parquet")
     done = call(read_with_a_flipped_byte, tmp_path / "c.parquet", folder=tmp_path)
     assert done.code == 0, done.stderr
+
+
+def test_the_row_of_a_file_is_no_place_in_training(tmp_path: Path, load: Any) -> None:
+    path = write(tmp_path / "c.jsonl", [{"text": "a b"}, {"text": "c d"}])
+    assert column(load(path), "position") == [None, None]
+    assert column(load(path, position_column=""), "position") == [0, 1], "where the study says so"

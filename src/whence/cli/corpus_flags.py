@@ -39,7 +39,7 @@ class CorpusFlags:
     subset_column
         By default subset or meta.pile_set_name; "" for none.
     position_column
-        By default position, else the row; "" for the row in any case.
+        The place in training, by default position; "" for the row.
     step_column
         By default step where present; "" for none.
     max_documents

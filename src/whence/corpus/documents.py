@@ -37,8 +37,7 @@ class Document:
     """One training document before it is cut to what the model reads.
 
     Exactly one of `text` and `tokens` is known; `position` and `step` say when it was trained on
-    (`step` counts from 1, the first optimizer step; `position` from 0, the first document). `row`
-    stands for the position where no document of the corpus has one.
+    (`step` counts from 1, the first optimizer step; `position` from 0, the first document).
     """
 
     id: str
@@ -49,7 +48,6 @@ class Document:
     step: int | None = None
     source: str | None = None
     labels: tuple[str, ...] | None = None
-    row: int | None = None
 
 
 def needed_columns(names: Iterable[str], settings: CorpusSettings) -> list[str]:
@@ -71,8 +69,9 @@ def needed_columns(names: Iterable[str], settings: CorpusSettings) -> list[str]:
 def documents(rows: Iterable[Row], settings: CorpusSettings) -> "Documents":
     """Turns rows into documents, one by one.
 
-    A document's id is its `id` column, else its row; its position is its `position` column, else
-    its row, counted from 0 over all files of the source.
+    A document's id is its `id` column, else its row, counted from 0 over all files of the source.
+    Its position is its `position` column, else unknown: a file says nothing about the order of
+    training, unless the setting `position_column = ""` does.
 
     Raises:
         CorpusError: A column is missing, or a value is not what its column must hold; raised while
@@ -130,17 +129,15 @@ class Documents(Iterator[Document]):
             )
         text, tokens = _content(content, settings.text_column, row=row, number=number)
         position = _column(settings.position_column, "position")
-        has_position = any(_lookup(row.values, name) is not _ABSENT for name in position)
         return Document(
             id=self._identity(row, number),
             text=text,
             tokens=tokens,
             subset=_subset(row, _column(settings.subset_column, *_SUBSET_COLUMNS), number),
-            position=_integer(row, position, "position_column", number),
+            position=_integer(row, position, "position_column", number) if position else number,
             step=_integer(row, _column(settings.step_column, "step"), "step_column", number),
             source=_source(row, number) or row.source,
             labels=_labels(row, number),
-            row=None if has_position else number,
         )
 
     def _identity(self, row: Row, number: int) -> str:

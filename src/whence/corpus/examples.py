@@ -6,7 +6,6 @@ every page sees what is attributed and nothing else.
 """
 
 import hashlib
-from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -271,26 +270,19 @@ class _Ids:
 
 
 class _Tables:
-    """The rows of the table so far, in pieces of moderate size.
-
-    The row number stands for the position of a document, unless one of them has a position.
-    """
+    """The rows of the table so far, in pieces of moderate size."""
 
     def __init__(self) -> None:
         self._tables: list[pa.Table] = []
         self._kept: list[tuple[Document, _Example]] = []
         self._num_tokens = 0
-        self._rows = array("q")
-        self._has_positions = False
 
     def add(self, document: Document, examples: list[_Example]) -> None:
         """Adds a document's examples."""
-        self._has_positions = self._has_positions or document.row is None
         # Texts of whole documents are not held until the table is made.
         light = replace(document, text=None, tokens=None)
         for example in examples:
             self._kept.append((light, example))
-            self._rows.append(-1 if document.row is None else document.row)
             self._num_tokens += len(example.input_ids)
         if len(self._kept) >= _TABLE_ROWS or self._num_tokens >= _TABLE_TOKENS:
             self._flush()
@@ -302,12 +294,7 @@ class _Tables:
         self._flush()
         if not self._tables:
             return schema().empty_table()
-        table = pa.concat_tables(self._tables)
-        if not self._has_positions:
-            place = table.column_names.index("position")
-            positions = pa.array(self._rows, pa.int64())
-            table = table.set_column(place, schema().field("position"), positions)
-        return table
+        return pa.concat_tables(self._tables)
 
     def _flush(self) -> None:
         if self._kept:

@@ -31,7 +31,7 @@ def corpus_stage(
 
     return Stage(
         "corpus",
-        1,
+        2,
         {
             "origin": _corpus_origin(settings),
             "settings": settings.model_dump(mode="json", exclude={"source"}),
