@@ -96,3 +96,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'whence' has no attribute {name!r}")
     return getattr(import_module("whence.api"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
