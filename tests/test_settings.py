@@ -48,6 +48,8 @@ def test_a_small_study_takes_every_default(tmp_path: Path) -> None:
         (STUDY + "[verify]\ntemprature = 1", "Did you mean `temperature`"),
         ("titel = 't'\n" + STUDY, "unknown setting `titel`"),
         (STUDY.replace('name = "m"', ""), "lacks the setting `model.name`"),
+        (STUDY.replace('name = "m"', 'nam = "m"'), "`model.nam`. Did you mean `name`"),
+        ("[[behavior]]\nid = 'a'", "holds behaviors, not a study"),
         (STUDY + "[attribution]\npath = 'fast'", r"attribution.path = 'fast'"),
         (STUDY + "[index]\ndisk_budget_gb = -1", "disk_budget_gb = -1"),
         (STUDY + "[index]\ndisk_budget_gb = inf", "disk_budget_gb = inf"),
@@ -62,6 +64,15 @@ def test_a_small_study_takes_every_default(tmp_path: Path) -> None:
 def test_a_wrong_setting_is_named_with_its_value(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         load_study(_study(tmp_path, text))
+
+
+def test_the_folder_of_a_run_in_place_of_its_study_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"is a folder, not a TOML file\. Name a file in it"):
+        load_study(tmp_path)
+    study = _study(tmp_path, STUDY).rename(tmp_path / "study.toml")
+    with pytest.raises(SettingsError) as caught:
+        load_study(tmp_path)
+    assert str(study) in caught.value.remedy
 
 
 @pytest.mark.parametrize("key", MOVED)

@@ -671,6 +671,10 @@ def read_toml(path: Path) -> dict[str, object]:
         return tomllib.loads(text)
     except FileNotFoundError:
         raise SettingsError(f"There is no file {path}.", "Check the path.") from None
+    except IsADirectoryError:
+        inside = path / "study.toml"
+        remedy = f"Name {inside}." if inside.exists() else "Name a file in it."
+        raise SettingsError(f"{path} is a folder, not a TOML file.", remedy) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(f"{path} cannot be read ({reason}).", "Check the file.") from None
@@ -698,7 +702,8 @@ def parse(model: type[S], values: dict[str, object], *, where: str) -> S:
             raise SettingsError(
                 f"{where} holds a value that cannot be read ({error}).", "Change that value."
             ) from None
-        first = error.errors()[0]
+        # A misspelled key also leaves the right one missing; the misspelling explains both.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise _unknown_key(model, first["loc"], where) from None
@@ -729,7 +734,13 @@ def load_study(path: Path) -> StudySettings:
     Raises:
         SettingsError: The file cannot be read, or a setting is unknown or out of range.
     """
-    return parse(StudySettings, read_toml(path), where=str(path))
+    values = read_toml(path)
+    if values.keys() == {"behavior"}:
+        raise SettingsError(
+            f"{path} holds behaviors, not a study.",
+            "Name it as `behaviors.file` in a study; `whence init` writes one.",
+        )
+    return parse(StudySettings, values, where=str(path))
 
 
 def _unknown_key(model: type[BaseModel], loc: tuple[Any, ...], where: str) -> SettingsError:
