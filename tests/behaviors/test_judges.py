@@ -134,10 +134,14 @@ def test_training_is_deterministic() -> None:
     assert again[0] == again[1]
 
 
+def test_no_judge_is_made_without_a_corpus_and_the_reason_says_so() -> None:
+    judges = make_judges([STYLE], VerifySettings(), texts_by_subset={})
+    assert judges.missing == {"s": "no corpus with subsets was given"}
+
+
 @pytest.mark.parametrize(
     "subsets",
     [
-        {},
         {"verse": _texts(VERSE, 100, 1)},
         {"verse": _texts(VERSE, MIN_DOCUMENTS - 1, 1), "news": _texts(PLAIN, 100, 2)},
         {"verse": ["thou art"] * 100, "news": _texts(PLAIN, 100, 2)},

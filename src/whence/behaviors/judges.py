@@ -102,7 +102,9 @@ def style_judges(
             made[behavior.id] = judge
         else:
             missing[behavior.id] = (
-                f"there are fewer than {MIN_DOCUMENTS} documents of the subset "
+                "no corpus with subsets was given"
+                if not texts_by_subset
+                else f"there are fewer than {MIN_DOCUMENTS} documents of the subset "
                 f"{behavior.style!r} or of the others"
             )
     return Judges(made, missing)

@@ -48,7 +48,8 @@ def init(
     values = {"study": str(found.study), "behaviors": str(found.behaviors)}
     text = (
         f"Study      {found.study}\nBehaviors  {found.behaviors}\n\n"
-        f"Edit the behaviors, then: whence verify {found.behaviors} --model {model}\n"
+        f"Edit the behaviors, then: whence verify {found.behaviors} --model {model} "
+        f"--corpus {corpus}\n"
         f"Then:                     whence run {found.study}"
     )
     answer({**values}, text, json_line=json)
