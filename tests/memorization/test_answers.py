@@ -1,6 +1,9 @@
 """The sentence that answers: it claims an effect only where the interval excludes zero."""
 
-from whence.memorization.answers import _of_twins
+import pytest
+
+from whence.memorization.answers import _of_twins, _percent
+from whence.memorization.dose import DoseBin
 from whence.memorization.record import Causes
 from whence.memorization.twin_effects import CONTRASTS, Effect, TwinEffects
 from whence.statistics import Estimate, Interval
@@ -49,3 +52,11 @@ def test_only_classes_that_help_alone_are_named() -> None:
 def test_nothing_is_told_without_an_effect_or_with_too_few_families() -> None:
     assert short(exact_alone=UP).startswith("cannot be told Training without the copies")
     assert short(num_families=5, removing_both=UP).startswith("cannot be told 5 families")
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(1.0, "100 %"), (0.9996, "100 %"), (0.125, "12.5 %"), (0.0004, "0.04 %")]
+)
+def test_shares_are_written_without_an_exponent(share: float, text: str) -> None:
+    whole = Estimate(share, None, 1)
+    assert _percent(DoseBin(1, 1, whole, whole, 1)) == text

@@ -315,7 +315,7 @@ def documents(one: DoseBin) -> str:
 
 def _percent(one: DoseBin) -> str:
     value = one.continuations.value
-    return _DASH if value is None else f"{100 * value:.2g} %"
+    return _DASH if value is None else f"{100 * value:.3g} %"
 
 
 def _windows(num: int) -> str:
