@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from tests.faults.killing import contents
 
-from whence.errors import ArtifactError, SettingsError, WhenceError
+from whence.errors import ArtifactError, BehaviorError, SettingsError, WhenceError
 from whence.methods import METHODS
 from whence.methods.requests import CorpusPass
 from whence.runs.directory import open_run
 from whence.runs.importing import import_scores
+from whence.runs.listing import list_runs
 from whence.runs.record import QUERIES, load_run, part
 from whence.runs.show import show_verdicts
 from whence.runs.stages import read_queries
@@ -341,3 +342,22 @@ def test_a_refused_command_marked_a_run_as_unfinished(copy) -> None:
     with pytest.raises(ArtifactError):
         validate_run(copy / "empty")
     assert list((copy / "empty").iterdir()) == []
+
+
+def test_a_run_that_failed_before_it_was_finished_was_called_damaged(copy: Path) -> None:
+    place = copy / "new"
+    study = load_study(copy / "study.toml")
+    (copy / "behaviors.toml").write_text(
+        "[[behavior]]\nid = 'no'\nkind = 'fact'\nprompt = 'the'\ncompletion = ' the the'\n"
+    )
+    with pytest.raises(BehaviorError):
+        run_study(study, place, base=copy)
+    assert [one.state for one in list_runs(place)] == ["unfinished"]
+    with pytest.raises(ArtifactError, match="is not finished"):
+        open_run(place)
+
+
+def test_the_folder_of_something_else_was_called_a_run_of_another_version(copy: Path) -> None:
+    (copy / "manifest.json").write_text('{"format": 1, "kind": "index"}')
+    with pytest.raises(ArtifactError, match="is no run; its manifest is of the kind 'index'"):
+        open_run(copy)

@@ -86,12 +86,17 @@ def read_run_manifest(directory: Path) -> RunManifest:
     Raises:
         ArtifactError: The directory is not a finished run, or its manifest is broken.
     """
-    found = read_manifest_json(directory)
-    if found.get("kind") != KIND or not isinstance(found.get("stages"), dict):
+    if (directory / UNFINISHED).is_file() and not (directory / MANIFEST).exists():
         raise ArtifactError(
-            f"{directory} holds a {found.get('kind')!r}, not a run of this version.",
-            "Check the path, or run the study again.",
+            f"The run in {directory} is not finished.", "Run the study again; it resumes."
         )
+    found = read_manifest_json(directory)
+    if (kind := found.get("kind")) != KIND:
+        raise ArtifactError(
+            f"{directory} is no run; its manifest is of the kind {kind!r}.", "Check the path."
+        )
+    if not isinstance(found.get("stages"), dict):
+        raise ArtifactError(f"{directory} holds no run of this version.", "Run the study again.")
     try:
         return RunManifest(
             key=manifest_field(found, "key", str),
@@ -338,9 +343,12 @@ def _opened(directory: Path) -> Run:
 
 @contextmanager
 def _marked(directory: Path) -> Iterator[None]:
-    """Marks a directory in which no run is finished; after an error only where that says more."""
+    """Marks a directory in which no run is finished.
+
+    After an error the mark stays on what this run began, and not on a run whose manifest was lost.
+    """
     mark = directory / UNFINISHED
-    is_new = not mark.exists()
+    is_new, was_run = not mark.exists(), _holds_stages(directory)
     if _opened(directory).is_finished:
         yield
         return
@@ -349,7 +357,7 @@ def _marked(directory: Path) -> Iterator[None]:
         yield
     except BaseException:
         others = [path for path in directory.iterdir() if path != mark]
-        if is_new and (not others or _holds_stages(directory)):
+        if is_new and (not others or was_run):
             mark.unlink(missing_ok=True)
         raise
 
