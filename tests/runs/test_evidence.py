@@ -13,6 +13,7 @@ import whence
 from whence.artifacts import read_manifest
 from whence.errors import ArtifactError, SettingsError
 from whence.methods.foreign import read_pairs
+from whence.progress import SILENT
 from whence.runs.directory import open_run, writing
 from whence.runs.exporting import export
 from whence.runs.importing import import_scores
@@ -95,6 +96,19 @@ def test_other_null_queries_are_another_stage(folder: Path, run: Path):
     evidence = load_run(run).evidence
     assert evidence.num_null == 0
     assert all(one.z is None for one in evidence.strengths)
+
+
+def test_sampling_null_queries_is_one_task(folder: Path, tmp_path: Path) -> None:
+    names = []
+
+    class Listening(type(SILENT)):
+        def task(self, name, *, total, unit):
+            names.append(name)
+            return super().task(name, total=total, unit=unit)
+
+    run_study(study_of(folder), tmp_path / "run", base=folder, progress=Listening())
+    assert names.count("Sample null queries") == 1
+    assert sum(name.startswith("Sample continuations") for name in names) <= 2, "verification's"
 
 
 def test_null_texts_can_be_a_file(folder: Path, run: Path):

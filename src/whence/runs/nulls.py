@@ -10,7 +10,7 @@ from whence.artifacts.stage import Stage
 from whence.behaviors.generate import sample_continuations
 from whence.behaviors.query import decode
 from whence.evidence.null_queries import null_queries, shapes
-from whence.progress import Progress
+from whence.progress import Progress, Task
 from whence.records import Corpus, LoadedModel, Query
 from whence.runs import opening
 from whence.runs.models import StudyModel
@@ -48,7 +48,7 @@ def nulls_stage(
     elif size is not None:
         origin = {"testbed": size}
 
-    def make(place: Path) -> None:
+    def choose(task: Task) -> tuple[Query, ...]:
         loaded = model.loaded
         if settings.null_texts is not None:
             texts = _from_file(settings.null_texts, loaded)
@@ -56,16 +56,19 @@ def nulls_stage(
             texts = _from_testbed(size, loaded, len(wanted), seed=settings.seed)
         else:
             longest = max(map(sum, wanted), default=0)
-            texts = _from_model(
-                loaded, corpus, len(wanted), longest, seed=settings.seed, progress=progress
-            )
-        found = null_queries(
+            texts = _from_model(loaded, corpus, len(wanted), longest, seed=settings.seed, task=task)
+        return null_queries(
             texts,
             wanted,
             corpus,
             decode=lambda ids: decode(loaded.tokenizer, list(ids)),
             contrast=study.attribution.contrast,
         )
+
+    def make(place: Path) -> None:
+        # One task for all: the model is sampled in dozens of short turns.
+        with progress.task("Sample null queries", total=None, unit="texts") as task:
+            found = choose(task)
         if len(found) < len(wanted):
             progress.note(
                 f"{len(found)} of {len(wanted)} null queries were found that share no text with "
@@ -114,7 +117,7 @@ def _from_testbed(size: str, model: LoadedModel, num: int, *, seed: int) -> Iter
 
 
 def _from_model(
-    model: LoadedModel, corpus: Corpus, num: int, longest: int, *, seed: int, progress: Progress
+    model: LoadedModel, corpus: Corpus, num: int, longest: int, *, seed: int, task: Task
 ) -> Iterator[list[int]]:
     """Samples texts from the model, each after the first token of some example."""
     import numpy as np
@@ -143,9 +146,9 @@ def _from_model(
                 num_tokens=longest - 1,
                 temperature=1.0,
                 seed=seed * _TRIES + turn,
-                progress=progress,
             )
             drawn |= dict(zip(group, found, strict=True))
+            task.advance(sum(map(len, found)))
         for start, count in counts.items():
             for ids in drawn[start][:count]:
                 yield [start, *ids]
