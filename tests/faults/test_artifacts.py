@@ -77,6 +77,13 @@ def test_an_artifact_of_another_kind_is_not_replaced(tmp_path) -> None:
         make(tmp_path / "it")
 
 
+def test_a_run_was_called_not_made_by_whence(tmp_path) -> None:
+    (tmp_path / "it").mkdir()
+    (tmp_path / "it" / "manifest.json").write_text('{"format": 1, "kind": "run", "stages": {}}')
+    with pytest.raises(ArtifactError, match="holds a run, and not the toy"):
+        make(tmp_path / "it")
+
+
 def test_what_was_made_within_an_artifact_goes_with_it(tmp_path) -> None:
     make(tmp_path / "it")
     make(tmp_path / "it" / "cells", kind="cells")

@@ -85,6 +85,11 @@ def check_replaceable(directory: Path, *, kind: str) -> None:
         if not any(directory.iterdir()):
             return
         found = _record(directory)
+        if found is None and (other := _kind(directory)) is not None and other != kind:
+            raise ArtifactError(
+                f"{directory} holds a {other}, and not the {kind} that would replace it.",
+                "Choose another place.",
+            )
         if found is None:
             raise ArtifactError(
                 f"{directory} was not made by whence: it has no {MANIFEST} that lists its files.",
@@ -139,6 +144,16 @@ def _record(directory: Path) -> dict[str, Any] | None:
         return parse_record((directory / MANIFEST).read_bytes())
     except OSError:
         return None
+
+
+def _kind(directory: Path) -> str | None:
+    """The kind that a manifest names, also one that lists no files; None where there is none."""
+    try:
+        found = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    kind = found.get("kind") if isinstance(found, dict) else None
+    return kind if isinstance(kind, str) and kind.isidentifier() else None
 
 
 def parse_record(text: bytes) -> dict[str, Any] | None:
