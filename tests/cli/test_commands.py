@@ -159,3 +159,15 @@ def test_every_method_says_what_it_needs_and_what_higher_means(tmp_path: Path) -
     one = _answer(_whence("methods", "bm25_zscored", "--json", cwd=tmp_path))["methods"]
     assert [record["name"] for record in one] == ["bm25_zscored"]
     assert "Did you mean `bm25`" in _whence("methods", "bm52", cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [(["run"], "whence run"), (["locate", "abc"], "whence locate"), (["rnu"], "whence")],
+)
+def test_a_mistake_points_to_the_help_of_its_command(
+    tmp_path: Path, arguments: list[str], command: str
+) -> None:
+    done = _whence(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"See `{command} --help`."

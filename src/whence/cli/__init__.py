@@ -228,7 +228,8 @@ def _end(error: BaseException, number: int | None) -> None:
         sys.exit(2)
     if _is_usage(error):
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        _say(f"whence: {' '.join(lines)}", "See `whence COMMAND --help`.")
+        command = " ".join(["whence", *(getattr(error, "command_chain", None) or ())])
+        _say(f"whence: {' '.join(lines)}", f"See `{command} --help`.")
         sys.exit(2)
     if isinstance(error, BrokenPipeError):
         sys.stderr.close()
