@@ -343,7 +343,7 @@ def test_a_testbeds_training_is_followed_and_repeated(tmp_path: Path) -> None:
     assert rank["source"] > 0.4 > rank["bm25"]
 
 
-def test_hubs_are_told_before_and_after(tiny: Path) -> None:
+def test_hubs_are_told_before_and_after(tiny: Path, monkeypatch) -> None:
     methods = ("gradient_dot", "gradient_dot_centered", "length")
     run = _run(tiny, force=True, attribution={"methods": methods})
     record = load_run(run)
@@ -352,6 +352,12 @@ def test_hubs_are_told_before_and_after(tiny: Path) -> None:
     assert told.values["hubs"]["length"]["largest_share"] == 1
     assert told.values["hubs"]["gradient_dot"]["num_queries"] == 3
     assert "gradient_dot_centered" in told.text
+    assert "The example that most queries have" in told.text
+    monkeypatch.setattr(
+        "whence.runs.summary._hubs",
+        lambda record: {"m": {**told.values["hubs"]["length"], "num_queries": 1}},
+    )
+    assert "The example that most queries have" not in summarize(run).text, "of one query"
 
 
 def test_named_references_are_asked_and_not_shown(tiny: Path) -> None:

@@ -41,12 +41,14 @@ def summarize(directory: Path) -> Summary:
             )
             lines.append(f"  {method:<28}{told}")
     hubs = _hubs(record)
-    lines += ["", f"The most frequent example among the first {record.top_k} of each query:"]
-    lines += [
+    repeated = [
         f"  {method:<28}{found['largest_share']:.0%} of {found['num_queries']} queries"
         for method, found in hubs.items()
-        if found["largest_share"] is not None
+        if found["largest_share"] is not None and found["num_queries"] != 1
     ]
+    if repeated:
+        lines += ["", f"The example that most queries have among their first {record.top_k}:"]
+        lines += repeated
     lines += ["", *record.skipped, *record.warnings]
     values = {
         "verdicts": verdicts,
