@@ -159,6 +159,10 @@ def test_what_gradients_name_and_search_does_not() -> None:
     assert of_run.gap_sentence("gradients", "BM25", same, {}, k=10) == (
         "Search finds them, too: BM25 lists all 4 among its first ten."
     )
+    nothing = [Gap((), (), (), 0, 0)]
+    assert of_run.gap_sentence("gradients", "BM25", nothing, {}, k=10) == (
+        "Gradients lists nothing to compare with BM25."
+    )
     assert of_run.gap_sentence("gradients", "BM25", [], {}, k=10) == (
         "Gradients and BM25 scored no behavior in common."
     )

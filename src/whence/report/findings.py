@@ -139,6 +139,8 @@ def gap_sentence(
     num = sum(len(gap.both) + len(gap.only) for gap in gaps)
     num_only = sum(len(gap.only) for gap in gaps)
     num_apart = sum(not gap.both for gap in gaps)
+    if not num:
+        return f"{capitalized(label)} lists nothing to compare with {search}."
     if not num_only:
         return f"Search finds them, too: {search} lists all {num:,} among its first {in_words(k)}."
     same = sum(n for relation, n in only.items() if relation in SAME_CONTENT)
