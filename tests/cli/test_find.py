@@ -128,7 +128,9 @@ def test_what_is_not_found_is_not_called_absent(
     assert said.startswith("Not found in 23 documents")
     assert "does not mean absent from the training data" in said
     # The tiny tokenizer decodes with two spaces.
-    longest = "The longest part that occurs: 'the capital of france' (4 tokens), 1 time in 1 "
+    longest = (
+        "The longest part that occurs: 'the capital of france' (4 tokens), 1 time in 1 document."
+    )
     assert longest in " ".join(said.split())
 
 

@@ -174,9 +174,13 @@ def _longest(longest: dict[str, Any] | None) -> str:
     times = longest["occurrences"]
     return (
         f"The longest part that occurs: {printable(repr(longest['text']), width=100)} "
-        f"({len(longest['tokens'])} tokens), {times:,} "
-        f"{'time' if times == 1 else 'times'} in {longest['documents']:,} documents."
+        f"({_number(len(longest['tokens']), 'token')}), {_number(times, 'time')} in "
+        f"{_number(longest['documents'], 'document')}."
     )
+
+
+def _number(num: int, noun: str) -> str:
+    return f"{num:,} {noun}{'' if num == 1 else 's'}"
 
 
 def _steps(found: "Finding") -> str:

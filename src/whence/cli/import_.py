@@ -25,7 +25,8 @@ def import_(
     run
         The run's directory.
     source
-        The file or folder of scores.
+        Parquet or JSON lines with query (a behavior's id), example and score; PAIR's JSON lines; or
+        a folder that bergson score wrote.
     method
         The name of the scores in the run.
     orientation
@@ -40,15 +41,16 @@ def import_(
 
     scores = import_scores(run, source, method=method, orientation=orientation, query_ids=queries)
     page = write_report(run)
-    known = int(np.isfinite(scores.values).sum())
+    known, num = int(np.isfinite(scores.values).sum()), len(scores.query_ids)
     answer(
         {
             "run": str(run),
             "method": method,
-            "queries": len(scores.query_ids),
+            "queries": num,
             "scores": known,
             "page": str(page),
         },
-        f"{known:,} scores for {len(scores.query_ids)} queries as `{method}`\nPage  {page}",
+        f"{known:,} scores for {num} {'query' if num == 1 else 'queries'} as `{method}`\n"
+        f"Page  {page}",
         json_line=json,
     )

@@ -172,7 +172,8 @@ def index(
             "deviation": made.deviation,
             "agreement": made.agreement,
         },
-        f"Index  {out}  ({made.num_examples:,} examples, projection {made.projection_dim}"
+        f"Index  {out}  ({made.num_examples:,} examples, "
+        + (f"projection {made.projection_dim}" if made.projection_dim else "not projected")
         + (")" if made.rank is None else f", factors of rank {made.rank})"),
         json_line=json,
     )

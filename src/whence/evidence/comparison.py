@@ -98,9 +98,9 @@ def compare(
     chosen = _select(data, range(len(data.ids)))
     if len(chosen.kinds) < 2:
         raise SettingsError(
-            f"No two kinds have {MIN_BEHAVIORS} behaviors in {MIN_FAMILIES} families "
-            f"({_counted(data)}).",
-            "Run a study with more behaviors of each kind.",
+            f"Kinds are compared where each has at least {MIN_BEHAVIORS} attributed behaviors of "
+            f"at least {MIN_FAMILIES} families; this run has {_counted(data)}.",
+            "Run a study with more behaviors of at least two kinds.",
         )
     undefined = _missing(data, attribution)
     choices = {ALL: chosen}
