@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from whence.corpus.paths import find_place, one_sentence, shown
 from whence.errors import CorpusError
-from whence.remote import explain
+from whence.remote import explain, quiet
 from whence.settings import CorpusSettings
 
 if TYPE_CHECKING:
@@ -143,12 +143,15 @@ def hub_parts(repo: str, *, revision: str | None) -> list[Part]:
     from huggingface_hub.hf_api import RepoFile
 
     try:
-        tree = HfApi().list_repo_tree(repo, repo_type="dataset", revision=revision)
-        sizes = {
-            entry.path: entry.size
-            for entry in tree
-            if isinstance(entry, RepoFile) and entry.path.endswith(".bin")
-        }
+        with quiet():
+            # A Hub that cannot be reached fails here at once; the tree is tried again for 30 s.
+            commit = HfApi().dataset_info(repo, revision=revision).sha
+            tree = HfApi().list_repo_tree(repo, repo_type="dataset", revision=commit)
+            sizes = {
+                entry.path: entry.size
+                for entry in tree
+                if isinstance(entry, RepoFile) and entry.path.endswith(".bin")
+            }
     except Exception as error:
         raise explain(
             error, what="dataset", name=repo, revision=revision, as_error=CorpusError
