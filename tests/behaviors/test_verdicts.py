@@ -91,7 +91,7 @@ INITIAL = _readings(own=[-7.0] * 4, others=[-7.1, -6.9])
             {"own": [-1.0, -3.5, -3.5, -1.0]},
             None,
             "not shown",
-            "; by itself, that it leads is not told apart from chance.",
+            "; its lead alone cannot be told apart from chance.",
         ),
         (
             {"own": [-3.5, -1.0, -1.0, -1.0]},
@@ -218,6 +218,7 @@ def test_by_extraction(extraction: float, initial: float | None, verdict: str) -
     assert conclusion.verdict == verdict, conclusion.reason
     agree(conclusion)
     assert "hardware" not in conclusion.reason
+    assert ("reproduced by greedy decoding" in conclusion.reason) == (extraction != 1)
 
 
 def test_a_close_choice_is_said() -> None:
@@ -379,3 +380,8 @@ def test_a_fact_is_twice_as_likely_as_after_any_control(control: float, verdict:
     assert [conclusion.verdict for conclusion in found] == [verdict] * 2
     if control == -1.6:
         assert "is only 0.60 nats likelier than after the likeliest" in found[0].reason
+
+
+def test_the_first_choice_after_the_only_prompt_is_said_once() -> None:
+    said = verdicts.by_greedy_match(_readings(own=[-0.1]), initial=None).reason
+    assert said.count("first choice") == 1

@@ -165,13 +165,11 @@ def by_greedy_match(
         str(max(first.ranks)),
         "1, the first choice",
     )
-    checks = [
-        main,
-        _on_prompts(
-            greedy, words="is the first choice", name="Prompts where it is the first choice"
-        ),
-        *_likelier(readings, initial, min_gap_nats=min_gap_nats),
-    ]
+    checks = [main]
+    if len(greedy) > 1:
+        name = "Prompts where it is the first choice"
+        checks.append(_on_prompts(greedy, words="is the first choice", name=name))
+    checks += _likelier(readings, initial, min_gap_nats=min_gap_nats)
     if min_group_nats is not None:
         checks += _against_groups(readings, min_group_nats, unit="nats")
     return _conclude_compared(checks, readings, leads=greedy[0])
@@ -207,8 +205,8 @@ def by_extraction(
     words = (
         f"is extractable whole ({len(ranks)} of {len(ranks)} greedy tokens)"
         if full
-        else f"is extracted at {extraction:.0%} of its {len(ranks)} tokens, "
-        f"{num_greedy / len(ranks):.0%} when the truth so far is given"
+        else f"has {extraction:.0%} of its {len(ranks)} tokens reproduced by greedy decoding "
+        f"({num_greedy / len(ranks):.0%} if each follows the true tokens before it)"
     )
     close = extraction >= WEAK_EXTRACTION and continuation.smallest_gap_nats < TIE_NATS
     note = (
@@ -474,7 +472,7 @@ def _conclude_compared(checks: Sequence[Check], readings: Readings, *, leads: bo
     compared = [check.holds for check in checks if check.is_comparison]
     weak = leads and all(compared) and bool(readings.controls or readings.counterparts)
     is_chance = leads and not weak and not all(check.holds for check in checks)
-    told = "; by itself, that it leads is not told apart from chance" if is_chance else ""
+    told = "; its lead alone cannot be told apart from chance" if is_chance else ""
     return _conclude(checks, weak=weak, note=told)
 
 
