@@ -216,3 +216,6 @@ def test_the_first_proponent_is_judged_by_the_run_s_null_queries():
     assert set(found.values["chance"].values()) == {0.0}
     assert set(found.controls.values()) == {0.05}
     assert "no null queries" in (above_null_measure(given).undefined or "")
+    few = replace(known, scores=tuple(replace(one, null_values=nulls[:2]) for one in scores))
+    few = replace(few, nulls=known.nulls[:2])
+    assert "the run's 2 null queries are too few" in (above_null_measure(few).undefined or "")

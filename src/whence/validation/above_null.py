@@ -16,6 +16,15 @@ _LEVEL = 0.05
 _NO_NULLS = "the run has no null queries; set `evidence.num_null`."
 
 
+def _uncalibrated(num_null: int) -> str:
+    if not num_null:
+        return _NO_NULLS
+    return (
+        f"the run's {num_null} null queries are too few of each length, or its methods rank every "
+        "query alike; more texts can be named in `evidence.null_texts`."
+    )
+
+
 def above_null_measure(subject: Subject) -> PerQuery:
     """Measures for every method whether a query's first proponent is above the null.
 
@@ -33,7 +42,7 @@ def above_null_measure(subject: Subject) -> PerQuery:
         "chance",
         found,
         dict.fromkeys((q for known in found.values() for q in known), _LEVEL),
-        undefined=None if found else _NO_NULLS,
+        undefined=None if found else _uncalibrated(len(subject.nulls)),
         bounds=(0.0, 1.0),
     )
 
