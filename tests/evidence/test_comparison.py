@@ -457,5 +457,5 @@ def test_too_few_behaviors_are_refused(attribution: Attribution):
         ),
     )
     pairs = zip(less.behaviors, less.queries, strict=True)
-    with pytest.raises(SettingsError, match="6 behaviors"):
+    with pytest.raises(SettingsError, match="at least 6 attributed behaviors"):
         compare(less, {b.id: verification(b, q) for b, q in pairs})
