@@ -35,10 +35,12 @@ def surprises(
     found = check_surprises(
         run, checkpoint=checkpoint, max_candidates=candidates, seed=seed, progress=progress()
     )
+    tried = [one for one in found.candidates if one.fate != "not tried"]
     lines = [f"{step.num_left:>7}  {step.name}" for step in found.funnel]
     if found.undefined is not None:
         lines += ["", f"Nothing could be tried: {found.undefined}"]
-    tried = [one for one in found.candidates if one.fate != "not tried"]
+    elif not tried:
+        lines += ["", "No example was left to try."]
     cells = [
         (
             one.fate,
