@@ -171,3 +171,10 @@ def test_a_mistake_points_to_the_help_of_its_command(
     done = _whence(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == f"See `{command} --help`."
+
+
+def test_the_command_line_starts_as_a_module(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "whence", "--version"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == _whence("--version", cwd=tmp_path).stdout
