@@ -199,7 +199,7 @@ def test_a_study_that_cannot_be_opened_is_a_sentence(tmp_path, name) -> None:
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
-    with pytest.raises(SettingsError, match="cannot be read|is a folder"):
+    with pytest.raises(SettingsError, match=r"cannot be read|is a folder"):
         load_study(tmp_path / name)
 
 
