@@ -748,3 +748,19 @@ def test_the_row_of_a_file_is_no_place_in_training(tmp_path: Path, load: Any) ->
     path = write(tmp_path / "c.jsonl", [{"text": "a b"}, {"text": "c d"}])
     assert column(load(path), "position") == [None, None]
     assert column(load(path, position_column=""), "position") == [0, 1], "where the study says so"
+
+
+def test_a_corpus_of_blank_documents_gave_an_empty_page(tmp_path: Path, load: Any) -> None:
+    rows = [{"text": "   "}, {"text": "\n\t \n"}]
+    found = refusal(load, write(tmp_path / "c.jsonl", rows))
+    assert (
+        found.problem == "All 2 documents of c.jsonl are blank, so there is nothing to learn from."
+    )
+    assert len(load(write(tmp_path / "c.jsonl", [*rows, {"text": "a b"}]))) == 3
+
+
+def test_a_missing_column_did_not_say_which_setting_names_it(tmp_path: Path, load: Any) -> None:
+    path = write(tmp_path / "c.jsonl", [{"content": "a b", "n": 1}])
+    assert refusal(load, path, subset_column="domain").remedy == (
+        "Name one of these columns as `subset_column`."
+    )

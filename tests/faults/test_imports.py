@@ -86,7 +86,7 @@ def test_nan_is_not_called_two_scores_and_null_is_undefined(tmp_path: Path) -> N
         (line(proponent_scores=[True, 1]).encode(), "a score belongs where bool stands"),
         (line(proponent_ids=[None, "d1"]).encode(), "an id belongs where NoneType stands"),
         (line(example_id=[1]).encode(), "an id belongs where list stands"),
-        (line(example_id="\ud800").encode(), "queries that the run does not know"),
+        (line(example_id="\ud800").encode(), "which is none of the run's queries"),
         (b"[1, 2]", "is not a query"),
         (b"7", "is not a query"),
     ],
@@ -230,3 +230,13 @@ def test_a_folder_whose_record_cannot_be_read_is_refused(tmp_path: Path, content
     path = folder(tmp_path / "s", VALUES)
     (path / "info.json").write_bytes(content)
     assert "info.json cannot be read" in folder_refusal(path)
+
+
+def test_a_missing_column_was_named_in_the_words_of_a_library(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"behavior": ["q0"], "example": ["d0"], "score": [1.0]}), tmp_path / "s"
+    )
+    (tmp_path / "s").rename(tmp_path / "s.parquet")
+    assert refusal(tmp_path / "s.parquet").endswith(
+        "has no column `query`; its columns are: behavior, example, score."
+    )

@@ -13,7 +13,9 @@ import pytest
 from tests.faults.forking import call, whence
 
 from whence.artifacts import damage, read_manifest
+from whence.behaviors import load_behaviors
 from whence.cli.console import answer, printable, progress
+from whence.cli.show import show
 from whence.cli.terminal import visible
 from whence.errors import SettingsError
 from whence.settings import StudySettings, VerifySettings, load_study, parse, read_toml
@@ -244,3 +246,15 @@ def test_a_name_that_is_too_long_is_a_sentence_of_moderate_length(tmp_path, comm
     assert done.code == 2
     assert len(done.stderr.splitlines()) == 2
     assert len(done.stderr) < 1000
+
+
+def test_a_study_is_no_file_of_behaviors(tmp_path) -> None:
+    (tmp_path / "study.toml").write_text('title = "t"\n[behaviors]\nfile = "b.toml"\n')
+    with pytest.raises(SettingsError, match="holds a study, not behaviors"):
+        load_behaviors(tmp_path / "study.toml")
+
+
+@pytest.mark.parametrize("flag", [{"method": "bm25"}, {"tokens": True}, {"modules": True}])
+def test_flags_about_one_behavior_were_ignored_where_none_is_named(tmp_path, flag) -> None:
+    with pytest.raises(SettingsError, match=f"`--{next(iter(flag))}` is about one behavior"):
+        show(tmp_path, **flag)

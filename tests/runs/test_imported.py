@@ -160,8 +160,11 @@ def test_a_table_of_pairs_needs_its_orientation(run, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([("nobody", "d1", 1.0)], "1 queries that the run does not know, such as `nobody`"),
-        ([(QUERIES[0], "e9", 1.0), (QUERIES[0], "e8", 1.0)], "2 examples .* such as `e8`"),
+        ([("nobody", "d1", 1.0)], "names `nobody`, which is none of the run's queries"),
+        (
+            [(QUERIES[0], "e9", 1.0), (QUERIES[0], "e8", 1.0)],
+            "names `e8`, which is none of the run's examples, and 1 more",
+        ),
         ([(QUERIES[0], "d1", 1.0), (QUERIES[0], "d1", 2.0)], "has two scores"),
     ],
 )

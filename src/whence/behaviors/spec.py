@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from whence.errors import BehaviorError
+from whence.errors import BehaviorError, SettingsError
 from whence.records import Behavior
 from whence.settings import Settings, parse, read_toml
 
@@ -43,7 +43,13 @@ def load_behaviors(path: Path) -> tuple[Behavior, ...]:
         BehaviorError: The file holds no behavior, two of one id, or an alternative that is the
             completion itself.
     """
-    tables = parse(_BehaviorTables, read_toml(path), where=str(path)).behavior
+    values = read_toml(path)
+    if "behaviors" in values and "behavior" not in values:
+        raise SettingsError(
+            f"{path} holds a study, not behaviors.",
+            "Name the file that its `behaviors.file` names, or run the study with `whence run`.",
+        )
+    tables = parse(_BehaviorTables, values, where=str(path)).behavior
     if not tables:
         raise BehaviorError(
             f"{path} holds no behavior.", "Write at least one `[[behavior]]` table into it."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from whence.cli.console import Json, answer, printable, progress, table
 from whence.cli.hits import hits_json, hits_text, nothing
+from whence.errors import SettingsError
 from whence.evidence.relations import RELATIONS
 from whence.statistics import rounded
 
@@ -50,6 +51,12 @@ def show(
 
     check_count(top_k)
     if behavior is None:
+        asked = {"method": method is not None, "tokens": tokens, "modules": modules}
+        if named := next((name for name, is_asked in asked.items() if is_asked), None):
+            raise SettingsError(
+                f"`--{named}` is about one behavior, and none is named.",
+                f"Name one with `--behavior`; `whence show {run}` lists them.",
+            )
         verdicts = [
             {"behavior": v.behavior_id, "kind": v.kind, "verdict": v.verdict, "reason": v.reason}
             for v in show_verdicts(run)

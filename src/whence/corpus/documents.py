@@ -57,10 +57,11 @@ def needed_columns(names: Iterable[str], settings: CorpusSettings) -> list[str]:
         CorpusError: A column that the settings name is not there.
     """
     names = list(names)
-    asked = list(_named(settings).values())
-    for name in asked:
+    named = _named(settings)
+    asked = list(named.values())
+    for setting, name in named.items():
         if name not in names and name.split(".")[0] not in names:
-            raise missing_column(name, names)
+            raise missing_column(name, names, setting=setting)
     tops = {part for name in asked for part in (name, name.split(".")[0])}
     tops |= {"id", "subset", "meta", "meta.pile_set_name", "position", "step", "source", "labels"}
     return [name for name in names if name in tops]
@@ -105,9 +106,9 @@ class Documents(Iterator[Document]):
         Raises:
             CorpusError: There is one; the closest of the columns that exist is suggested.
         """
-        for name in self._named.values():
+        for setting, name in self._named.items():
             if name in self._unseen and self._number >= 0:
-                raise missing_column(name, list(self._names))
+                raise missing_column(name, list(self._names), setting=setting)
 
     def _look_for_columns(self, row: Row) -> None:
         if not self._unseen:
@@ -156,9 +157,9 @@ class Documents(Iterator[Document]):
         return _plain(value, columns, "id_column", row=row, number=number)
 
 
-def missing_column(name: str, names: list[str]) -> CorpusError:
+def missing_column(name: str, names: list[str], *, setting: str) -> CorpusError:
     """Says that a column is missing, with the columns that exist and the closest of them."""
-    hint = did_you_mean(name, names, otherwise="Name one of these columns.")
+    hint = did_you_mean(name, names, otherwise=f"Name one of these columns as `{setting}`.")
     return CorpusError(
         f"The corpus has no column {name!r}; its columns are: {_listed(names)}.", hint
     )

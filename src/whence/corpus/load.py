@@ -100,6 +100,13 @@ def _refuse_empty(examples: Examples, source: Source, settings: CorpusSettings) 
             "so there is nothing to learn from.",
             f"Check that {settings.text_column!r} is the column that holds the text.",
         )
+    texts = examples.table.column("text")
+    if all(text.is_valid and not text.as_py().strip() for text in texts):
+        raise CorpusError(
+            f"All {examples.num_documents:,} documents of {source.name} are blank, so there is "
+            "nothing to learn from.",
+            f"Check that {settings.text_column!r} is the column that holds the text.",
+        )
 
 
 def _describe(

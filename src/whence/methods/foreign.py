@@ -98,8 +98,8 @@ def matrix(
 def _refuse_unknown(found: set[str], known: Sequence[str], what: str, where: Path) -> None:
     if unknown := sorted(found - set(known)):
         raise ArtifactError(
-            f"{where} has {len(unknown)} {what} that the run does not know, such as "
-            f"`{_name(unknown[0])}`.",
+            f"{where} names `{_name(unknown[0])}`, which is none of the run's {what}"
+            + (f", and {len(unknown) - 1} more." if len(unknown) > 1 else "."),
             f"Use the ids of the run; it has {len(known)} {what}"
             + (f", such as `{known[0]}`." if known else "."),
         )
@@ -110,6 +110,13 @@ def _parquet(path: Path) -> list[Pair]:
     import pyarrow.parquet as pq
 
     try:
+        names = pq.read_schema(path).names
+        if lacking := [name for name in ("query", "example", "score") if name not in names]:
+            listed = ", ".join(_name(name) for name in names[:30])
+            raise ArtifactError(
+                f"{path} has no column `{lacking[0]}`; its columns are: {listed or 'none'}.",
+                "Give a Parquet file with the columns `query`, `example` and `score`.",
+            )
         table = pq.read_table(path, columns=["query", "example", "score"])
         columns = (
             table.column("query").cast(pa.string()).to_pylist(),
