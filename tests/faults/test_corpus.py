@@ -761,6 +761,6 @@ def test_a_corpus_of_blank_documents_gave_an_empty_page(tmp_path: Path, load: An
 
 def test_a_missing_column_did_not_say_which_setting_names_it(tmp_path: Path, load: Any) -> None:
     path = write(tmp_path / "c.jsonl", [{"content": "a b", "n": 1}])
-    assert refusal(load, path, subset_column="domain").remedy == (
+    assert refusal(load, path, subset_column="zzz").remedy == (
         "Name one of these columns as `subset_column`."
     )
