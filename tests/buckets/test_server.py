@@ -380,6 +380,41 @@ def _manifest_of(kind: str) -> dict:
     return {"format": 1, "kind": kind, "key": "", "files": {}}
 
 
+@pytest.mark.parametrize("state", [MANIFEST, MARK])
+@pytest.mark.parametrize("inner", ["sub", "data.hf/deep"])
+def test_an_index_is_not_built_within_another_one(s3, state: str, inner: str) -> None:
+    s3.pipe_file(f"{FOLDER}/{state}", json.dumps(_manifest_of("index")).encode())
+    for check in (buckets.check_address, buckets.reserve):
+        with pytest.raises(ArtifactError, match=f"lies within the index {ADDRESS}, and would go"):
+            check(f"{ADDRESS}/{inner}", kind="index")
+    assert names(s3) == {state}
+
+
+@pytest.mark.parametrize("state", [MANIFEST, MARK])
+def test_an_index_that_holds_another_one_is_not_replaced(s3, put, local: Path, state: str) -> None:
+    put(local)
+    s3.pipe_file(f"{FOLDER}/sub/{state}", json.dumps(_manifest_of("index")).encode())
+    with pytest.raises(ArtifactError, match=f"holds another index, {ADDRESS}/sub, which would go"):
+        buckets.check_address(ADDRESS, kind="index")
+    s3.rm_file(f"{FOLDER}/{MANIFEST}")
+    with pytest.raises(ArtifactError, match="was not made by whence"):
+        buckets.check_address(ADDRESS, kind="index")
+
+
+def test_credentials_for_one_folder_alone_suffice(s3, put, local: Path, monkeypatch) -> None:
+    read = s3.cat_file
+
+    def refused(path: str, *more, **how):
+        if not path.startswith(FOLDER):
+            raise PermissionError("Access Denied")
+        return read(path, *more, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(s3, "cat_file", refused)
+        put(local)
+    assert whence.verify_index(ADDRESS).damage == ()
+
+
 def test_a_place_that_is_refused_is_refused_before_any_work(s3) -> None:
     s3.pipe_file(f"{FOLDER}/thesis.tex", b"mine")
     arguments = ("--model", "testbed:nowhere", "--corpus", "nowhere.jsonl")

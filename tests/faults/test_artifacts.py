@@ -91,6 +91,33 @@ def test_what_was_made_within_an_artifact_goes_with_it(tmp_path) -> None:
     assert sorted(p.name for p in (tmp_path / "it").iterdir()) == ["file", "manifest.json"]
 
 
+@pytest.mark.parametrize("inner", ["sub", "sub/deep"])
+def test_an_artifact_is_not_made_within_another_of_its_kind(tmp_path, inner) -> None:
+    make(tmp_path / "it")
+    with pytest.raises(ArtifactError, match=r"lies within the toy .*/it, and would go when"):
+        make(tmp_path / "it" / inner)
+    assert is_made(tmp_path / "it", version=0)
+    assert not (tmp_path / "it" / "sub").exists()
+
+
+def test_an_artifact_is_not_made_within_one_of_its_kind_that_is_being_made(tmp_path) -> None:
+    with artifacts.building(tmp_path / "it", kind="toy", inputs={}) as partial:
+        (partial / "file").write_text("0")
+        with pytest.raises(ArtifactError, match="lies within the toy"):
+            make(tmp_path / "it" / "sub")
+    assert sorted(p.name for p in (tmp_path / "it").iterdir()) == ["file", "manifest.json"]
+
+
+def test_an_artifact_that_holds_another_of_its_kind_is_not_replaced(tmp_path) -> None:
+    make(tmp_path / "other")
+    make(tmp_path / "it")
+    (tmp_path / "other").rename(tmp_path / "it" / "sub")
+    with pytest.raises(ArtifactError, match=r"holds another toy, .*/it/sub, which would go"):
+        make(tmp_path / "it", version=1)
+    assert is_made(tmp_path / "it", version=0)
+    assert is_made(tmp_path / "it" / "sub", version=0)
+
+
 def test_somebodys_folder_where_an_artifact_would_be_filled_is_not_touched(tmp_path) -> None:
     (tmp_path / ".it.partial").mkdir()
     (tmp_path / ".it.partial" / "precious").write_text("x")

@@ -44,8 +44,8 @@ def resolve(directory: Path, *, replacing: str | None) -> Path:
 
     Raises:
         ArtifactError: It is a file, the current directory or one that holds it, a mount point, or
-            a directory with something in it that no finished artifact of this kind lists; or it
-            cannot be written.
+            a directory with something in it that no finished artifact of this kind lists; it lies
+            within an artifact of this kind; or it cannot be written.
     """
     with clear_disk_errors(directory):
         place = Path(os.path.realpath(directory))
@@ -70,16 +70,47 @@ def resolve(directory: Path, *, replacing: str | None) -> Path:
             "to.",
             "Choose another place.",
         )
-    if mode is not None and replacing is not None:
-        check_replaceable(place, kind=replacing)
+    if replacing is not None:
+        _check_enclosing(directory, place, kind=replacing)
+        if mode is not None:
+            check_replaceable(place, kind=replacing)
     return place
+
+
+def _check_enclosing(directory: Path, place: Path, *, kind: str) -> None:
+    """Refuses a place within an artifact of the same kind: it would go when that is made again.
+
+    Raises:
+        ArtifactError: A finished one, or one that is being made, has a name above this place.
+    """
+    for outer in place.parents:
+        found, begun = _record(outer), key_of(beside(outer, "partial")) if outer.name else None
+        if kind in (found and found["kind"], begun and begun[0]):
+            raise lies_within(directory, outer, kind=kind)
+
+
+def lies_within(place: object, outer: object, *, kind: str) -> ArtifactError:
+    """The error of a place within another artifact of the same kind."""
+    return ArtifactError(
+        f"{place} lies within the {kind} {outer}, and would go when that is made again.",
+        "Choose another place.",
+    )
+
+
+def holds_another(place: object, inner: object, *, kind: str) -> ArtifactError:
+    """The error of an artifact that would be replaced, and within which another was made."""
+    return ArtifactError(
+        f"{place} holds another {kind}, {inner}, which would go with it.",
+        f"Move {inner} away, or choose another place.",
+    )
 
 
 def check_replaceable(directory: Path, *, kind: str) -> None:
     """Refuses to replace a directory unless it is empty or all in it was written by whence.
 
     Raises:
-        ArtifactError: It is no finished artifact of this kind, or something else lies in it.
+        ArtifactError: It is no finished artifact of this kind, or something else lies in it, such
+            as another artifact of this kind.
     """
     with clear_disk_errors(directory):
         if not any(directory.iterdir()):
@@ -101,6 +132,8 @@ def check_replaceable(directory: Path, *, kind: str) -> None:
                 "replace it.",
                 "Choose another place.",
             )
+        if (inner := _inner(directory, kind)) is not None:
+            raise holds_another(directory, inner, kind=kind)
         if (other := foreign(directory)) is not None:
             raise ArtifactError(
                 f"{directory} holds {other}, which whence did not write, so it is not replaced.",
@@ -108,10 +141,18 @@ def check_replaceable(directory: Path, *, kind: str) -> None:
             )
 
 
+def _inner(directory: Path, kind: str) -> Path | None:
+    """Finds an artifact of this kind that was made within another one; None where none was."""
+    # A walk goes on where another process removes a directory.
+    paths = sorted(Path(path) for path, _, files in os.walk(directory) if MANIFEST in files)
+    inner = (path for path in paths if path != directory)
+    return next((path for path in inner if (_record(path) or {}).get("kind") == kind), None)
+
+
 def foreign(directory: Path) -> Path | None:
     """Finds something in a finished artifact that no record lists; None where there is nothing.
 
-    An artifact that was made within another one has its own record.
+    An artifact of another kind that was made within it has its own record.
     """
     found = _record(directory)
     if found is None:

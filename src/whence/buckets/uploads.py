@@ -10,7 +10,15 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from whence.artifacts import FORMAT, MANIFEST, exclusive, parse_record, read_manifest
+from whence.artifacts import (
+    FORMAT,
+    MANIFEST,
+    exclusive,
+    holds_another,
+    lies_within,
+    parse_record,
+    read_manifest,
+)
 from whence.buckets.address import (
     Stored,
     connect,
@@ -122,12 +130,14 @@ def _own_objects(system: Any, path: str, address: str, *, kind: str) -> Mapping[
     """Lists what lies in a folder of a bucket, all of it written by whence.
 
     Raises:
-        ArtifactError: An artifact of another kind is there, or something that no record lists.
+        ArtifactError: An artifact of another kind is there, or something that no record lists, or
+            the folder lies within an artifact of the same kind.
     """
     found = list_folder(system, path)
     where, known = shown(address), set()
+    _check_enclosing(system, path, address, kind=kind)
     for name in (MANIFEST, MARK):
-        record = parse_record(system.cat_file(found[name].path)) if name in found else None
+        record = _record(system, found[name].path) if name in found else None
         if record is None:
             continue
         if record["kind"] != kind:
@@ -142,8 +152,37 @@ def _own_objects(system: Any, path: str, address: str, *, kind: str) -> Mapping[
             "Choose another place, or remove it yourself.",
         )
     if other := sorted(set(found) - known):
+        for name in other:
+            inner, _, file = name.rpartition("/")
+            if (
+                file in (MANIFEST, MARK)
+                and (_record(system, found[name].path) or {}).get("kind") == kind
+            ):
+                raise holds_another(where, f"{where}/{inner}", kind=kind)
         raise ArtifactError(
             f"{where} holds {other[0]}, which whence did not write, so it is not replaced.",
             f"Move {other[0]} away, or choose another place.",
         )
     return found
+
+
+def _check_enclosing(system: Any, path: str, address: str, *, kind: str) -> None:
+    """Refuses a folder within an artifact of the same kind, finished or not.
+
+    Raises:
+        ArtifactError: One has a name above this folder.
+    """
+    outer, where = path, address
+    while (outer := outer.rpartition("/")[0]).count("/"):
+        where = where.rpartition("/")[0]
+        for name in (MANIFEST, MARK):
+            if (_record(system, f"{outer}/{name}") or {}).get("kind") == kind:
+                raise lies_within(shown(address), shown(where), kind=kind)
+
+
+def _record(system: Any, path: str) -> Mapping[str, Any] | None:
+    """Reads an artifact's record; None where there is none that these credentials may read."""
+    try:
+        return parse_record(system.cat_file(path))
+    except (FileNotFoundError, PermissionError):
+        return None
