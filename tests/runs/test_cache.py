@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from whence.artifacts import exclusive
+from whence.cli import make_app
 from whence.runs.opening import open_model, user_cache
 from whence.settings import ModelSettings
 from whence.testbed import checkpoints
+from whence.training import trainer
 from whence.training.checkpoints import save_tensors
 
 NANO = ModelSettings(name="testbed:nano", revision="step4")
@@ -59,3 +61,38 @@ def test_the_cache_is_the_users_unless_one_is_named(tmp_path: Path, monkeypatch)
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert user_cache() == tmp_path / ".cache" / "whence"
+
+
+class BeganTrainingError(Exception):
+    """Raised in the place of a training."""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("index", "out", "--model", "testbed:nano", "--corpus", "testbed:nano"),
+        ("verify", "testbed:nano", "--model", "testbed:nano"),
+        ("discover", "out", "--model", "testbed:nano", "--corpus", "testbed:nano"),
+        ("find", "x", "out", "--model", "testbed:nano", "--corpus", "testbed:nano"),
+        ("run", "study.toml", "--out", "out"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_training_is_announced_where_no_terminal_is(
+    tmp_path: Path, monkeypatch, capsys, command: tuple[str, ...]
+) -> None:
+    def train(*_: object, **_how: object) -> None:
+        raise BeganTrainingError
+
+    monkeypatch.setattr(trainer, "train", train)
+    monkeypatch.setenv("WHENCE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.toml").write_text(
+        'title = "t"\n[model]\nname = "testbed:nano"\n[corpus]\nsource = "testbed:nano"\n'
+        '[behaviors]\nfile = "testbed:nano"\n'
+    )
+    with pytest.raises(BeganTrainingError):
+        make_app()(
+            list(command), exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    assert "Training testbed:nano, whose weights are kept in " in capsys.readouterr().err

@@ -139,7 +139,7 @@ def index(
     told = progress()
     chosen = flags(ModelSettings, name=model, revision=revision, tokenizer=tokenizer, dtype=dtype)
     reading = read_as.settings(corpus)
-    loaded = open_model(chosen)
+    loaded = open_model(chosen, progress=told)
     examples = open_corpus(reading, loaded, progress=told)
     if missing is not None:
         found = find_missing(Path(out), loaded, examples, settings, num_shares=missing)

@@ -87,9 +87,11 @@ def query(
         raise SettingsError("`whence query` needs an index, and none is named.", "Name one.")
     opened = join_indexes([open_index(place, progress=told) for place in index])
     loaded = (
-        open_model(flags(ModelSettings, name=model, revision=revision, tokenizer=tokenizer))
+        open_model(
+            flags(ModelSettings, name=model, revision=revision, tokenizer=tokenizer), progress=told
+        )
         if model
-        else index_model(opened.indexes[0])
+        else index_model(opened.indexes[0], progress=told)
     )
     states = _states(opened, loaded) if "embedding" in (beside or ()) else None
     answerer = Answerer(loaded, opened.corpus, index=opened, states=states)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from whence.errors import ModelError, SettingsError
 from whence.memorization.settings import STEP, MemorizationStudy
+from whence.progress import SILENT, Progress
 from whence.runs import opening
 from whence.runs.directory import Run
 from whence.runs.models import StudyModel, model_origin, study_model
@@ -16,9 +17,10 @@ _STEP_AT_END = re.compile(r"step(\d+)$")
 class Checkpoints:
     """Opens the checkpoints that a study names, each when it is first needed."""
 
-    def __init__(self, run: Run, study: MemorizationStudy) -> None:
+    def __init__(self, run: Run, study: MemorizationStudy, *, progress: Progress = SILENT) -> None:
         self._run = run
         self._study = study
+        self._progress = progress
         self._models: dict[int, StudyModel] = {}
         self.last = last_step(study)
         late = [step for step in (*self.steps, *self.dense_steps) if step >= self.last]
@@ -66,7 +68,9 @@ class Checkpoints:
                 self._run,
                 "own" if step == self.last else f"step{step}",
                 model_origin(settings),
-                lambda: opening.open_model(settings, cache=self._run.cache),
+                lambda: opening.open_model(
+                    settings, cache=self._run.cache, progress=self._progress
+                ),
             )
         return self._models[step]
 

@@ -45,7 +45,7 @@ def discover_behaviors(
             f"Look for {' or '.join(DISCOVERABLE)}.",
         )
     check_generated(out)
-    loaded = opening.open_model(model)
+    loaded = opening.open_model(model, progress=progress)
     examples = opening.open_corpus(corpus, loaded, progress=progress)
     behaviors = tuple(
         behavior

@@ -183,7 +183,10 @@ def open_search(
                 "run's.",
             )
         own = study_model(
-            run, "own", model_origin(model), lambda: opening.open_model(model, cache=run.cache)
+            run,
+            "own",
+            model_origin(model),
+            lambda: opening.open_model(model, cache=run.cache, progress=progress),
         )
         stage = corpus_stage(corpus, own, progress=progress)
         examples = run.get(stage)

@@ -203,7 +203,7 @@ def describe(plan: Plan) -> str:
     )
 
 
-def index_model(index: "Index") -> LoadedModel:
+def index_model(index: "Index", *, progress: Progress = SILENT) -> LoadedModel:
     """Loads the model that an index was made with.
 
     Raises:
@@ -214,7 +214,7 @@ def index_model(index: "Index") -> LoadedModel:
         raise IndexFormatError(
             f"{index.label} does not say which model it was made with.", "Name it with `--model`."
         )
-    return opening.open_model(settings)
+    return opening.open_model(settings, progress=progress)
 
 
 def query_index(

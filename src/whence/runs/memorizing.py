@@ -81,7 +81,7 @@ def run_memorization(
     check_study_file(directory / STUDY, source, command=MEMORIZATION)
     with writing(directory) as run:
         check_kind(run, is_memorization=True)
-        checkpoints = Checkpoints(run, study)
+        checkpoints = Checkpoints(run, study, progress=progress)
         own = checkpoints.own
         _check_length(study, own)
         check_twins(study, own)

@@ -155,12 +155,15 @@ def portable(study: S, directory: Path) -> S:
     return type(study).model_validate(found)
 
 
-def open_model(settings: ModelSettings, *, cache: Path | None = None) -> LoadedModel:
+def open_model(
+    settings: ModelSettings, *, cache: Path | None = None, progress: Progress = SILENT
+) -> LoadedModel:
     """Loads a model from the testbed, a folder or the Hub.
 
     Args:
         settings: Which model.
         cache: Where a testbed that has to be trained is kept; by default `user_cache`.
+        progress: Reports progress, where a testbed has to be trained.
 
     Raises:
         ModelError: It cannot be loaded, or its tokenizer does not fit.
@@ -175,12 +178,12 @@ def open_model(settings: ModelSettings, *, cache: Path | None = None) -> LoadedM
 
     step = _step(settings.revision)
     try:
-        loaded = load_checkpoint(size, step=step, cache=cache or user_cache())
+        loaded = load_checkpoint(size, step=step, cache=cache or user_cache(), progress=progress)
     except ArtifactError:
         if cache is not None:
             raise
         # The user's cache cannot be written, or another process is filling it.
-        loaded = load_checkpoint(size, step=step)
+        loaded = load_checkpoint(size, step=step, progress=progress)
     return replace(in_dtype(loaded, settings.dtype), settings=settings)
 
 
@@ -209,7 +212,9 @@ def open_tokenizer(
     return load(settings)
 
 
-def open_member(settings: ModelSettings, name: str, *, cache: Path) -> LoadedModel:
+def open_member(
+    settings: ModelSettings, name: str, *, cache: Path, progress: Progress = SILENT
+) -> LoadedModel:
     """Loads another model that was trained on the same corpus: of a folder, the Hub or a seed.
 
     Raises:
@@ -217,10 +222,11 @@ def open_member(settings: ModelSettings, name: str, *, cache: Path) -> LoadedMod
     """
     seed, size = member_seed(name), testbed_size(settings.name)
     if seed is None or size is None:
-        return open_model(settings.model_copy(update={"name": name, "revision": None}))
+        other = settings.model_copy(update={"name": name, "revision": None})
+        return open_model(other, progress=progress)
     from whence.testbed import seeded_model
 
-    return seeded_model(size, seed=seed, cache=cache)
+    return seeded_model(size, seed=seed, cache=cache, progress=progress)
 
 
 def member_seed(name: str) -> int | None:

@@ -10,6 +10,7 @@ from whence.artifacts.stage import Stage
 from whence.errors import ArtifactError, ModelError
 from whence.evidence import Evidence, read_evidence
 from whence.evidence.splits import read_splits
+from whence.progress import SILENT, Progress
 from whence.records import Behavior, Coverage, LoadedModel, Plan, Scores
 from whence.report.run_record import RunRecord
 from whence.runs import opening
@@ -150,14 +151,14 @@ def _remedy(name: str) -> str:
     return "Run the study again: it makes what is damaged."
 
 
-def run_model(run: Run, study: StudySettings) -> LoadedModel:
+def run_model(run: Run, study: StudySettings, *, progress: Progress = SILENT) -> LoadedModel:
     """Loads the model that a finished run attributed.
 
     Raises:
         ArtifactError: Another model stands in its place, or none does.
     """
     try:
-        model = opening.open_model(study.model, cache=run.cache)
+        model = opening.open_model(study.model, cache=run.cache, progress=progress)
     except ModelError as error:
         raise ArtifactError(
             f"The model of {run.directory} cannot be loaded: {error.problem}",

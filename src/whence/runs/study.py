@@ -75,7 +75,7 @@ def run_study(
     check_study_file(directory / STUDY, source, command="run")
     with writing(directory) as run:
         check_kind(run, is_memorization=False)
-        models = StudyModels(run, study)
+        models = StudyModels(run, study, progress=progress)
         needed = prepare(study, models)
         behaviors = opening.open_behaviors(study.behaviors)
         stored = corpus_stage(study.corpus, models.own, progress=progress)
@@ -176,7 +176,10 @@ def _verify(
                 "Use one model for both, or set `allow_other_model = true`.",
             )
         model = study_model(
-            run, "verify", model_origin(other), lambda: opening.open_model(other, cache=run.cache)
+            run,
+            "verify",
+            model_origin(other),
+            lambda: opening.open_model(other, cache=run.cache, progress=progress),
         )
         initial = initial_model(run, other, "verify-initial")
         warnings.append(

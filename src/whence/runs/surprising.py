@@ -51,7 +51,7 @@ def check_surprises(
             raise ArtifactError(
                 f"{directory} keeps no evidence.", "Run the study again; it resumes from there."
             )
-        model = run_model(run, study)
+        model = run_model(run, study, progress=progress)
         attributed = {scores for one in record.scores for scores in one.query_ids}
         found = run.get(
             surprises_stage(
@@ -60,7 +60,7 @@ def check_surprises(
                 [q for q in read_queries(part(run, QUERIES)) if q.id in attributed],
                 record.corpus,
                 model,
-                _other(run, study, model, checkpoint),
+                _other(run, study, model, checkpoint, progress),
                 evidence_key=own_evidence_key(run),
                 max_candidates=max_candidates,
                 seed=seed,
@@ -72,11 +72,14 @@ def check_surprises(
     return found
 
 
-def _other(run: Run, study: StudySettings, own: LoadedModel, checkpoint: str) -> LoadedModel:
+def _other(
+    run: Run, study: StudySettings, own: LoadedModel, checkpoint: str, progress: Progress
+) -> LoadedModel:
     """Loads the other checkpoint."""
     is_folder = Path(checkpoint).is_dir()
     changes = {"name": checkpoint, "revision": None} if is_folder else {"revision": checkpoint}
-    found = opening.open_model(study.model.model_copy(update=changes), cache=run.cache)
+    settings = study.model.model_copy(update=changes)
+    found = opening.open_model(settings, cache=run.cache, progress=progress)
     if found.fingerprint == own.fingerprint:
         raise SettingsError(
             f"`{checkpoint}` is the checkpoint that the run attributes.",

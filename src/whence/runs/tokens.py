@@ -103,7 +103,7 @@ def _splits(
         )
     found = _stored(run, behavior_id, method)
     if computed := [name for name in example_ids if name not in found]:
-        model = run_model(run, decisions.study)
+        model = run_model(run, decisions.study, progress=progress)
         queries = {query.id: query for query in read_queries(part(run, QUERIES))}
         if behavior_id not in queries:
             raise SettingsError(
@@ -113,7 +113,7 @@ def _splits(
         splitter = Splitter(
             terms,
             lambda: model,
-            StudyModels(run, decisions.study),
+            StudyModels(run, decisions.study, progress=progress),
             corpus,
             modules=tuple(decisions.coverage.modules),
             token_batch_size=decisions.study.index.token_batch_size,

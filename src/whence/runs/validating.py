@@ -82,7 +82,7 @@ def validate_run(
         patches = run.get(
             tail_patch_stage(
                 subject,
-                run_model(run, study),
+                run_model(run, study, progress=progress),
                 queries_per_kind=queries_per_kind,
                 moments=_own_moments(study, run),
                 about=about,

@@ -34,7 +34,7 @@ def verify_behaviors(
     from whence.behaviors import verification_to_json, verify
 
     found = opening.open_behaviors(behaviors)
-    loaded = opening.open_model(model)
+    loaded = opening.open_model(model, progress=progress)
     if corpus is None and opening.testbed_size(behaviors.file) is not None:
         corpus = CorpusSettings(source=behaviors.file)
     examples, texts = None, {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from whence.errors import SettingsError
 from whence.methods import FINAL, View
 from whence.methods.requests import Moments, Training
+from whence.progress import SILENT, Progress
 from whence.records import Corpus, LoadedModel
 from whence.runs import opening
 from whence.runs.directory import Run
@@ -26,9 +27,10 @@ class StudyModels:
     Beside the study's own, only the model that was opened last stays in memory.
     """
 
-    def __init__(self, run: Run, study: StudySettings) -> None:
+    def __init__(self, run: Run, study: StudySettings, *, progress: Progress = SILENT) -> None:
         self._run = run
         self._study = study
+        self._progress = progress
         self._models: dict[str | int, StudyModel] = {}
         self._last: StudyModel | None = None
 
@@ -133,16 +135,19 @@ class StudyModels:
         settings = self._study.model
         if view.member:
             return opening.open_member(
-                settings, _member(self._study, view.member), cache=self._run.cache
+                settings,
+                _member(self._study, view.member),
+                cache=self._run.cache,
+                progress=self._progress,
             )
         if view.checkpoint == "final":
-            return opening.open_model(settings, cache=self._run.cache)
+            return opening.open_model(settings, cache=self._run.cache, progress=self._progress)
         if view.checkpoint == "initial":
             initial = opening.open_initial(settings, cache=self._run.cache)
             assert initial is not None, "`check` has seen that there is one"
             return initial
-        revision = {"revision": f"step{view.checkpoint}"}
-        return opening.open_model(settings.model_copy(update=revision), cache=self._run.cache)
+        settings = settings.model_copy(update={"revision": f"step{view.checkpoint}"})
+        return opening.open_model(settings, cache=self._run.cache, progress=self._progress)
 
 
 def initial_model(run: Run, settings: ModelSettings, role: str) -> StudyModel | None:

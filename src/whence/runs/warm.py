@@ -117,7 +117,7 @@ def open_for_queries(
         return _open_index(place, index, with_embedding=with_embedding, progress=progress)
     run = open_run(place)
     decisions = run_decisions(run)
-    model = run_model(run, decisions.study)
+    model = run_model(run, decisions.study, progress=progress)
     return _open_run(
         run,
         model,
@@ -151,7 +151,7 @@ def _open_index(
             f"{place} is an index already, and `--index` names {index}.", "Name one of the two."
         )
     opened = open_index(place)
-    model = index_model(opened)
+    model = index_model(opened, progress=progress)
     states = None
     if with_embedding:
         beside = place.with_name(f"{place.name}.states")

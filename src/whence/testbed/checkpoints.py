@@ -170,6 +170,7 @@ def train_testbed(size: str, directory: Path, *, progress: Progress = SILENT) ->
     model = training_start(size)
     examples = corpus(size).table.column("input_ids").to_pylist()
     with building(directory, kind="testbed-checkpoints", inputs=inputs) as partial:
+        progress.note(f"Training testbed:{size}, whose weights are kept in {directory}.")
         log = train(
             model,
             examples,

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from whence.artifacts import building, is_current
 from whence.errors import ArtifactError, CorpusError, SettingsError
+from whence.progress import SILENT, Progress
 from whence.records import LoadedModel
 from whence.settings import Settings
 from whence.testbed.checkpoints import WEIGHTS, loaded, training_inputs, training_start
@@ -72,6 +73,7 @@ def retrained_model(
     dropped: Collection[str],
     seed: int = 0,
     start: "TrainingState | None" = None,
+    progress: Progress = SILENT,
 ) -> LoadedModel:
     """Trains a testbed again, with some examples at weight zero.
 
@@ -85,6 +87,7 @@ def retrained_model(
             document within its own window of the order.
         start: The state after `settings.since` steps, which `kept_state` reads; where it is not
             given, it is trained anew.
+        progress: Reports progress.
 
     Returns:
         The model after the last step. The same arguments and number of threads give the same bits,
@@ -120,6 +123,7 @@ def retrained_model(
         order=None if seed == 0 else training_order(size, seed=seed),
         resume=start,
         stop_after=settings.stop_after,
+        progress=progress,
     )
     last = num_steps(size_named(size).recipe, len(examples))
     return loaded(size, model.eval(), step=min(settings.stop_after or last, last))
@@ -189,13 +193,14 @@ def _check_window(settings: RetrainingSettings, dropped: Collection[str], seed: 
         )
 
 
-def seeded_model(size: str, *, seed: int, cache: Path) -> LoadedModel:
+def seeded_model(size: str, *, seed: int, cache: Path, progress: Progress = SILENT) -> LoadedModel:
     """Loads a testbed that was trained with another seed on the same corpus; trains it once.
 
     Args:
         size: `nano` or `mini`.
         seed: Of first weights and order; above 0.
         cache: Where the weights at the end are kept.
+        progress: Reports progress.
 
     Raises:
         ArtifactError: The cache cannot be written or read.
@@ -207,7 +212,8 @@ def seeded_model(size: str, *, seed: int, cache: Path) -> LoadedModel:
     inputs = {**retraining_inputs(settings), "order_seed": seed}
     if not is_current(directory, kind="testbed-seed", inputs=inputs):
         with building(directory, kind="testbed-seed", inputs=inputs) as partial:
-            trained = retrained_model(settings, dropped=(), seed=seed)
+            progress.note(f"Training testbed:{size} with seed {seed}, kept in {directory}.")
+            trained = retrained_model(settings, dropped=(), seed=seed, progress=progress)
             save_tensors(trained.model.state_dict(), partial / WEIGHTS)
     model = training_start(size, seed=seed)
     model.load_state_dict(load_tensors(directory / WEIGHTS))
