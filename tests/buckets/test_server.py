@@ -1,6 +1,8 @@
 """Corpora and indexes in a bucket of a real S3 server are those on the disk, or one sentence."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -422,6 +424,30 @@ def test_a_place_that_is_refused_is_refused_before_any_work(s3) -> None:
         run("index", ADDRESS, *arguments)
     with pytest.raises(ArtifactError, match="no bucket 'nowhere'"):
         run("index", "s3://nowhere/idx", *arguments)
+
+
+@pytest.mark.parametrize("what", ["posix_fallocate", "fsync"])
+def test_a_full_cache_names_whence_cache(
+    s3, tiny_files: Path, tmp_path: Path, monkeypatch, what: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, what, full)
+        with pytest.raises(ArtifactError, match="No space left on device") as caught:
+            build(tiny_files, ADDRESS)
+    assert str(tmp_path / "cache") in caught.value.problem
+    assert caught.value.remedy == "Free some disk space or name another folder in WHENCE_CACHE."
+    assert names(s3) == {MARK}
+
+
+def test_a_cache_that_cannot_be_written_names_whence_cache(s3, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("WHENCE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ArtifactError) as caught:
+        run("index", ADDRESS, "--model", "testbed:nowhere", "--corpus", "nowhere.jsonl")
+    assert "WHENCE_CACHE" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

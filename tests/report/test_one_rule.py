@@ -130,7 +130,7 @@ def test_every_surface_names_the_same_examples_in_the_same_order(
     assert tuple([(h.id, h.rank) for h in side] for side in answer[:2]) == expected
 
     monkeypatch.setattr("whence.gradients.open_index", lambda *_, **__: index)
-    monkeypatch.setattr("whence.runs.indexing.index_model", lambda _: model)
+    monkeypatch.setattr("whence.runs.indexing.index_model", lambda _, **_how: model)
     answerer = "whence.runs.adhoc.Answerer"
     monkeypatch.setattr(f"{answerer}.verify", lambda *_: record.verifications[behavior.id])
     monkeypatch.setattr(f"{answerer}._scores", lambda *_, **__: (record.scores[0],))

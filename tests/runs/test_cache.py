@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from whence.artifacts import exclusive
+from whence.artifacts import exclusive, user_cache
 from whence.cli import make_app
-from whence.runs.opening import open_model, user_cache
+from whence.runs.opening import open_model
 from whence.settings import ModelSettings
 from whence.testbed import checkpoints
 from whence.training import trainer

@@ -18,10 +18,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from whence.artifacts.files import (
+    bucket_cache,
     check_generated,
     clear_disk_errors,
     lock,
     new_folder,
+    user_cache,
     write_bytes,
     write_generated,
     write_json,
@@ -56,6 +58,7 @@ __all__ = [
     "Manifest",
     "alone",
     "beside",
+    "bucket_cache",
     "building",
     "check_generated",
     "check_place",
@@ -74,6 +77,7 @@ __all__ = [
     "read_manifest",
     "read_manifest_json",
     "sha256_of",
+    "user_cache",
     "versions",
     "write_bytes",
     "write_generated",

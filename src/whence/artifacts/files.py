@@ -37,6 +37,26 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _LITTLE = 2**16
 
 
+def user_cache() -> Path:
+    """The folder in which this user's copies, and testbeds that had to be trained, are kept.
+
+    `WHENCE_CACHE` names it; otherwise it is `whence` in the user's cache.
+    """
+    if own := os.environ.get("WHENCE_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whence"
+
+
+def bucket_cache() -> Path:
+    """The folder in which objects of buckets are kept, and what is built for a bucket."""
+    return user_cache() / "objects"
+
+
+def is_cached(path: Path) -> bool:
+    """Whether a path lies in `bucket_cache`, a place that no user has named in a command."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(bucket_cache()))
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file so that a reader sees the old content or the new, never a part."""
     write_bytes(path, text.encode())
@@ -240,9 +260,12 @@ def clear_disk_errors(path: Path) -> Iterator[None]:
             raise ArtifactError(
                 f"{_short(named)} cannot be used ({reason}).", "Check the path."
             ) from error
+        other = "choose a place that you may write to"
+        if is_cached(path):
+            other = "name another folder in WHENCE_CACHE"
         raise ArtifactError(
             f"{_short(named or path)} cannot be written ({reason}).",
-            "Free some disk space or choose a place that you may write to.",
+            f"Free some disk space or {other}.",
         ) from error
 
 

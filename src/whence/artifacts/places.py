@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from whence.artifacts.files import clear_disk_errors, lock, locked_file
+from whence.artifacts.files import clear_disk_errors, is_cached, lock, locked_file
 from whence.errors import ArtifactError
 
 MANIFEST = "manifest.json"
@@ -68,13 +68,17 @@ def resolve(directory: Path, *, replacing: str | None) -> Path:
         raise ArtifactError(
             f"{directory} cannot be written, because {parent} is no directory that you may write "
             "to.",
-            "Choose another place.",
+            _elsewhere(place),
         )
     if replacing is not None:
         _check_enclosing(directory, place, kind=replacing)
         if mode is not None:
             check_replaceable(place, kind=replacing)
     return place
+
+
+def _elsewhere(place: Path) -> str:
+    return "Name another folder in WHENCE_CACHE." if is_cached(place) else "Choose another place."
 
 
 def _check_enclosing(directory: Path, place: Path, *, kind: str) -> None:
@@ -239,7 +243,7 @@ def exclusive(directory: Path, *, shared: bool = False, wait: bool = False) -> I
                 raise
             raise ArtifactError(
                 f"{directory} cannot be written: no file can be made beside it.",
-                "Choose another place.",
+                _elsewhere(directory),
             ) from error
         except BlockingIOError:
             raise ArtifactError(

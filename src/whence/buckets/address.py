@@ -6,13 +6,13 @@ profile, the machine's role).
 
 import errno
 import hashlib
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from whence.artifacts import bucket_cache
 from whence.errors import ArtifactError, SettingsError, WhenceError, shown
 from whence.progress import Task
 
@@ -55,14 +55,6 @@ def address_of(place: str | Path) -> str | None:
             "Write it like s3://bucket/folder or gs://bucket/folder, as text and not as a path.",
         )
     return None
-
-
-def cache() -> Path:
-    """The folder of this user in which copies of objects are kept."""
-    if own := os.environ.get("WHENCE_CACHE"):
-        return Path(own) / "objects"
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return user / "whence" / "objects"
 
 
 def digest(*parts: object) -> str:
@@ -142,7 +134,7 @@ def one_sentence(
     except Exception as error:
         if isinstance(error, OSError) and _is_local(error):
             raise ArtifactError(
-                f"{error.filename or cache()} cannot be used ({error.strerror}).",
+                f"{error.filename or bucket_cache()} cannot be used ({error.strerror}).",
                 "Free some disk space, or name another folder in WHENCE_CACHE.",
             ) from error
         raise as_error(*_explain(error, shown(address), to)) from error

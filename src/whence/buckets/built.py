@@ -7,8 +7,8 @@ need neither be uploaded again nor be copied back to this machine.
 import json
 from pathlib import Path, PurePosixPath
 
-from whence.artifacts import write_json
-from whence.buckets.address import Stored, cache, digest
+from whence.artifacts import bucket_cache, write_json
+from whence.buckets.address import Stored, digest
 
 
 def built_folder(address: str) -> Path:
@@ -16,7 +16,7 @@ def built_folder(address: str) -> Path:
 
     It is as deep in the cache as a copy, so that both have the same path to a model's folder.
     """
-    return cache() / f"built-{digest(address)}" / PurePosixPath(address).name
+    return bucket_cache() / f"built-{digest(address)}" / PurePosixPath(address).name
 
 
 class UploadLog:

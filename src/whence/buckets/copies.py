@@ -15,6 +15,7 @@ from whence.artifacts import (
     SMALL_BYTES,
     FileRecord,
     beside,
+    bucket_cache,
     exclusive,
     parse_record,
     sha256_of,
@@ -22,7 +23,6 @@ from whence.artifacts import (
 from whence.buckets.address import (
     Stored,
     address_of,
-    cache,
     connect,
     counting,
     digest,
@@ -185,7 +185,7 @@ def _copies(
     """
     wanted, known = objects(), digests or {}
     versions = [(name, found.version) for name, found in sorted(wanted.items())]
-    folder = cache() / digest(address, versions)
+    folder = bucket_cache() / digest(address, versions)
     if _are_whole(folder, wanted, known):
         return folder
     built = built_folder(address)

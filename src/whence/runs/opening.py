@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from whence.artifacts import user_cache
 from whence.errors import ArtifactError, SettingsError
 from whence.progress import SILENT, Progress
 from whence.records import Behavior, Corpus, LoadedModel
@@ -185,16 +186,6 @@ def open_model(
         # The user's cache cannot be written, or another process is filling it.
         loaded = load_checkpoint(size, step=step, progress=progress)
     return replace(in_dtype(loaded, settings.dtype), settings=settings)
-
-
-def user_cache() -> Path:
-    """The folder in which testbeds are kept that had to be trained: ten seconds of each command.
-
-    `WHENCE_CACHE` names it; otherwise it is `whence` in the user's cache.
-    """
-    if own := os.environ.get("WHENCE_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whence"
 
 
 def open_tokenizer(
