@@ -18,7 +18,9 @@ SMALL = Coverage(modules={f"m{i}": 50_000 for i in range(24)}, left_out={})
 LARGE = Coverage(modules={f"m{i}": 4_000_000 for i in range(48)}, left_out={})
 
 
-def planned(lab, coverage, *, num_examples=1000, num_queries=10, path="auto", **settings):
+def planned(
+    lab, coverage, *, num_examples=1000, num_queries=10, path="auto", directory=None, **settings
+):
     measured = []
 
     def fake(model, corpus, settings, *, path, num_queries):
@@ -35,6 +37,7 @@ def planned(lab, coverage, *, num_examples=1000, num_queries=10, path="auto", **
             IndexSettings(**settings),
             num_queries=num_queries,
             path=path,
+            directory=directory,
         )
     assert (found.seconds, found.memory_bytes) == (12.0, 34)
     assert measured == [(found.path, found.projection_dim)]
@@ -96,6 +99,26 @@ def test_a_full_disk_is_an_error_before_anything_starts(lab, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10**12, 10**12, 1000))
     with pytest.raises(ArtifactError, match="free"):
         planned(lab, LARGE)
+
+
+def test_rows_of_an_interrupted_build_need_no_more_room(lab, monkeypatch, tmp_path):
+    from collections import namedtuple
+
+    monkeypatch.chdir(tmp_path)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10**12, 10**12, 1000))
+    size = planned(lab, SMALL, num_examples=1, path="stored", projection_dim=2).disk_bytes
+    num_bytes = {"float32": 100 * size, "bfloat16": 50 * size}
+    for storage, needed in num_bytes.items():
+        partial = tmp_path / f".{storage}.partial"
+        partial.mkdir()
+        how = {"path": "stored", "projection_dim": 2, "storage": storage}
+        how |= {"num_examples": 100, "directory": tmp_path / storage}
+        (partial / "gradients.bin").write_bytes(bytes(needed - 1001))
+        with pytest.raises(ArtifactError, match="free"):
+            planned(lab, SMALL, **how)
+        (partial / "gradients.bin").write_bytes(bytes(needed - 1000))
+        planned(lab, SMALL, **how)
 
 
 @pytest.mark.parametrize("path", ["streamed", "stored"])

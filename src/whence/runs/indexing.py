@@ -121,7 +121,9 @@ def _build(
 
     require_engine()
     covered = coverage(model, modules=settings.modules, include_bias=settings.include_bias)
-    planned = plan(model, corpus, covered, settings, num_queries=1, path="stored")
+    planned = plan(
+        model, corpus, covered, settings, num_queries=1, path="stored", directory=directory
+    )
     for note in notes(model):
         progress.note(note)
     progress.note(describe(planned))
@@ -195,10 +197,13 @@ def _projected(model: LoadedModel, corpus: Corpus, settings: IndexSettings) -> I
     return settings.model_copy(update={"projection_dim": chosen.projection_dim})
 
 
-def describe(plan: Plan) -> str:
-    """Says what an attribution will take, before it starts."""
+def describe(plan: Plan, *, is_made: bool = False) -> str:
+    """Says what an attribution will take, before it starts, or that nothing is left to compute."""
+    chosen = f"Gradients: {plan.path} path. {plan.reason}"
+    if is_made:
+        return f"{chosen} They were computed before."
     return (
-        f"Gradients: {plan.path} path. {plan.reason} Expected: {plan.seconds / 60:.1f} minutes, "
+        f"{chosen} Expected: {plan.seconds / 60:.1f} minutes, "
         f"{plan.memory_bytes / 1e9:.1f} GB of memory, {plan.disk_bytes / 1e9:.2f} GB of disk."
     )
 

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from whence.artifacts import partial_directory
 from whence.errors import ArtifactError, SettingsError
+from whence.gradients.index.files import number_type
+from whence.gradients.index.manifest import FACTORS, GRADIENTS
 from whence.gradients.index.probe import measure
 from whence.records import Corpus, Coverage, LoadedModel, Plan
 from whence.settings import IndexSettings
@@ -18,6 +21,7 @@ from whence.settings import IndexSettings
 MAX_STREAMED_WEIGHTS = 5_000_000
 MAX_QUERY_BYTES = 4 * 10**9
 DIMS = (64, 32, 16, 8)
+_ROWS = (GRADIENTS, FACTORS)
 PathChoice = Literal["auto", "streamed", "stored"]
 
 
@@ -49,7 +53,8 @@ def plan(
         settings: Modules, projection and disk budget, as far as the user has chosen.
         num_queries: With how many queries the examples are compared.
         path: The path, where the user has chosen one.
-        directory: Where an index would be written; the working directory by default.
+        directory: The place of an index, or of what it will be a part of; by default the working
+            directory. Rows that are there, as of a build that was interrupted, need no more room.
 
     Returns:
         The path with its reason. `seconds` and `memory_bytes` are extrapolated from a few batches
@@ -62,7 +67,8 @@ def plan(
     """
     choice = choose(corpus, coverage, settings, path=path, num_queries=num_queries)
     if choice.disk_bytes:
-        _check_room(choice.disk_bytes, directory or Path.cwd())
+        num_bytes = choice.disk_bytes * number_type(settings.storage).itemsize // 4
+        _check_room(num_bytes, directory)
     measured = measure(
         model,
         corpus,
@@ -170,7 +176,18 @@ def _describe(dim: int | None, settings: IndexSettings) -> str:
     )
 
 
-def _check_room(num_bytes: int, directory: Path) -> None:
+def _check_room(num_bytes: int, directory: Path | None) -> None:
+    """Refuses an index for which the disk is too small, as far as can be known before it is made.
+
+    Raises:
+        ArtifactError: It is.
+    """
+    if directory is None:
+        directory = Path.cwd()
+    else:
+        folders = (directory, partial_directory(directory))
+        rows = [path for folder in folders for name in _ROWS for path in folder.rglob(name)]
+        num_bytes -= sum(path.stat().st_size for path in rows)
     place = next(p for p in (directory.absolute(), *directory.absolute().parents) if p.exists())
     free = shutil.disk_usage(place).free
     if free < num_bytes:
