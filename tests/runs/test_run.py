@@ -10,6 +10,7 @@ from tests.report.unpacked import unpacked
 
 from whence.errors import ArtifactError, BehaviorError, SettingsError, WhenceError
 from whence.methods import METHODS
+from whence.progress import Silent
 from whence.runs.directory import open_run
 from whence.runs.record import load_run
 from whence.runs.show import show_behavior, show_verdicts
@@ -101,6 +102,39 @@ def test_a_killed_run_goes_on_where_it_stopped(tiny: Path, monkeypatch: pytest.M
     _run(tiny)
     assert products.read_text() == before
     assert (run / "manifest.json").exists()
+
+
+def test_a_plan_is_measured_again_while_a_pass_is_left(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from whence.gradients.index import preflight
+    from whence.methods.products import Products
+
+    class Notes(Silent):
+        def note(self, message: str) -> None:
+            told.append(message)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    told: list[str] = []
+    study = load_study(tiny / "study.toml")
+    measure, compute = preflight.measure, Products.compute
+    busy = lambda *given, **how: measure(*given, **how)._replace(seconds=6000.0)  # noqa: E731
+    monkeypatch.setattr(Products, "compute", interrupt)
+    monkeypatch.setattr(preflight, "measure", busy)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, tiny / "run", base=tiny, progress=Notes())
+    assert "Expected: 100.0 minutes" in told[-1]
+    monkeypatch.setattr(Products, "compute", compute)
+    monkeypatch.setattr(preflight, "measure", measure)
+    run_study(study, tiny / "run", base=tiny, progress=Notes())
+    assert any("Expected: 0.0 minutes" in line for line in told)
+    told.clear()
+    monkeypatch.setattr(preflight, "measure", None)
+    run_study(study, tiny / "run", base=tiny, progress=Notes())
+    assert any("They were computed before." in line for line in told)
+    assert not any("Expected" in line for line in told)
 
 
 def test_the_stored_path_ranks_like_the_streamed_one(tiny: Path) -> None:

@@ -99,14 +99,18 @@ def attribute(
     if needed.passes(methods):
         try:
             coverage, plan = plan_passes(
-                run, study, corpus, len(inputs.queries), needed, methods, progress
+                run,
+                study,
+                corpus,
+                len(inputs.queries),
+                needed,
+                methods,
+                progress,
+                is_made=lambda request, covered, found: run.has(
+                    pass_stage(request, _planned(context, covered, found))
+                ),
             )
-            context = replace(
-                context,
-                modules=tuple(coverage.modules),
-                path=plan.path,
-                projection_dim=plan.projection_dim,
-            )
+            context = _planned(context, coverage, plan)
         except MissingEngineError as error:
             methods = tuple(name for name in methods if not needed.passes([name]))
             skipped = f"Gradient methods were skipped: {error.problem} {error.remedy}"
@@ -115,6 +119,15 @@ def attribute(
     scores = _score(run, needed, methods, inputs, context, progress)
     return Attributed(
         scores, queries[: len(chosen)], nulls, coverage, plan, (skipped,) if skipped else ()
+    )
+
+
+def _planned(context: Context, coverage: Coverage, plan: Plan) -> Context:
+    return replace(
+        context,
+        modules=tuple(coverage.modules),
+        path=plan.path,
+        projection_dim=plan.projection_dim,
     )
 
 

@@ -1,7 +1,7 @@
 """What a study's methods need computed, and what the passes over the corpus take together."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -82,11 +82,24 @@ def plan_passes(
     needed: Needed,
     methods: Sequence[str],
     progress: Progress,
+    *,
+    is_made: Callable[[CorpusPass[object], Coverage, Plan], bool],
 ) -> tuple[Coverage, Plan]:
     """Plans one pass, and says what all of them take; they share the disk budget.
 
     A pass that stores rows is measured as such where there is no other, and otherwise counted as
-    long as the others, which is about so.
+    long as the others, which is about so. What a kept plan measured, perhaps on a busy machine, is
+    measured again while a pass is left to compute.
+
+    Args:
+        run: Keeps the plan.
+        study: The study.
+        corpus: The examples.
+        num_queries: With how many queries they are compared.
+        needed: What the methods request.
+        methods: Those that are scored.
+        progress: Reports progress.
+        is_made: Whether the run has the result of a pass under a plan.
 
     Raises:
         SettingsError: What is to be stored does not fit the disk budget, or a pass cannot follow
@@ -121,22 +134,26 @@ def plan_passes(
         changes |= settings.without_row_options()
         if path == "auto":
             changes |= {"projection_dim": None}
-    found = run.get(
-        _plan_stage(
-            model,
-            corpus,
-            covered,
-            settings.model_copy(update=changes),
-            path=path,
-            num_queries=num_queries,
-            progress=progress,
-        )
+    measure, stage = _plan_stage(
+        model,
+        corpus,
+        covered,
+        settings.model_copy(update=changes),
+        path=path,
+        num_queries=num_queries,
+        directory=run.directory,
+        progress=progress,
     )
+    was_kept = run.has(stage)
+    found = run.get(stage)
     if num_rows < len(passes):
         for request in passes:
             request.check_plan(found)
     if found.path == "stored":
         require_engine()
+    is_left = not all(is_made(request, covered, found) for request in passes)
+    if was_kept and is_left:
+        found = measure()
     num_passes = sum(request.num_passes(num_queries=num_queries) for request in passes)
     if num_passes > 1:
         found = replace(
@@ -146,7 +163,7 @@ def plan_passes(
             seconds=found.seconds * num_passes,
             disk_bytes=found.disk_bytes * num_planned + stored,
         )
-    progress.note(describe(found))
+    progress.note(describe(found, is_made=not is_left))
     return covered, found
 
 
@@ -158,9 +175,10 @@ def _plan_stage(
     *,
     path: "PathChoice",
     num_queries: int,
+    directory: Path,
     progress: Progress,
-) -> Stage[Plan]:
-    """What one pass takes, as measured when it was first planned.
+) -> tuple[Callable[[], Plan], Stage[Plan]]:
+    """What one pass takes: a function that measures it now, and what it measured first.
 
     Keyed by what was chosen and not by the budget, so that a larger one which changes nothing does
     not measure again.
@@ -171,13 +189,23 @@ def _plan_stage(
 
     choice = choose(corpus, covered, settings, path=path, num_queries=num_queries)
 
+    def measure() -> Plan:
+        return plan(
+            model.loaded,
+            corpus,
+            covered,
+            settings,
+            num_queries=num_queries,
+            path=path,
+            directory=directory,
+        )
+
     def make(place: Path) -> None:
         for note in notes(model.loaded):
             progress.note(note)
-        found = plan(model.loaded, corpus, covered, settings, num_queries=num_queries, path=path)
-        write_json(place / "plan.json", asdict(found))
+        write_json(place / "plan.json", asdict(measure()))
 
-    return Stage(
+    return measure, Stage(
         "plan",
         1,
         {

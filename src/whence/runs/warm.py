@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whence.artifacts import read_manifest_json
+from whence.artifacts import read_manifest, read_manifest_json
 from whence.buckets import local_folder
 from whence.errors import ArtifactError, IndexFormatError, SettingsError
 from whence.progress import SILENT, Progress
-from whence.records import Behavior, LoadedModel
+from whence.records import Behavior, LoadedModel, Plan
 from whence.runs import opening
 from whence.runs.adhoc import GRADIENT_METHODS, Answerer
 from whence.runs.directory import KIND, Run, open_run
@@ -126,7 +126,7 @@ def open_for_queries(
         index=index,
         modules=tuple(decisions.coverage.modules) if decisions.coverage else None,
         initial=opening.open_initial(decisions.study.model, cache=run.cache),
-        stream_seconds=decisions.plan.seconds if decisions.plan else None,
+        stream_seconds=_stream_seconds(run, decisions.plan),
         with_embedding=with_embedding,
         progress=progress,
     )
@@ -139,6 +139,17 @@ def _is_run(place: Path) -> bool:
         if (place / "info.json").is_file():
             return False  # an index of Bergson's, which has no manifest
         raise
+
+
+def _stream_seconds(run: Run, plan: Plan | None) -> float | None:
+    """Seconds of the run's own streamed pass, which a resumed one took since it was resumed.
+
+    Without one they are those that the plan expected; None where there is no plan.
+    """
+    place = run.find("products")
+    if place is not None and plan is not None and plan.path == "streamed":
+        return read_manifest(place).details.get("seconds", plan.seconds)
+    return plan.seconds if plan is not None else None
 
 
 def _open_index(
