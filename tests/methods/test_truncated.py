@@ -9,8 +9,9 @@ import pytest
 from whence.errors import GradientError, SettingsError
 from whence.methods import MethodInputs, Rows, score
 from whence.methods.curvature import Block, second_moments
-from whence.methods.mixture import RowCurvature, Spectrum, mixing_weight
+from whence.methods.mixture import RowCurvature, Spectrum, check_crossing, mixing_weight
 from whence.methods.rows import GradientRows
+from whence.methods.trackstar import CROSSING_SHARE
 from whence.methods.truncated import Reference, truncated_blocks
 from whence.settings import (
     AttributionSettings,
@@ -208,6 +209,22 @@ def test_a_crossing_beyond_the_kept_eigenvalues_is_refused(case, monkeypatch) ->
     assert found.settings["mixing_weight"] == pytest.approx(
         whole.settings["mixing_weight"], rel=1e-3
     )
+
+
+@pytest.mark.parametrize(("rank", "is_enough"), [(15, False), (16, True), (1024, True)])
+def test_a_crossing_beyond_all_kept_eigenvalues_is_refused_before_the_rows(
+    rank: int, is_enough: bool
+) -> None:
+    # 0.015 of 1,024 numbers is the place 15.36 for each module.
+    sizes = dict.fromkeys("abcd", 1024)
+    how = {"share": CROSSING_SHARE, "num_examples": 2000}
+    check_crossing(sizes, None, **how)
+    check_crossing(sizes, rank, share=CROSSING_SHARE, num_examples=rank)
+    if is_enough:
+        check_crossing(sizes, rank, **how)
+        return
+    with pytest.raises(SettingsError, match=r"60 of 4,096 .* place 61\.\s+Raise it to 61"):
+        check_crossing(sizes, rank, **how)
 
 
 def test_a_place_is_known_only_where_no_left_out_eigenvalue_may_stand_before_it() -> None:

@@ -381,6 +381,22 @@ def test_named_references_are_asked_and_not_shown(tiny: Path) -> None:
     )
 
 
+def test_a_crossing_that_no_kept_eigenvalue_reaches_is_refused_before_any_pass(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (tiny / "behaviors.toml").read_text(encoding="utf-8")
+    (tiny / "others.toml").write_text(text.replace("fact/", "other/"), encoding="utf-8")
+    attribution = {
+        "methods": ("trackstar",),
+        "reference_behaviors": "others.toml",
+        "trackstar": {"mixing": "crossing", "curvature_rank": 3},
+    }
+    monkeypatch.setattr("whence.gradients.build_index", None)
+    monkeypatch.setattr("whence.gradients.plan", None)
+    with pytest.raises(SettingsError, match=r"`trackstar.curvature_rank = 3` .* Raise it to"):
+        _run(tiny, attribution=attribution)
+
+
 def test_a_checkpoint_sees_no_example_from_its_future(tiny: Path) -> None:
     rows = (tiny / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
     dated = [json.dumps({**json.loads(row), "step": 1 + i // 8}) for i, row in enumerate(rows)]

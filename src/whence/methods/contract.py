@@ -150,6 +150,10 @@ class SplitTerm(NamedTuple):
 Split = Callable[[Mapping[str, Any]], tuple[SplitTerm, ...]]
 
 
+# Refuses settings for rows of so many numbers per module, of so many examples.
+CheckRows = Callable[[AttributionSettings, Mapping[str, int], int], None]
+
+
 def split_of(view: View) -> Split:
     """The split of a method that reads the inner products of one view."""
     return lambda settings: (SplitTerm(view, 1.0),)
@@ -185,6 +189,8 @@ class Method(Generic[S]):
         version: Raised when equal inputs shall give other scores.
         split: The inner products whose weighted sum is the score, but for a positive factor of each
             pair; such a score is a sum over tokens and layers. None where it is no such sum.
+        check_rows: Refuses, before the pass that stores rows, settings that make no sense for their
+            numbers per module and the number of examples. None where any will do.
     """
 
     name: str
@@ -202,6 +208,7 @@ class Method(Generic[S]):
     avoid: str
     version: int = 1
     split: Split | None = None
+    check_rows: CheckRows | None = None
 
     @property
     def is_control(self) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from whence.errors import GradientError
+from whence.errors import GradientError, SettingsError
 from whence.methods.curvature import Block, Moments, second_moments
 from whence.methods.rows import GradientRows, Power
 from whence.methods.truncated import Reference, TruncatedBlock, truncated_blocks
@@ -47,7 +47,8 @@ class Spectrum(NamedTuple):
         raise GradientError(
             f"The spectra cross at eigenvalue {place:,} of {self.size:,}, which a truncated "
             "curvature does not have.",
-            "Raise `trackstar.curvature_rank`, or give `trackstar.mixing` as a number.",
+            f"Raise `trackstar.curvature_rank` to {place:,}, or give `trackstar.mixing` as a "
+            "number.",
         )
 
 
@@ -154,6 +155,38 @@ class RowCurvature:
         return {name: part.T @ part / len(asked) for name, part in parts.items()}
 
 
+def crossing_place(size: int, *, share: float) -> int:
+    """Chooses the place, from 1 on, at which two sorted spectra of so many eigenvalues cross."""
+    return max(1, round(share * size))
+
+
+def check_crossing(
+    sizes: Mapping[str, int], rank: int | None, *, share: float, num_examples: int
+) -> None:
+    """Refuses a truncated curvature that has too few eigenvalues whatever the rows are.
+
+    Args:
+        sizes: Numbers per module of the rows that will be computed.
+        rank: Eigenvalues that will be kept of each module; None for all.
+        share: See `mixing_weight`.
+        num_examples: How many rows there will be; of no more than `rank`, none is left out.
+
+    Raises:
+        SettingsError: The spectra cross beyond the kept ones.
+    """
+    if rank is None or num_examples <= rank:
+        return
+    place, size = crossing_place(sum(sizes.values()), share=share), sum(sizes.values())
+    num_kept = sum(min(rank, numbers) for numbers in sizes.values())
+    if place > num_kept:
+        raise SettingsError(
+            f"With `trackstar.curvature_rank = {rank}` {num_kept:,} of {size:,} eigenvalues are "
+            f"kept, and `trackstar.mixing = 'crossing'` needs the one at place {place:,}.",
+            f"Raise it to {min(place, max(sizes.values())):,}, or give `trackstar.mixing` as a "
+            "number.",
+        )
+
+
 def mixing_weight(reference: Spectrum, examples: Spectrum, *, share: float) -> float:
     """Chooses λ of λ R_eval + (1 − λ) R_train, so that the sorted spectra cross at one place.
 
@@ -173,7 +206,7 @@ def mixing_weight(reference: Spectrum, examples: Spectrum, *, share: float) -> f
         Chang et al., arXiv 2410.17413, where k is 1,000 of 65,536: a share of .015. A fixed k would
         hold down a sixth of the space of a small projection.
     """
-    place = max(1, round(share * examples.size))
+    place = crossing_place(examples.size, share=share)
     evaluated, trained = reference.at(place), examples.at(place)
     if not evaluated + trained:
         raise GradientError(

@@ -17,11 +17,13 @@ Every part is a switch of the settings `trackstar`. The paper's ablations are, i
 the directions that all questions share are those of the answers. Compare both.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from whence.errors import GradientError, SettingsError
 from whence.methods.contract import Method, MethodInputs, MethodResult
-from whence.methods.mixture import RowCurvature, mixing_weight
+from whence.methods.mixture import RowCurvature, check_crossing, mixing_weight
 from whence.methods.products import Rows
 from whence.methods.requests import Request
 from whence.methods.rows import products
@@ -68,6 +70,13 @@ def _needs(settings: AttributionSettings) -> tuple[Request[object], ...]:
     return (Rows(View("final", chosen.correction)),)
 
 
+def _check_rows(settings: AttributionSettings, sizes: Mapping[str, int], num_examples: int) -> None:
+    own = settings.trackstar
+    if own.whiten and own.mixing == "crossing":
+        rank = own.curvature_rank
+        check_crossing(sizes, rank, share=CROSSING_SHARE, num_examples=num_examples)
+
+
 def _reference(
     inputs: MethodInputs, curvature: RowCurvature, mixing: float | str
 ) -> Reference | None:
@@ -92,6 +101,7 @@ METHODS = (
         name="trackstar",
         compute=_compute,
         needs=_needs,
+        check_rows=_check_rows,
         settings=TrackstarSettings,
         family="gradient",
         about="The angle between an example's projected gradient and the query's, after holding "

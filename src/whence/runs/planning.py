@@ -103,7 +103,7 @@ def plan_passes(
 
     Raises:
         SettingsError: What is to be stored does not fit the disk budget, or a pass cannot follow
-            the path.
+            the path, or a method cannot use the rows.
         MissingEngineError: Bergson is needed, and cannot be imported.
     """
     from whence.gradients import require_engine
@@ -113,6 +113,9 @@ def plan_passes(
     settings, path, dim = study.index, study.attribution.path, rows_dim(study.index)
     passes = needed.passes(methods)
     covered = run.get(coverage_stage(model, settings))
+    for name in methods:
+        if (check := find_method(name).check_rows) is not None:
+            check(study.attribution, dict.fromkeys(covered.modules, dim * dim), len(corpus))
     num_rows = sum(request.holds == "stored" for request in passes)
     num_planned = sum(request.holds == "planned" for request in passes)
     stored = num_rows * index_bytes(
