@@ -89,13 +89,7 @@ def _version(name: str, config: "PretrainedConfig") -> str:
     commit = getattr(config, "_commit_hash", None)
     if commit:
         return str(commit)[:12]
-    from hashlib import file_digest
+    from whence.artifacts import fingerprint, sha256_of
 
     weights = sorted([*Path(name).glob("*.safetensors"), *Path(name).glob("*.bin")])
-    digests = []
-    for path in weights:
-        with path.open("rb") as file:
-            digests.append(file_digest(file, "sha256").hexdigest())
-    from whence.artifacts import fingerprint
-
-    return fingerprint(config.to_json_string(), *digests)[:12]
+    return fingerprint(config.to_json_string(), *map(sha256_of, weights))[:12]

@@ -1,10 +1,10 @@
 """Scores that another tool made, as one more method of a run."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from whence.artifacts import sha256_of
 from whence.artifacts.stage import Stage
 from whence.errors import ArtifactError, SettingsError
 from whence.records import UNKNOWN, Scores
@@ -152,6 +152,4 @@ def _pairs(
 
 
 def _digest(source: Path) -> str:
-    path = source / "scores.bin" if source.is_dir() else source
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(source / "scores.bin" if source.is_dir() else source)

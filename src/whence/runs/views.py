@@ -1,10 +1,10 @@
 """The models that a study names, their optimizers' second moments, and their training runs."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whence.artifacts import sha256_of
 from whence.errors import SettingsError
 from whence.methods import FINAL, View
 from whence.methods.requests import Moments, Training
@@ -309,9 +309,8 @@ def _file(name: str, view: View) -> Moments:
 
         return load_second_moments(path, model)
 
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Moments({"second_moments": path.name, "second_moments_sha256": digest}, load)
+    origin = {"second_moments": path.name, "second_moments_sha256": sha256_of(path)}
+    return Moments(origin, load)
 
 
 def _sample(corpus: Corpus, *, seed: int) -> list[list[int]]:

@@ -15,7 +15,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from whence.artifacts import fingerprint, write_json
+from whence.artifacts import fingerprint, sha256_of, write_json
 from whence.errors import CorpusError, ModelError, SettingsError
 from whence.records import Behavior, Corpus, LoadedModel
 from whence.settings import ModelSettings
@@ -159,11 +159,8 @@ def _rows(corpus: Corpus, first: int, last: int) -> Corpus:
 def _state_inputs(state: str) -> object:
     if state in (REBUILD, FRESH):
         return state
-    import hashlib
-
     try:
-        with Path(state).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(Path(state))
     except OSError as error:
         raise ModelError(
             f"The optimizer state {state} cannot be read ({error.strerror}).",
