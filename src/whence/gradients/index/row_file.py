@@ -56,7 +56,7 @@ def marks_directory(partial: Path) -> Path:
 
 def is_written(partial: Path, block: "Block") -> bool:
     """Whether a block's rows are on the disk."""
-    return _mark(marks_directory(partial), block).is_file()
+    return _read_mark(marks_directory(partial), block) is not None
 
 
 def is_allocated(path: Path, shape: tuple[int, int], storage: str) -> bool:
@@ -230,7 +230,7 @@ def altered_blocks(
     altered = []
     with progress.task("Comparing rows", total=len(blocks), unit="blocks") as task:
         for block in blocks:
-            known, digest, is_same = _digest_of(_mark(marks, block)), 0, True
+            mark, digest, is_same = _read_mark(marks, block), 0, True
             for batch in block:
                 places = [copies.of(int(place)) for place in batch]
                 values = np.ascontiguousarray(rows[[place[0] for place in places]])
@@ -242,7 +242,7 @@ def altered_blocks(
                     for row in place[1:]
                 )
             let_go(rows)
-            if not is_same or known not in (None, digest):
+            if not is_same or mark is None or mark.digest not in (None, digest):
                 _mark(marks, block).unlink(missing_ok=True)
                 altered.append(block)
             task.advance()
@@ -256,14 +256,28 @@ def foreign_marks(partial: Path, blocks: "Sequence[Block]") -> int:
     return sum(path.name not in own for path in marks.glob("*.npy"))
 
 
-def _digest_of(mark: Path) -> int | None:
-    """Reads the digest of a block's rows; None where an older version left the mark."""
-    with mark.open("rb") as file:
-        np.load(file, allow_pickle=False)
-        try:
-            return int(np.load(file, allow_pickle=False))
-        except EOFError:
-            return None
+class _Mark(NamedTuple):
+    """What a mark holds: losses in nats, and the rows' digest; None from an older version."""
+
+    losses: "NDArray[np.float32]"
+    digest: int | None
+
+
+def _read_mark(marks: Path, block: "Block") -> _Mark | None:
+    """Reads a block's mark; None where there is none, or one that the system lost a part of.
+
+    Marks are not flushed to the disk one by one, so that a machine may go down before one is there.
+    """
+    path, num_rows = _mark(marks, block), sum(len(batch) for batch in block)
+    try:
+        with path.open("rb") as file:
+            losses = np.load(file, allow_pickle=False)
+            is_older = file.tell() == path.stat().st_size
+            digest = None if is_older else int(np.load(file, allow_pickle=False))
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
+    is_whole = losses.shape == (num_rows,) and losses.dtype == np.float32
+    return _Mark(losses, digest) if is_whole else None
 
 
 def read_losses(todo: Pass, blocks: "Sequence[Block]", partial: Path) -> "NDArray[np.float32]":
@@ -271,7 +285,9 @@ def read_losses(todo: Pass, blocks: "Sequence[Block]", partial: Path) -> "NDArra
     marks = marks_directory(partial)
     losses = np.full(len(todo.lengths), np.nan, dtype=np.float32)
     for block in blocks:
-        losses[np.concatenate(block)] = np.load(_mark(marks, block), allow_pickle=False)
+        mark = _read_mark(marks, block)
+        assert mark is not None, "every block is written"
+        losses[np.concatenate(block)] = mark.losses
     return losses[todo.distinct.of_example]
 
 
