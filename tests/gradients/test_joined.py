@@ -64,8 +64,9 @@ def test_an_example_in_two_indexes_is_refused(parts):
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"projection_seed": 1}, "the projection"),
-        ({"projection_dim": 5}, "the attributed modules"),
+        ({"projection_seed": 1}, r"the seed of the projection \(0 and 1\)"),
+        ({"projection_dim": 5}, r"the dimensions of the projection \(4 and 5\)"),
+        ({"include_bias": True}, "the projection"),
         ({"modules": "layers.0.*"}, "the attributed modules"),
         ({"loss_reduction": "mean"}, "the loss"),
     ],

@@ -48,22 +48,36 @@ def join_indexes(indexes: "Sequence[Index]") -> Parts:
     return Parts(tuple(indexes), _joined_corpus(indexes))
 
 
-_WHAT = ("the model", "the attributed modules", "the projection", "the loss", "the correction")
+_WHAT = (
+    "the model",
+    "the dimensions of the projection",
+    "the seed of the projection",
+    "the projection",
+    "the attributed modules",
+    "the numbers of their modules",
+    "the loss",
+    "the correction",
+)
 
 
 def _facts(index: "Index") -> tuple[object, ...]:
     return (
         index.fingerprint,
+        index.projection.dim or None,
+        index.projection.seed,
+        tuple(index.projection)[2:],
+        sorted(index.grad_sizes),
         dict(index.grad_sizes),
-        tuple(index.projection),
         index.loss_reduction,
         index.correction,
     )
 
 
 def _short(value: object) -> str:
-    if isinstance(value, dict):
+    if isinstance(value, list):
         return f"{len(value)} modules"
+    if isinstance(value, dict):
+        return f"{sum(value.values()):,} numbers"
     text = str(value)
     return text if len(text) <= 60 else f"{text[:59]}…"
 
