@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import threading
 from contextlib import contextmanager
 
@@ -129,6 +130,28 @@ def test_a_mark_that_was_cut_short_is_none(model, corpus, tmp_path, cut):
     assert report.num_blocks - report.num_missing == num_known
     with pytest.raises(ArtifactError, match="lacks"):
         merge_index(model, corpus, place, SETTINGS)
+    built = build_index(model, corpus, place, SETTINGS)
+    whole = build_index(model, corpus, tmp_path / "whole", SETTINGS)
+    assert bytes_of(built) == bytes_of(whole)
+
+
+@pytest.mark.parametrize("shard", [None, (0, 1)])
+@pytest.mark.parametrize("name", ["", "gradients.bin", ".progress/blocks"])
+def test_what_is_removed_while_it_is_being_filled_is_one_sentence(
+    model, corpus, tmp_path, monkeypatch, name, shard
+):
+    place, partial = tmp_path / "index", tmp_path / ".index.partial"
+    gone = partial / name
+    end = building._Build.finish
+
+    def finish(self, *given):
+        shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+        end(self, *given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(building._Build, "finish", finish)
+        with pytest.raises(ArtifactError, match=r"was removed while .*/index was being made"):
+            build_index(model, corpus, place, SETTINGS, shard=shard)
     built = build_index(model, corpus, place, SETTINGS)
     whole = build_index(model, corpus, tmp_path / "whole", SETTINGS)
     assert bytes_of(built) == bytes_of(whole)

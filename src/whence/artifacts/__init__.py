@@ -182,6 +182,7 @@ def building(
         if not is_locked:
             stack.enter_context(exclusive(place))
         stack.enter_context(clear_disk_errors(place))
+        stack.enter_context(_keeping(place))
         settle(place, kind=kind, key=key, replacing=replacing)
         partial = prepare(place, kind=kind, key=key, resume=resume)
         try:
@@ -223,7 +224,7 @@ def filling(directory: Path, *, kind: str, inputs: Mapping[str, object]) -> Iter
     """
     place = resolve(directory, replacing=kind)
     key = fingerprint(kind, dict(inputs))
-    with exclusive(place, shared=True), clear_disk_errors(place):
+    with exclusive(place, shared=True), clear_disk_errors(place), _keeping(place):
         partial = beside(place, "partial")
         partial.mkdir(exist_ok=True)
         with alone(partial):
@@ -235,6 +236,26 @@ def filling(directory: Path, *, kind: str, inputs: Mapping[str, object]) -> Iter
                 )
             prepare(place, kind=kind, key=key, resume=found is not None)
         yield partial
+
+
+@contextmanager
+def _keeping(place: Path) -> Iterator[None]:
+    """Puts into one sentence that something has removed what is being filled.
+
+    Raises:
+        ArtifactError: In the place of an error about a file that is gone.
+    """
+    partial = beside(place, "partial")
+    try:
+        yield
+    except FileNotFoundError as error:
+        named = error.filename
+        if not isinstance(named, str | os.PathLike) or not Path(named).is_relative_to(partial):
+            raise
+        raise ArtifactError(
+            f"{os.fspath(named)} was removed while {place} was being made.",
+            "Run the same command again, and let nothing else write there.",
+        ) from error
 
 
 @contextmanager

@@ -6,6 +6,7 @@ what is in the block. Zero stays the row of an example that has no gradient. A b
 another thread while the next one is computed.
 """
 
+import errno
 import functools
 import hashlib
 import io
@@ -281,12 +282,18 @@ def _read_mark(marks: Path, block: "Block") -> _Mark | None:
 
 
 def read_losses(todo: Pass, blocks: "Sequence[Block]", partial: Path) -> "NDArray[np.float32]":
-    """Reads the examples' losses in nats; NaN for an example of fewer than two tokens."""
+    """Reads the examples' losses in nats; NaN for an example of fewer than two tokens.
+
+    Raises:
+        FileNotFoundError: A block has no mark.
+    """
     marks = marks_directory(partial)
     losses = np.full(len(todo.lengths), np.nan, dtype=np.float32)
     for block in blocks:
         mark = _read_mark(marks, block)
-        assert mark is not None, "every block is written"
+        if mark is None:
+            path = str(_mark(marks, block))
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         losses[np.concatenate(block)] = mark.losses
     return losses[todo.distinct.of_example]
 
