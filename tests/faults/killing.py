@@ -16,11 +16,13 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-_EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
+_ROW = "whence.row"
+_EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", _ROW}
 # What is opened for writing once a block of rows or of products, or a training, was computed.
 _BLOCK = re.compile(r"/\.progress/(blocks|work)/\.[^/]+\.partial$|/runs/\.[^/]+\.json\.partial$")
 _SHARDS = 3
@@ -93,7 +95,13 @@ def _tiny():
 
 
 def build_index(
-    root: Path, *, seed: int = 0, shard: tuple[int, int] | None = None, subset: str | None = None
+    root: Path,
+    *,
+    seed: int = 0,
+    shard: tuple[int, int] | None = None,
+    subset: str | None = None,
+    is_merge: bool = False,
+    **settings: Any,
 ) -> None:
     """Builds a small index of several blocks."""
     import torch
@@ -106,13 +114,11 @@ def build_index(
     model, corpus = _tiny()
     if subset is not None:
         corpus = _of_subset(corpus, subset)
-    build.build_index(
-        model,
-        corpus,
-        root / "index",
-        IndexSettings(projection_dim=4, projection_seed=seed, token_batch_size=48),
-        shard=shard,
-    )
+    how = IndexSettings(projection_dim=4, projection_seed=seed, token_batch_size=48, **settings)
+    if is_merge:
+        build.merge_index(model, corpus, root / "index", how)
+    else:
+        build.build_index(model, corpus, root / "index", how, shard=shard)
 
 
 def _of_subset(corpus, subset: str):
@@ -129,6 +135,29 @@ def build_sharded(root: Path) -> None:
     """Builds the shares of an index, one after the other."""
     for number in range(_SHARDS):
         build_index(root, shard=(number, _SHARDS))
+
+
+def build_factors(root: Path) -> None:
+    """Builds an index of factorized rows, with a step before every row that is written."""
+    from unittest import mock
+
+    from whence.gradients.index.row_file import _Copies
+
+    find = _Copies.of
+
+    def audited(self: _Copies, place: int) -> Any:
+        sys.audit(_ROW, str(root))
+        return find(self, place)
+
+    with mock.patch.object(_Copies, "of", audited):
+        build_index(root, rank=1, storage="bfloat16")
+
+
+def build_merged(root: Path) -> None:
+    """Builds the shares of an index of factorized rows, and merges them."""
+    for number in range(_SHARDS):
+        build_index(root, shard=(number, _SHARDS), rank=1)
+    build_index(root, is_merge=True, rank=1)
 
 
 def replace_index(root: Path) -> None:
@@ -223,6 +252,8 @@ WHAT = {
         replace_artifact,
         build_index,
         build_sharded,
+        build_factors,
+        build_merged,
         replace_index,
         renew_index,
         run_study,

@@ -418,6 +418,8 @@ def test_a_kill_at_any_step_loses_nothing_and_leaves_nothing(tmp_path, what) -> 
     [
         ("build_index", 30),
         ("build_sharded", 30),
+        ("build_factors", 30),
+        ("build_merged", 30),
         ("replace_index", 30),
         ("renew_index", 30),
         ("make_bank", 10),
