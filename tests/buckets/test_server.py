@@ -426,6 +426,40 @@ def test_a_place_that_is_refused_is_refused_before_any_work(s3) -> None:
         run("index", "s3://nowhere/idx", *arguments)
 
 
+def test_a_folder_that_gets_its_first_object_while_it_is_listed_is_no_object(
+    s3, put, local: Path, monkeypatch
+) -> None:
+    look = type(s3)._info
+
+    async def late(self, path, *more, **how):
+        if path == FOLDER:
+            await self._pipe_file(f"{FOLDER}/{MARK}", json.dumps(_manifest_of("index")).encode())
+        return await look(self, path, *more, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(s3), "_info", late)
+        buckets.check_address(ADDRESS, kind="index")
+    assert names(s3) == {MARK}
+
+
+@pytest.mark.parametrize("state", [MANIFEST, MARK])
+def test_a_record_that_goes_while_it_is_read_means_that_another_writes(
+    s3, monkeypatch, state: str
+) -> None:
+    s3.pipe_file(f"{FOLDER}/{state}", json.dumps(_manifest_of("index")).encode())
+    read = s3.cat_file
+
+    def late(path: str, *more, **how):
+        if path == f"{FOLDER}/{state}":
+            s3.rm_file(path)
+        return read(path, *more, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(s3, "cat_file", late)
+        with pytest.raises(ArtifactError, match="was changed while it was written"):
+            buckets.check_address(ADDRESS, kind="index")
+
+
 @pytest.mark.parametrize("what", ["posix_fallocate", "fsync"])
 def test_a_full_cache_names_whence_cache(
     s3, tiny_files: Path, tmp_path: Path, monkeypatch, what: str

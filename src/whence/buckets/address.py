@@ -94,7 +94,9 @@ def list_folder(system: Any, path: str) -> dict[str, Stored]:
     found: dict[str, Stored] = {}
     for name, entry in sorted(system.find(path, detail=True).items()):
         if name == path:
-            raise NotADirectoryError(path)
+            if entry["type"] == "file":
+                raise NotADirectoryError(path)
+            continue  # It had no objects when it was listed, and has some since.
         # A browser of buckets marks a folder with an empty object of its name and a slash.
         if entry["type"] == "file" and not name.endswith("/"):
             found[name.removeprefix(f"{path}/")] = stored(system, entry)

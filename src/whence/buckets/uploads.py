@@ -102,10 +102,7 @@ def upload(address: str, directory: Path, *, kind: str, progress: Progress = SIL
                 system.rm_file(found[name].path)
             now = list_folder(system, path)
             if not all(log.has(name, file.sha256, now.get(name)) for name, file in files.items()):
-                raise ArtifactError(
-                    f"{shown(address)} was changed while it was written.",
-                    "Let one machine at a time write it, and run the same command again.",
-                )
+                raise _changed(address)
             system.pipe_file(f"{path}/{MANIFEST}", manifest)
         if missing or obsolete or not is_same or MARK in found:
             system.rm_file(f"{path}/{MARK}")
@@ -120,6 +117,13 @@ def _upload(system: Any, source: Path, path: str, task: Task) -> Stored:
     return written
 
 
+def _changed(address: str) -> ArtifactError:
+    return ArtifactError(
+        f"{shown(address)} was changed while it was written.",
+        "Let one machine at a time write it, and run the same command again.",
+    )
+
+
 def _write_mark(system: Any, path: str, *, kind: str, names: Collection[str]) -> None:
     files = {name: {} for name in sorted({*names} - {MANIFEST, MARK})}
     record = {"format": FORMAT, "kind": kind, "key": "", "files": files}
@@ -131,13 +135,18 @@ def _own_objects(system: Any, path: str, address: str, *, kind: str) -> Mapping[
 
     Raises:
         ArtifactError: An artifact of another kind is there, or something that no record lists, or
-            the folder lies within an artifact of the same kind.
+            the folder lies within an artifact of the same kind; or it is being written.
     """
     found = list_folder(system, path)
     where, known = shown(address), set()
     _check_enclosing(system, path, address, kind=kind)
     for name in (MANIFEST, MARK):
-        record = _record(system, found[name].path) if name in found else None
+        if name not in found:
+            continue
+        try:
+            record = parse_record(system.cat_file(found[name].path))
+        except FileNotFoundError:
+            raise _changed(address) from None
         if record is None:
             continue
         if record["kind"] != kind:
