@@ -5,6 +5,7 @@ The command line prints both and exits with code 2; nothing else is printed.
 """
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -59,7 +60,9 @@ class MissingEngineError(WhenceError):
 
 def shown(path: Path | str) -> str:
     """Writes a path into a message: shortened where it is very long, and always printable."""
-    text = os.fsencode(str(path)).decode("utf-8", "replace")
+    # Surrogates that stand for no byte of a name have no bytes either.
+    text = re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", str(path))
+    text = os.fsencode(text).decode("utf-8", "replace")
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}…{text[-_SHOWN // 4 :]}"
 
 

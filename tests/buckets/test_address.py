@@ -34,11 +34,20 @@ def test_a_slash_at_the_end_is_no_part_of_an_address():
         "s3://lab/./x",
         "s3://lab/x/../y",
         "az://lab/x",
+        "s3://lab/\udcff",
+        f"s3://lab/{chr(0xD800)}",
+        "s3://lab/x?versionId=1",
     ],
 )
 def test_what_only_looks_like_an_address_is_refused_before_any_work(place):
     with pytest.raises(SettingsError, match="no folder in a bucket"):
         buckets.address_of(place)
+
+
+def test_a_name_that_no_folder_on_this_machine_can_have_is_refused():
+    assert buckets.address_of(f"s3://{'b' * 63}/{'d' * 300}/{'ü' * 100}")
+    with pytest.raises(SettingsError, match=r"has 202 bytes, and .* at most 200"):
+        buckets.address_of(f"s3://lab/{'ü' * 101}")
 
 
 def test_a_missing_package_is_named(monkeypatch):

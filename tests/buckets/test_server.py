@@ -530,6 +530,11 @@ def test_what_is_no_index_is_one_sentence(s3, address: str, clause: str) -> None
         whence.open_index(address)
 
 
+def test_a_bucket_that_cannot_have_its_name_is_one_sentence(s3) -> None:
+    with pytest.raises(ArtifactError, match=r"no address in a bucket \(.*Invalid bucket name"):
+        buckets.check_address("s3://lab:80/idx", kind="index")
+
+
 def test_wrong_credentials_are_one_sentence(
     server, sessions, put, local: Path, monkeypatch
 ) -> None:

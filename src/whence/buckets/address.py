@@ -21,6 +21,8 @@ _SCHEME = re.compile(r"[A-Za-z][\w+.-]*://")
 # What pathlib, or a slip of the finger, makes of an address.
 _COLLAPSED = re.compile(r"(s3|gs):/[^/]")
 _PACKAGES = {"s3": ("s3fs", "s3"), "gs": ("gcsfs", "gcs")}
+# Names of neighbors of a folder on this machine are longer than its own.
+_MOST_BYTES = 200
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}
 _UNREACHABLE = {"ConnectionError", "ClientConnectionError", "HTTPClientError", "TimeoutError"}
@@ -47,7 +49,13 @@ def address_of(place: str | Path) -> str | None:
     """
     text = str(place).rstrip("/")
     parts = text.split("/")[3:]
-    if is_address(place) and parts and not {"", ".", ".."} & {*parts}:
+    if is_address(place) and parts and all(map(_is_name, parts)):
+        if (length := len(parts[-1].encode())) > _MOST_BYTES:
+            raise SettingsError(
+                f"The name of the folder {shown(parts[-1][:20])}… has {length:,} bytes, and its "
+                f"copy on this machine can have at most {_MOST_BYTES}.",
+                "Give it a shorter name.",
+            )
         return text
     if _SCHEME.match(text) or _COLLAPSED.match(text):
         raise SettingsError(
@@ -55,6 +63,12 @@ def address_of(place: str | Path) -> str | None:
             "Write it like s3://bucket/folder or gs://bucket/folder, as text and not as a path.",
         )
     return None
+
+
+def _is_name(part: str) -> bool:
+    """Whether a part of an address names a folder, and is nothing that a file system reads in."""
+    is_text = not any("\ud800" <= c <= "\udfff" for c in part)
+    return is_text and part not in ("", ".", "..") and "?versionId=" not in part
 
 
 def digest(*parts: object) -> str:
@@ -151,7 +165,9 @@ def _is_local(error: OSError) -> bool:
 
 def _explain(error: Exception, address: str, to: str) -> tuple[str, str]:
     # A request's own parameters tell a user nothing.
-    reason = re.sub(r"\?[^\s\"']+", "", (str(error).splitlines() or [""])[0]).rstrip(".")[:200]
+    lines = [*str(error).splitlines(), ""]
+    reason = f"{lines[0]} {lines[1]}" if lines[0].endswith(":") else lines[0]
+    reason = re.sub(r"\?[^\s\"']+", "", reason).rstrip(". ")[:200]
     kinds = {kind.__name__ for kind in type(error).__mro__}
     package, extra = _PACKAGES[address.split(":")[0]]
     if isinstance(error, ImportError):
@@ -170,6 +186,8 @@ def _explain(error: Exception, address: str, to: str) -> tuple[str, str]:
             f"{address} may not be {to} with these credentials ({reason}).",
             "Check the credentials, and what they permit.",
         )
+    if "ParamValidationError" in kinds:
+        return f"{address} is no address in a bucket ({reason}).", "Check the bucket's name."
     if kinds & _UNREACHABLE:
         return (
             f"{address} cannot be {to}, because its server cannot be reached ({reason}).",
