@@ -121,6 +121,19 @@ def test_rows_of_an_interrupted_build_need_no_more_room(lab, monkeypatch, tmp_pa
         planned(lab, SMALL, **how)
 
 
+def test_a_lack_of_room_for_what_is_built_for_a_bucket_names_the_cache(lab, monkeypatch, tmp_path):
+    from collections import namedtuple
+
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10**12, 10**12, 1000))
+    monkeypatch.setenv("WHENCE_CACHE", str(tmp_path))
+    place = tmp_path / "objects" / "built" / "index"
+    with pytest.raises(ArtifactError, match="name another folder in WHENCE_CACHE, or lower"):
+        planned(lab, LARGE, directory=place)
+    with pytest.raises(ArtifactError, match="disk space, or lower"):
+        planned(lab, LARGE, directory=tmp_path / "index")
+
+
 @pytest.mark.parametrize("path", ["streamed", "stored"])
 def test_the_probe_runs_on_this_machine_and_leaves_the_model_alone(lab, path):
     model = lab.tiny("neox")

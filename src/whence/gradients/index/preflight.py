@@ -5,12 +5,14 @@ must fit into memory and every new query costs another pass. A stored index answ
 must be projected to fit on a disk, and in small models the projection is the largest error.
 """
 
+import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from whence.artifacts import partial_directory
+from whence.artifacts import is_cached, partial_directory
 from whence.errors import ArtifactError, SettingsError
 from whence.gradients.index.files import number_type
 from whence.gradients.index.manifest import FACTORS, GRADIENTS
@@ -185,13 +187,24 @@ def _check_room(num_bytes: int, directory: Path | None) -> None:
     if directory is None:
         directory = Path.cwd()
     else:
-        folders = (directory, partial_directory(directory))
-        rows = [path for folder in folders for name in _ROWS for path in folder.rglob(name)]
-        num_bytes -= sum(path.stat().st_size for path in rows)
+        num_bytes -= _held_bytes(directory) + _held_bytes(partial_directory(directory))
     place = next(p for p in (directory.absolute(), *directory.absolute().parents) if p.exists())
     free = shutil.disk_usage(place).free
     if free < num_bytes:
         raise ArtifactError(
             f"The index needs {num_bytes / 1e9:.2g} GB, and {place} has {free / 1e9:.2g} GB free.",
-            "Free some disk space, or lower `disk_budget_gb`.",
+            "Free some disk space, "
+            + ("name another folder in WHENCE_CACHE, " if is_cached(directory) else "")
+            + "or lower `disk_budget_gb`.",
         )
+
+
+def _held_bytes(directory: Path) -> int:
+    """Counts the bytes of all rows below a directory, in which other processes may be at work."""
+    total = 0
+    for folder, _, files in os.walk(directory):
+        for name in _ROWS:
+            if name in files:
+                with suppress(FileNotFoundError):
+                    total += Path(folder, name).stat().st_size
+    return total
