@@ -760,7 +760,7 @@ def test_a_corpus_of_blank_documents_gave_an_empty_page(tmp_path: Path, load: An
 
 
 def test_a_missing_column_did_not_say_which_setting_names_it(tmp_path: Path, load: Any) -> None:
-    path = write(tmp_path / "c.jsonl", [{"content": "a b", "n": 1}])
-    assert refusal(load, path, subset_column="zzz").remedy == (
+    path = write(tmp_path / "c.jsonl", [{"text": "a b", "n": 1}])
+    assert refusal(load, path, subset_column="kind").remedy == (
         "Name one of these columns as `subset_column`."
     )
