@@ -53,7 +53,7 @@ COMMANDS = {
     ),
     "query": (
         "Rank the examples of an index by their score for a prompt's completion.",
-        'whence query runs/index --prompt "The capital of France is" --completion " Paris"',
+        'whence query runs/index --prompt "The chemical symbol for gold is" --completion " Au"',
     ),
     "open": (
         "Open a run's page in a browser.",

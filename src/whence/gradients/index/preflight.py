@@ -122,7 +122,7 @@ def choose(
                 f"`index.{option}` is about stored rows, and the path is `streamed`.",
                 "Leave it out, or leave the path to `auto`.",
             )
-        return Choice("streamed", "The study sets this path.")
+        return Choice("streamed", "The settings name this path.")
     if path == "stored":
         return _stored(corpus, coverage, settings, why="The study sets this path")
     if settings.projection_dim is not None:
