@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from whence.memorization.early_late import compare_early_late
+from whence.memorization.early_late import _slope, compare_early_late
 
 
 def _world(
@@ -68,3 +68,29 @@ def test_one_sided_data_is_undefined() -> None:
     assert found.placebo_p is None
     assert found.carried_by is None
     assert not found.is_told
+
+
+def test_the_slope_is_held_with_families_of_very_unequal_size():
+    """Plain clustered errors held it in .71 of these simulations."""
+    rng = np.random.default_rng(0)
+    names = np.repeat(np.arange(15), [30, 20, *[1] * 13])
+
+    def alike(share: float) -> np.ndarray:
+        own = rng.normal(size=15)[names]
+        return np.sqrt(share) * own + np.sqrt(1 - share) * rng.normal(size=len(names))
+
+    held = []
+    for _ in range(300):
+        steps, before = 2 ** (8 + alike(0.8).clip(-3, 3)), np.exp(alike(0.8)).round()
+        values = 0.5 * np.log2(steps) + alike(0.8)
+        interval = _slope(values, steps, before, names.astype(str)).interval
+        assert interval is not None
+        held.append(interval.low <= 0.5 <= interval.high)
+    # 300 simulations: .95 ± .038 (three standard deviations).
+    assert np.mean(held) > 0.91
+
+
+def test_a_slope_is_undefined_where_one_family_alone_tells_onsets_from_copies():
+    steps = np.array([100.0, *[200.0] * 12])
+    before, names = np.arange(13.0), np.arange(13).astype(str)
+    assert _slope(np.arange(13.0), steps, before, names).interval is None

@@ -69,7 +69,9 @@ def test_the_error_is_that_of_a_difference_of_two_means_where_each_window_is_a_f
     exposures = np.array([5] * 11 + [NEVER] * 19)
     found = exposure_map(values, exposures, (0, 10), families=list(range(30))).by_lag[0]
     changes = values[1] - values[0]
-    error = np.sqrt(30 / 29 * (changes[:11].var() / 11 + changes[11:].var() / 19))
+    # A mean without one of n values is off by its deviation over n - 1.
+    squares = 11 * changes[:11].var() / 10**2 + 19 * changes[11:].var() / 18**2
+    error = np.sqrt(29 / 30 * squares)
     assert found.interval is not None
     half = (found.interval.high - found.interval.low) / 2
     assert half == pytest.approx(student.ppf(0.975, 10) * error)
@@ -106,8 +108,7 @@ def test_a_planted_effect_and_its_decay_are_recovered_and_placebos_are_zero() ->
         assert len(found[lag]) > 400
         value, covered = np.mean(found[lag], axis=0)
         assert value == pytest.approx(true, abs=0.03), lag
-        # Errors clustered by few families are a little small: 92 to 94 % in 800 simulations.
-        assert 0.9 < covered < 0.98, lag
+        assert 0.92 < covered < 0.98, lag
 
 
 def test_windows_of_one_family_are_not_independent() -> None:

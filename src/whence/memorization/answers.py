@@ -230,8 +230,10 @@ def _early_late(found: Memorization) -> Answer:
         told.append({(one.outcome, (one.difference or 0.0) > 0) for one in own})
         num = outcomes[0].num_families if outcomes else 0
         matched = max((one.matched.n for one in outcomes), default=0)
+        # Copies before the onset are what the slope holds equal: of them it says nothing.
+        num_judged = sum(one.slope.interval is not None for one in outcomes)
         lines.append(
-            f"{len(own)} of {len(outcomes)} outcomes with {num} families by {FAMILY_RULES[rule]} "
+            f"{len(own)} of {num_judged} outcomes with {num} families by {FAMILY_RULES[rule]} "
             f"({matched} with both)"
         )
         carried += [one for one in outcomes if one.carried_by in (1, 2) and one.difference]

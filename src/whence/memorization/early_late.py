@@ -160,9 +160,13 @@ def _difference_of(
 def _slope(
     values: np.ndarray, steps: np.ndarray, before: np.ndarray, names: np.ndarray
 ) -> Estimate:
-    """Least squares on log2 of the onset and log2 of one plus copies, with clustered errors.
+    """Least squares on log2 of the onset and log2 of one plus copies, with jackknife errors.
 
-    Source: Liang and Zeger, Biometrika 1986, with the factor families / (families - 1).
+    Each family is left out in turn; undefined where one of them alone tells onsets from copies.
+
+    Source: the cluster jackknife of MacKinnon, Nielsen and Webb, Journal of Applied Econometrics
+    2023. With 6 to 15 families of equal and unequal size the interval held the slope in 93 to 96 %
+    of 1,000 simulations, that of plain clustered errors in 71 to 92 %.
     """
     from scipy.stats import t as student
 
@@ -171,20 +175,20 @@ def _slope(
     design = np.stack(columns, axis=1)
     if len(values) <= 3 or np.linalg.matrix_rank(design) < 3:
         return Estimate(None, None, len(values))
-    inverse = np.linalg.inv(design.T @ design)
-    coefficients = inverse @ design.T @ values
-    if len(groups) < MIN_FAMILIES:
-        return Estimate(float(coefficients[1]), None, len(values))
-    residuals = values - design @ coefficients
-    meat = np.zeros((3, 3))
-    for name in groups:
-        own = names == name
-        score = design[own].T @ residuals[own]
-        meat += np.outer(score, score)
-    covariance = inverse @ meat @ inverse * len(groups) / (len(groups) - 1)
-    half = float(student.ppf(0.975, len(groups) - 1)) * math.sqrt(covariance[1, 1])
-    center = float(coefficients[1])
+    center = _onset_coefficient(design, values)
+    without = [_onset_coefficient(design[names != g], values[names != g]) for g in groups]
+    changes = [one - center for one in without if one is not None and center is not None]
+    if center is None or len(groups) < MIN_FAMILIES or len(changes) < len(groups):
+        return Estimate(center, None, len(values))
+    error = math.sqrt((len(groups) - 1) / len(groups) * sum(change**2 for change in changes))
+    half = float(student.ppf(0.975, len(groups) - 1)) * error
     return Estimate(center, Interval(center - half, center + half, len(values)), len(values))
+
+
+def _onset_coefficient(design: np.ndarray, values: np.ndarray) -> float | None:
+    """The second coefficient of a least-squares fit; None where it is not determined."""
+    found, _, rank, _ = np.linalg.lstsq(design, values)
+    return float(found[1]) if rank == design.shape[1] else None
 
 
 def _placebo(

