@@ -249,7 +249,7 @@ def test_a_name_that_is_too_long_is_a_sentence_of_moderate_length(tmp_path, comm
 
 
 def test_a_study_is_no_file_of_behaviors(tmp_path) -> None:
-    (tmp_path / "study.toml").write_text('title = "t"\n[behaviors]\nfile = "b.toml"\n')
+    (tmp_path / "study.toml").write_text('[model]\nname = "m"\n[behaviors]\nfile = "b.toml"\n')
     with pytest.raises(SettingsError, match="holds a study, not behaviors"):
         load_behaviors(tmp_path / "study.toml")
 

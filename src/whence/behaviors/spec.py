@@ -44,7 +44,7 @@ def load_behaviors(path: Path) -> tuple[Behavior, ...]:
             completion itself.
     """
     values = read_toml(path)
-    if "behaviors" in values and "behavior" not in values:
+    if {"model", "behaviors"} <= values.keys():
         raise SettingsError(
             f"{path} holds a study, not behaviors.",
             "Name the file that its `behaviors.file` names, or run the study with `whence run`.",
