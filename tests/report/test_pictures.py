@@ -13,6 +13,7 @@ from tests.report.browser import Browser
 from tests.report.conftest import plausible, with_evidence, with_splits
 from tests.report.test_data import with_a_window
 
+from whence.evidence.gap import first_clusters
 from whence.report import page_pictures, svg_text, write_page
 from whence.report.context import Context
 from whence.report.examples import Examples
@@ -21,6 +22,7 @@ from whence.report.run_record import RunRecord
 from whence.report.sums import sum_up
 from whence.report.svg import estimates
 from whence.statistics import Estimate, Interval
+from whence.validation import ExampleEffect, ExampleEffects
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +198,31 @@ def test_numbers_of_an_axis_do_not_run_into_each_other(high: float) -> None:
     places = sorted(float(t.get("x", "")) for t in drawn if t.get("class") == "tick")
     assert len(places) >= 2
     assert all(b - a >= 36 for a, b in itertools.pairwise(places))
+
+
+def test_effects_are_drawn_by_relation_beside_random_examples() -> None:
+    record = plausible()
+    ids = [b.id for b in record.behaviors if b.id in record.scores[0].query_ids][:7]
+    found = with_evidence(
+        record, lambda behavior, example: "near" if behavior == ids[0] else "exact"
+    )
+    assert found.evidence is not None
+    effects, expected = [], {}
+    for number, behavior_id in enumerate(ids):
+        first = first_clusters(found.evidence, "gradient_cosine", behavior_id, k=2)
+        for place, one in enumerate(first):
+            change = float(number + 10 * place)
+            effects.append(ExampleEffect(behavior_id, one.example_id, False, change))
+            expected.setdefault("near copy" if number == 0 else "exact copy", []).append(change)
+        effects.append(ExampleEffect(behavior_id, "random", True, -float(number)))
+    stepped = ExampleEffects(("gradient_cosine",), 2, 1e-4, tuple(effects))
+    found = replace(found, effects=stepped)
+    picture = page_pictures(found)["effects"]
+    assert {row[0]: row[1] for row in picture.rows} == pytest.approx(
+        {
+            **{f"{name} ({len(of)})": np.mean(of) for name, of in expected.items()},
+            "random examples (7)": -np.mean(range(7)),
+        }
+    )
+    without = replace(found, effects=replace(stepped, effects=(), undefined="No."))
+    assert "effects" not in page_pictures(without)

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
+from statistics import fmean
 
 from whence import statistics
 from whence.behaviors.kinds import RULES
 from whence.evidence.gap import first_clusters
 from whence.evidence.record import Evidence
+from whence.evidence.relations import RELATIONS
 from whence.evidence.splits import NUM_SPLIT, Split, layer_of, part_of
 from whence.report.context import Context
 from whence.report.examples import Examples
@@ -21,7 +23,7 @@ from whence.report.pictures import (
     matrix_plot,
 )
 from whence.report.run_record import RunRecord
-from whence.report.sentences import method_label
+from whence.report.sentences import listed, method_label
 from whence.report.sums import other_method, sum_up
 
 _NUM_SUBSETS = 15
@@ -52,6 +54,7 @@ def across_pictures(page: Context) -> list[Picture]:
     firsts = {i: _rows(evidence, method, i, page) for i in ids}
     found = [
         _agreement(method, ids, page),
+        _effects(page),
         _subsets(method, firsts, page),
         _positions(method, firsts, page),
         _overlap(method, firsts, page),
@@ -94,6 +97,41 @@ def _agreement(method: str, ids: Sequence[str], page: Context) -> Picture | None
         caption=f"Mean share over the behaviors of each kind; copies count once. {_INTERVAL}",
         unit="share",
     )
+
+
+def _effects(page: Context) -> Picture | None:
+    """What a step on an example does, by the example's relation to the behavior."""
+    evidence, effects = page.record.evidence, page.record.effects
+    if evidence is None or effects is None or not effects.effects:
+        return None
+    by_relation: dict[str, dict[str, list[float]]] = {relation: {} for relation in RELATIONS}
+    random: dict[str, list[float]] = {}
+    for one in effects.effects:
+        tie = evidence.tie(one.behavior_id, one.example_id)
+        if one.is_control or tie is not None:
+            of = random if tie is None or one.is_control else by_relation[tie.relation]
+            of.setdefault(one.behavior_id, []).append(one.change_nats)
+    labels = {relation: kind.label for relation, kind in RELATIONS.items()}
+    dots = [_effect_dot(labels[relation], of, page) for relation, of in by_relation.items() if of]
+    who = [method_label(name) for name in effects.methods]
+    return dot_plot(
+        [*dots, _effect_dot("random examples", random, page)],
+        name="effects",
+        title="What one training step on an example does, by its relation",
+        caption="Mean change of the completion's log-probability by a step on one of the first "
+        f"{effects.num_examples} examples of {listed(who)}, over the behaviors that have such an "
+        f"example; in brackets how many examples. {_INTERVAL}",
+        unit="nats",
+    )
+
+
+def _effect_dot(name: str, changes: Mapping[str, list[float]], page: Context) -> Dot:
+    """One relation: the mean over behaviors of the mean over a behavior's examples."""
+    means = [fmean(own) for own in changes.values()]
+    found = mean_over(means, [page.families[i] for i in changes])
+    low, high = (None, None) if found.interval is None else found.interval[:2]
+    num = sum(len(own) for own in changes.values())
+    return Dot(f"{name} ({num})", found.value, low, high)
 
 
 def _subsets(method: str, firsts: dict[str, list[int]], page: Context) -> Picture | None:

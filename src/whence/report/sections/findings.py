@@ -129,9 +129,17 @@ def _of_effect(page: Context) -> Finding:
     return Finding(
         topic="Effect",
         text=text,
-        link=None if validation is None else "leaderboard",
+        link=_link(page),
         preset=None,
     )
+
+
+def _link(page: Context) -> str | None:
+    """Where more of the effects stands."""
+    if page.record.validation is not None:
+        return "leaderboard"
+    effects = page.record.effects
+    return "plots" if effects is not None and effects.effects else None
 
 
 def _of_steps(page: Context) -> str | None:
