@@ -89,10 +89,10 @@ def test_the_gap_is_counted(both: int, only: int, only_other: int, sentence: str
         (0, 0, "It cannot be told: neither lists anything that copies or states it."),
         (2, 2, "It cannot be told: both list as many that copy or state it (2 of 10 against "
                "2 of 10)."),
-        (9, 4, "Gradients lists more that copy or state it (9 of 10 against 4 of 10); effects "
-               "were not compared here."),
-        (1, 10, "Gradients lists fewer that copy or state it (1 of 10 against 10 of 10); effects "
-                "were not compared here."),
+        (9, 4, "Gradients lists more that copy or state it (9 of 10 against 4 of 10), which "
+               "says nothing about effects."),
+        (1, 10, "Gradients lists fewer that copy or state it (1 of 10 against 10 of 10), which "
+                "says nothing about effects."),
     ],
 )  # fmt: skip
 def test_better_than_search_is_answered_as_far_as_measured(same, same_other, sentence) -> None:

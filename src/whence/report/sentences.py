@@ -204,4 +204,4 @@ def lead_sentence(label: str, other: str, gap: Gap) -> str:
             start = f"{capitalized(label)} lists more that copy or state it"
         case "fewer":
             start = f"{capitalized(label)} lists fewer that copy or state it"
-    return f"{start} {counts}; effects were not compared here."
+    return f"{start} {counts}, which says nothing about effects."

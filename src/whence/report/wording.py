@@ -15,8 +15,8 @@ class MethodWording(NamedTuple):
 
 LIMITS: tuple[str, ...] = (
     "Text methods say that an example is similar to the query or contains its words, no more.",
-    "Nothing on this page says that an example caused a behavior; that takes a counterfactual, "
-    "such as training without it.",
+    "Nothing on this page says that an example caused a behavior; that takes training without it. "
+    "A single training step says what the example would do now.",
     "Only the examples of the corpus named here were searched. Not found is not absent.",
 )
 
