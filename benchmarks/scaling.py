@@ -3,8 +3,8 @@
 Our build alone, with more and more examples, pieces of the Pile's documents, each size in a process
 of its own. Printed and written to `results/latest/scaling.json`, and drawn in
 `results/latest/scaling.svg`: the time of the build without start-up, tokens per second, and the
-process's peak of memory. Drawn is the time that the processor spent, which does not depend on what
-else the machine does.
+process's memory: its peak, and the median in the first and the last quarter of the build. Drawn is
+the time that the processor spent, which does not depend on what else the machine does.
 
 With `--without-model` gradients are made up, of documents of up to 2,048 tokens, on one thread:
 what remains is all that a build does besides computing (`results/latest/besides.json`).
@@ -14,10 +14,14 @@ what remains is all that a build does besides computing (`results/latest/besides
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,6 +71,7 @@ def measure_size(
         "tokens_per_second": documents.num_tokens / run.said["build_seconds"],
         "build_processor_seconds": run.said["build_processor_seconds"],
         "peak_bytes": run.peak_bytes,
+        "resident_bytes_first_and_last_quarter": run.said["resident_bytes"],
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "hardware": hardware(),
@@ -78,8 +83,6 @@ def measure_size(
 def besides(docs: int = 1000) -> dict[str, Any]:
     """Builds an index of made-up gradients, batches as large as on a GPU; the median of four."""
     import shutil
-    from collections.abc import Iterator
-    from contextlib import contextmanager
 
     import torch
 
@@ -131,11 +134,39 @@ def worker(model: str, corpus: str) -> None:
         ours = our_build(Path(model), Path(corpus), Path(out) / "index", "float32", "float32", 4096)
         require_engine()
         started, before = time.perf_counter(), time.process_time()
-        ours.build()
+        with resident() as samples:
+            ours.build()
+        seconds, used = time.perf_counter() - started, time.process_time() - before
+        quarter = max(1, len(samples) // 4)
         finish(
-            build_seconds=time.perf_counter() - started,
-            build_processor_seconds=time.process_time() - before,
+            build_seconds=seconds,
+            build_processor_seconds=used,
+            resident_bytes=[
+                int(statistics.median(part)) for part in (samples[:quarter], samples[-quarter:])
+            ],
         )
+
+
+@contextmanager
+def resident(every: float = 0.5) -> Iterator[list[int]]:
+    """Samples this process's memory in bytes, beside its peak, which is that of one moment."""
+    samples: list[int] = []
+    is_over = threading.Event()
+
+    def sample() -> None:
+        while True:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            samples.append(pages * os.sysconf("SC_PAGE_SIZE"))
+            if is_over.wait(every):
+                return
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def picture(results: list[dict[str, Any]]) -> str:
