@@ -152,6 +152,8 @@ def test_a_half_type_and_a_small_corpus_are_said(tiny):
     (section,) = [s["data"] for s in page_data(record)["sections"] if s["name"] == "findings"]
     (effect,) = [one["text"] for one in section["findings"] if one["topic"] == "Effect"]
     assert "could not be measured. The model was loaded in bfloat16" in effect
+    assert "That is what a step does now" not in effect
+    assert effect.endswith("such as those of whence validate.")
 
 
 def test_a_corpus_without_others_has_no_effects_and_says_so(tiny):

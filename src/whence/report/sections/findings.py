@@ -119,16 +119,16 @@ def _of_effect(page: Context) -> Finding:
     said = [] if validation is None else validation.sentences
     own = [text.removeprefix(f"{method}, ") for text in said if text.startswith(f"{method}, ")]
     label = "" if method is None else method_label(method)
-    steps = _of_steps(page)
-    if steps is None:
-        text = wording.validation_sentence(None if validation is None else own, label)
-    elif validation is None:
-        text = f"{steps} {wording.NOT_RETRAINED}"
+    effects, steps = page.record.effects, _of_steps(page)
+    if validation is None and steps is not None:
+        rest = wording.NOT_RETRAINED
     else:
-        text = f"{steps} {wording.validation_sentence(own, label)}"
+        rest = wording.validation_sentence(None if validation is None else own, label)
+    if effects is not None and effects.undefined is not None:
+        steps = wording.no_effect_sentence(effects.undefined)
     return Finding(
         topic="Effect",
-        text=text,
+        text=rest if steps is None else f"{steps} {rest}",
         link=_link(page),
         preset=None,
     )
@@ -147,8 +147,6 @@ def _of_steps(page: Context) -> str | None:
     effects, evidence = page.record.effects, page.record.evidence
     if effects is None or evidence is None:
         return None
-    if effects.undefined is not None:
-        return wording.no_effect_sentence(effects.undefined)
     k = effects.num_examples
     means = {
         method: {
