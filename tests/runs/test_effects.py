@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from whence.cli.show import show
+from whence.errors import ModelError
 from whence.progress import Silent
 from whence.report.data import page_data
 from whence.runs import effects
@@ -160,6 +161,16 @@ def test_a_corpus_without_others_has_no_effects_and_says_so(tiny):
     record = load_run(run(tiny, effect={"num_examples": 50}))
     assert "random controls were requested" in record.effects.undefined
     assert record.effects.effects == ()
+
+
+def test_a_run_is_finished_where_a_step_breaks_the_model(tiny, monkeypatch):
+    def broken(*args, **how):
+        raise ModelError("The model gives logits that are not finite.", "Check the weights.")
+
+    monkeypatch.setattr(effects, "step_on_examples", broken)
+    assert load_run(run(tiny)).effects.undefined == (
+        "After a step at a rate of 0.0001 the model's logits are not finite."
+    )
 
 
 def test_a_model_whose_copies_do_not_fit_is_left_out_with_a_note(tiny, monkeypatch):

@@ -12,7 +12,7 @@ from pathlib import Path
 from whence.artifacts import fingerprint, progress_directory, write_json
 from whence.artifacts.stage import Stage
 from whence.corpus.duplicates import Duplicates, duplicates_stage
-from whence.errors import CorpusError
+from whence.errors import CorpusError, ModelError
 from whence.evidence import Evidence
 from whence.evidence.gap import compared_methods, first_clusters
 from whence.gradients.passes.batches import model_device
@@ -149,6 +149,11 @@ def _effects_stage(
                 )
         except CorpusError as error:  # Too few examples for fair controls.
             undefined = error.problem
+        except ModelError:  # It was finite when the behaviors were verified.
+            undefined = (
+                f"After a step at a rate of {settings.learning_rate:g} the model's logits are not "
+                "finite."
+            )
         save_example_effects(
             ExampleEffects(
                 methods, settings.num_examples, settings.learning_rate, tuple(found), undefined
