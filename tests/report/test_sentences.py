@@ -211,6 +211,8 @@ def test_what_a_step_does_beside_search_and_random_examples() -> None:
     few = say(changes, -0.001, lead, num_families=5)
     assert few.endswith("(40 behaviors of 5 families). That is too few families to say more.")
     assert "[" not in few
+    one = say(changes, -0.001, lead, num_families=13, num_examples=1)
+    assert one.startswith("One training step on the first example changes the completion's")
     alone = say(changes[:1], -0.001, None, num_families=13)
     assert alone.endswith("Gradients against random examples: +0.125 [+0.021, +0.229].")
 
@@ -225,6 +227,10 @@ def test_what_steps_do_for_one_behavior() -> None:
         f"{start}on BM25's by −0.019 and on random ones like them by 0.000."
     )
     assert say(None, -0.0014) == f"{start}on random ones like them by −0.001."
+    assert say(None, -0.0014, num_examples=1) == (
+        "One training step on its first example changes the completion's log-probability by +0.033 "
+        "nats, on random ones like it by −0.001."
+    )
 
 
 def data_of(record: RunRecord) -> dict:

@@ -107,6 +107,26 @@ def test_a_method_is_summed_up_beside_the_other_and_random_examples(finished):
         assert "on random ones like them by" in text
 
 
+def test_sentences_count_no_more_examples_than_a_list_has(tiny):
+    where = run(tiny, effect={"num_examples": 3}, top_k=1)
+    record = load_run(where)
+    assert not any("first three" in text for text in strings(page_data(record)))
+    assert any("step on its first example changes" in text for text in strings(page_data(record)))
+
+
+def strings(value) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for one in inner for text in strings(one)]
+
+
+def test_one_random_example_is_no_range(tiny, capsys):
+    where = run(tiny, effect={"num_examples": 1})
+    show(where, behavior=load_run(where).effects.effects[0].behavior_id)
+    assert "on a random one like it, " in capsys.readouterr().out
+
+
 def test_none_is_no_stage(tiny):
     assert open_run(run(tiny, effect={"num_examples": 0})).find("effects") is None
 

@@ -164,10 +164,13 @@ def _relation_lines(found: "BehaviorHits") -> list[str]:
         lines.append(f"Documents of the corpus that state it: {found.num_stating}.")
     lines.append("z: deviations above the example's scores for unrelated queries; * above chance.")
     if others := sorted(found.random_effects_nats):
+        beside = f"a random one like it, {_change(others[0])}"
+        if len(others) > 1:
+            ends = f"{_change(others[0])} to {_change(others[-1])}"
+            beside = f"{len(others)} random ones like it, {ends}"
         lines.append(
             "step: change of the completion's log-probability in nats by one training step on the "
-            f"example; on {len(others)} random ones like it, {_change(others[0])} to "
-            f"{_change(others[-1])}."
+            f"example; on {beside}."
         )
     return ["\n".join(lines)]
 

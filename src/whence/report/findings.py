@@ -228,15 +228,19 @@ def effect_sentence(
             behaviors.
         random_nats: The mean change by a step on a random example.
         lead: The first method's change minus that of search; None where there is no search.
-        num_examples: How many of each method's first examples were stepped on, one by one.
+        num_examples: How many of each method's first examples were stepped on, one by one: the
+            most of any behavior.
         num_families: Of behaviors of like content; intervals count these.
     """
     first = changes[0]
     parts = [f"{change(one.change_nats)} with {one.label}" for one in changes]
     parts.append(f"{change(random_nats)} with random examples like them")
     families = "1 family" if num_families == 1 else f"{num_families:,} families"
+    where = "the first example"
+    if num_examples > 1:
+        where = f"each of the first {in_words(num_examples)} examples"
     means = (
-        f"One training step on each of the first {in_words(num_examples)} examples changes the "
+        f"One training step on {where} changes the "
         f"completion's log-probability, in nats and on average, by {listed(parts)} "
         f"({_behaviors(first.gain.n)} of {families})."
     )

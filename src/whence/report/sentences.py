@@ -176,13 +176,18 @@ def steps_sentence(
         mean_nats: The mean change of the completion's log-probability.
         other: The label of the method that it is compared with, and the same of its examples.
         random_nats: The same of random examples like them.
-        num_examples: How many there are of each.
+        num_examples: How many first examples of the method were stepped on, one by one.
     """
     beside = [] if other is None else [f"on {other[0]}'s by {change(other[1])}"]
-    beside.append(f"on random ones like them by {change(random_nats)}")
+    if num_examples == 1:
+        where, average, like = "its first example", "", "it"
+    else:
+        where, average = f"each of its first {in_words(num_examples)}", " on average"
+        like = "them"
+    beside.append(f"on random ones like {like} by {change(random_nats)}")
     return (
-        f"One training step on each of its first {in_words(num_examples)} changes the completion's "
-        f"log-probability by {change(mean_nats)} nats on average, {' and '.join(beside)}."
+        f"One training step on {where} changes the completion's log-probability by "
+        f"{change(mean_nats)} nats{average}, {' and '.join(beside)}."
     )
 
 

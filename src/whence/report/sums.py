@@ -88,11 +88,19 @@ def mean_effect(method: str, behavior_id: str, page: Context) -> float | None:
 
     None where some of them was not stepped on, or the method lists none.
     """
-    evidence, effects = page.record.evidence, page.record.effects
-    if evidence is None or effects is None or method not in effects.methods:
+    effects = page.record.effects
+    if effects is None or method not in effects.methods:
         return None
+    return effects.mean(behavior_id, step_examples(method, behavior_id, page))
+
+
+def step_examples(method: str, behavior_id: str, page: Context) -> list[str]:
+    """The first examples of a method that steps are about: fewer where it lists no more."""
+    evidence, effects = page.record.evidence, page.record.effects
+    if evidence is None or effects is None:
+        return []
     first = first_clusters(evidence, method, behavior_id, k=effects.num_examples)
-    return effects.mean(behavior_id, [one.example_id for one in first])
+    return [one.example_id for one in first]
 
 
 def _steps(method: str, other: str | None, behavior_id: str, page: Context) -> str | None:
@@ -104,7 +112,7 @@ def _steps(method: str, other: str | None, behavior_id: str, page: Context) -> s
         mean,
         None if other is None or beside is None else (method_label(other), beside),
         fmean(effects.controls(behavior_id)),
-        num_examples=effects.num_examples,
+        num_examples=len(step_examples(method, behavior_id, page)),
     )
 
 

@@ -16,7 +16,7 @@ from whence.report.findings import Shown, Strengths, Ties
 from whence.report.run_record import RunRecord
 from whence.report.sections import SectionKind
 from whence.report.sentences import method_label
-from whence.report.sums import mean_effect, other_method, sum_up
+from whence.report.sums import mean_effect, other_method, step_examples, sum_up
 from whence.statistics import paired_estimate
 
 
@@ -147,7 +147,6 @@ def _of_steps(page: Context) -> str | None:
     effects, evidence = page.record.effects, page.record.evidence
     if effects is None or evidence is None:
         return None
-    k = effects.num_examples
     means = {
         method: {
             behavior.id: mean
@@ -171,7 +170,11 @@ def _of_steps(page: Context) -> str | None:
     ]
     lead = paired_estimate(values[0], values[1], families=groups) if len(values) > 1 else None
     return wording.effect_sentence(
-        changes, fmean(random), lead, num_examples=k, num_families=len(set(groups))
+        changes,
+        fmean(random),
+        lead,
+        num_examples=max(len(step_examples(m, b.id, page)) for m in means for b in chosen),
+        num_families=len(set(groups)),
     )
 
 
