@@ -16,6 +16,7 @@ from tests.report.test_data import with_a_window
 from whence.evidence.gap import first_clusters
 from whence.report import page_pictures, svg_text, write_page
 from whence.report.context import Context
+from whence.report.data import page_data
 from whence.report.examples import Examples
 from whence.report.pictures import Cell, Dot, Picture, bar_plot, dot_plot, heat_table, nice_ticks
 from whence.report.run_record import RunRecord
@@ -226,3 +227,24 @@ def test_effects_are_drawn_by_relation_beside_random_examples() -> None:
     )
     without = replace(found, effects=replace(stepped, effects=(), undefined="No."))
     assert "effects" not in page_pictures(without)
+
+
+def test_effects_on_behaviors_that_the_model_does_not_show_are_not_drawn_or_averaged() -> None:
+    record = with_evidence(plausible(attribute_all=True))
+    assert record.evidence is not None
+    assert record.forced
+    effects = []
+    for behavior in record.behaviors:
+        change = 100.0 if behavior.id in record.forced else 1.0
+        first = first_clusters(record.evidence, "gradient_cosine", behavior.id, k=2)
+        ids = {one.example_id for one in first}
+        effects += [ExampleEffect(behavior.id, one, False, change) for one in sorted(ids)]
+        effects.append(ExampleEffect(behavior.id, "random", True, change / 2))
+    found = replace(
+        record, effects=ExampleEffects(("gradient_cosine",), 2, 1e-4, tuple(effects), None)
+    )
+    values = {row[1] for row in page_pictures(found)["effects"].rows}
+    assert values == {1.0, 0.5}
+    (section,) = [s["data"] for s in page_data(found)["sections"] if s["name"] == "findings"]
+    (text,) = [one["text"] for one in section["findings"] if one["topic"] == "Effect"]
+    assert "+1.000 with gradient cosine and +0.500 with random examples" in text

@@ -54,7 +54,7 @@ def across_pictures(page: Context) -> list[Picture]:
     firsts = {i: _rows(evidence, method, i, page) for i in ids}
     found = [
         _agreement(method, ids, page),
-        _effects(page),
+        _effects(ids, page),
         _subsets(method, firsts, page),
         _positions(method, firsts, page),
         _overlap(method, firsts, page),
@@ -99,14 +99,15 @@ def _agreement(method: str, ids: Sequence[str], page: Context) -> Picture | None
     )
 
 
-def _effects(page: Context) -> Picture | None:
+def _effects(ids: Sequence[str], page: Context) -> Picture | None:
     """What a step on an example does, by the example's relation to the behavior."""
     evidence, effects = page.record.evidence, page.record.effects
-    if evidence is None or effects is None or not effects.effects:
+    changes = [] if effects is None else [e for e in effects.effects if e.behavior_id in ids]
+    if evidence is None or effects is None or not changes:
         return None
     by_relation: dict[str, dict[str, list[float]]] = {relation: {} for relation in RELATIONS}
     random: dict[str, list[float]] = {}
-    for one in effects.effects:
+    for one in changes:
         tie = evidence.tie(one.behavior_id, one.example_id)
         if one.is_control or tie is not None:
             of = random if tie is None or one.is_control else by_relation[tie.relation]

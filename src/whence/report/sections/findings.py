@@ -149,19 +149,20 @@ def _of_steps(page: Context) -> str | None:
         return None
     means = {
         method: {
-            behavior.id: mean
-            for behavior in page.record.behaviors
-            if (mean := mean_effect(method, behavior.id, page)) is not None
+            i: mean
+            for i in _behaviors(method, page)
+            if (mean := mean_effect(method, i, page)) is not None
         }
         for method in effects.methods
         if method in evidence.families
     }
-    chosen = [b for b in page.record.behaviors if all(b.id in of for of in means.values())]
+    known = [behavior.id for behavior in page.record.behaviors]
+    chosen = [i for i in known if all(i in of for of in means.values())]
     if not chosen or not means:
         return None
-    groups = [page.families[behavior.id] for behavior in chosen]
-    random = [fmean(effects.controls(behavior.id)) for behavior in chosen]
-    values = [[of[behavior.id] for behavior in chosen] for of in means.values()]
+    groups = [page.families[i] for i in chosen]
+    random = [fmean(effects.controls(i)) for i in chosen]
+    values = [[of[i] for i in chosen] for of in means.values()]
     changes = [
         wording.StepChange(
             method_label(method), fmean(own), paired_estimate(own, random, families=groups)
@@ -173,7 +174,7 @@ def _of_steps(page: Context) -> str | None:
         changes,
         fmean(random),
         lead,
-        num_examples=max(len(step_examples(m, b.id, page)) for m in means for b in chosen),
+        num_examples=max(len(step_examples(m, i, page)) for m in means for i in chosen),
         num_families=len(set(groups)),
     )
 
