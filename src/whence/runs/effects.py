@@ -34,7 +34,7 @@ from whence.validation import (
     step_on_examples,
 )
 
-# Weights, gradients, what restores them, and the optimizer's two moments.
+# Beside the weights: gradients, two copies that restore them, and the optimizer's two moments.
 _COPIES = 5
 
 
@@ -76,8 +76,9 @@ def keep_effects(
         for behavior_id in first_of_each_kind(kinds, settings.behaviors_per_kind)
     }
     duplicates = run.get(duplicates_stage(corpus, corpus_key, progress=progress))
+    known = set(corpus.ids)
     no_controls = {
-        name: _alike(corpus, duplicates, [*ids, *planted.get(name, ())])
+        name: _alike(corpus, duplicates, [*ids, *(known & planted.get(name, frozenset()))])
         for name, ids in firsts.items()
     }
     queries = {query.id: query for query in attributed.queries}
@@ -102,9 +103,7 @@ def _alike(corpus: Corpus, duplicates: Duplicates, example_ids: Sequence[str]) -
     """Lists the rows of some examples and of their copies and near copies."""
     import numpy as np
 
-    known = set(corpus.ids)
-    rows = corpus.rows([one for one in example_ids if one in known])
-    cluster = duplicates.cluster_80
+    rows, cluster = corpus.rows(example_ids), duplicates.cluster_80
     return np.flatnonzero(np.isin(cluster, cluster[rows])).tolist()
 
 

@@ -23,7 +23,7 @@ const GLOSSARY = {
   noise: "An example without a visible tie that is not stronger than chance.",
   "no visible tie":
     "No relation was found in the text, and the example is stronger than chance by a method on gradients, " +
-    "or the method was not calibrated. Whether it has an effect was not checked.",
+    "or the method was not calibrated. Whether the model learned from it was not tested.",
   hub: "An example that is also among the first ten of at least a tenth of the unrelated queries.",
   "training step":
     "One step of AdamW from the model's weights on the example alone: what a step would do now, not what " +
