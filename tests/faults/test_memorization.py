@@ -174,6 +174,13 @@ def test_one_outcome_by_one_definition_and_another_by_the_next_were_one_differen
     assert early_late_answer(one, one, reverse) == not_by_all
 
 
+def test_no_outcome_differed_where_none_could_be_judged() -> None:
+    unknown = outcome("near copies", difference=0.5, slope=(-0.3, -0.1))._replace(
+        slope=Estimate(-0.2, None, 4), placebo_p=None, num_families=4
+    )
+    assert early_late_answer(*[unknown] * 3) == "cannot be told: No outcome could be judged."
+
+
 def test_windows_of_one_licence_counted_as_independent_in_the_share_of_common_text() -> None:
     """Three licences with a hundred windows each are three families."""
     unrelated = np.repeat([-1.0, -50.0, -50.0], 100)

@@ -224,7 +224,7 @@ def _early_late(found: Memorization) -> Answer:
     if attributed is None or attributed.early_until is None:
         return Answer(question, "not measured", "Nothing was attributed.", (), change)
     told: list[set[tuple[str, bool]]] = []
-    lines, carried = [], []
+    lines, carried, judged = [], [], 0
     for rule, outcomes in attributed.early_late:
         own = [one for one in outcomes if one.is_told]
         told.append({(one.outcome, (one.difference or 0.0) > 0) for one in own})
@@ -232,10 +232,13 @@ def _early_late(found: Memorization) -> Answer:
         matched = max((one.matched.n for one in outcomes), default=0)
         # Copies before the onset are what the slope holds equal: of them it says nothing.
         num_judged = sum(one.slope.interval is not None for one in outcomes)
-        lines.append(
-            f"{len(own)} of {num_judged} outcomes with {num} families by {FAMILY_RULES[rule]} "
-            f"({matched} with both)"
+        judged += num_judged
+        many = (
+            f"{len(own)} of {num_judged} outcomes"
+            if num_judged
+            else "no outcome, as none could be judged,"
         )
+        lines.append(f"{many} with {num} families by {FAMILY_RULES[rule]} ({matched} with both)")
         carried += [one for one in outcomes if one.carried_by in (1, 2) and one.difference]
     points = [
         f"Early is an onset by step {attributed.early_until:,}. Shuffled onsets, a slope at equal "
@@ -263,7 +266,7 @@ def _early_late(found: Memorization) -> Answer:
     elif any(told):
         short = "Some outcomes differ, but not by every definition of a family."
     else:
-        short = "No outcome differs by all criteria."
+        short = "No outcome differs by all criteria." if judged else "No outcome could be judged."
     verdict: Verdict = "told" if everywhere else "cannot be told"
     return Answer(question, verdict, short, tuple(filter(None, points)), change)
 

@@ -39,7 +39,7 @@ class EarlyLate(NamedTuple):
             family.
         matched: Early minus late within families that have both; n counts such families.
         slope: Change of the outcome as the onset doubles, at an equal number of copies before it;
-            the interval is clustered by family.
+            the interval is that of a jackknife over families.
         placebo_p: How often shuffled onsets give a raw difference at least as large; None with
             fewer than six families.
         left_out: The smallest and the largest raw difference without one family.
