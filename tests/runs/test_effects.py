@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from whence.cli.show import show
@@ -12,6 +14,7 @@ from whence.progress import Silent
 from whence.report.data import page_data
 from whence.runs import effects
 from whence.runs.directory import open_run
+from whence.runs.importing import import_scores
 from whence.runs.record import load_run
 from whence.runs.show import show_behavior
 from whence.runs.study import run_study
@@ -125,6 +128,23 @@ def test_one_random_example_is_no_range(tiny, capsys):
     where = run(tiny, effect={"num_examples": 1})
     show(where, behavior=load_run(where).effects.effects[0].behavior_id)
     assert "on a random one like it, " in capsys.readouterr().out
+
+
+def test_effects_follow_the_methods_of_the_study_and_outlast_an_import(tiny):
+    methods = {**study_of(tiny).attribution.model_dump(), "methods": ("bm25",)}
+    where = run(tiny, attribution=methods)
+    found = load_run(where)
+    assert found.effects.methods == ("bm25",)
+    table = {"query": [found.behaviors[0].id], "example": [found.corpus.ids[0]], "score": [1.0]}
+    pq.write_table(pa.table(table), tiny / "theirs.parquet")
+    import_scores(where, tiny / "theirs.parquet", method="theirs", orientation="higher")
+    record = load_run(where)
+    assert record.effects == found.effects
+    assert any("with BM25 and" in text for text in strings(page_data(record)))
+    run(tiny)  # The study's first method is another one now, and imported scores stay.
+    assert load_run(where).effects.methods == ("gradient_cosine", "bm25")
+    run(tiny, attribution=methods, effect={"num_examples": 0})
+    assert load_run(where).effects is None
 
 
 def test_none_is_no_stage(tiny):
