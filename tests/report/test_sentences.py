@@ -12,7 +12,7 @@ from whence.evidence.relations import RELATIONS, Relation
 from whence.report import findings as of_run
 from whence.report import sentences as of_behavior
 from whence.report.data import page_data
-from whence.report.findings import Shown, StepChange, Strengths, Ties
+from whence.report.findings import Gain, Shown, StepChange, Strengths, Ties
 from whence.report.run_record import RunRecord
 from whence.statistics import Estimate, Interval
 
@@ -187,34 +187,39 @@ def test_how_strong_by_chance() -> None:
     )
 
 
-def _estimate(value: float, low: float, high: float) -> Estimate:
-    return Estimate(value, Interval(low, high, 40), 40)
+def _gain(value: float, low: float, high: float, larger: int, num: int = 13) -> Gain:
+    return Gain(Estimate(value, Interval(low, high, num), num), larger)
 
 
 def test_what_a_step_does_beside_search_and_random_examples() -> None:
     changes = [
-        StepChange("gradients", 0.1241, _estimate(0.125, 0.021, 0.229)),
-        StepChange("BM25", 0.085, _estimate(0.086, 0.01, 0.16)),
+        StepChange("gradients", 0.1241, _gain(0.125, 0.021, 0.229, 13)),
+        StepChange("BM25", 0.085, _gain(0.086, 0.01, 0.16, 12)),
     ]
-    lead = _estimate(0.039, -0.033, 0.11)
-    say = partial(of_run.effect_sentence, num_examples=3)
+    lead = _gain(0.039, -0.033, 0.11, 9)
+    say = partial(of_run.effect_sentence, num_examples=3, num_behaviors=40)
     means = (
         "One training step on each of the first three examples changes the completion's "
-        "log-probability, in nats and on average, by +0.124 with gradients, +0.085 with BM25 and "
-        "−0.001 with random examples like them (40 behaviors of 13 families)."
+        "log-probability, in nats and averaged over 13 families of 40 behaviors, by +0.124 with "
+        "gradients, +0.085 with BM25 and −0.001 with random examples like them."
     )
-    assert say(changes, -0.001, lead, num_families=13) == (
-        f"{means} Gradients against random examples: +0.125 [+0.021, +0.229], against BM25: "
-        "+0.039 [−0.033, +0.110], no difference shown."
+    assert say(changes, -0.001, lead) == (
+        f"{means} Gradients against random examples: +0.125 [+0.021, +0.229], larger in 13 of 13 "
+        "families (p < 0.001 by a sign test); against BM25: +0.039 [−0.033, +0.110], larger in 9 "
+        "of 13 families (p = 0.267 by a sign test: no difference shown)."
     )
     # Of a few families nothing is claimed, and without search nothing is compared with it.
-    few = say(changes, -0.001, lead, num_families=5)
-    assert few.endswith("(40 behaviors of 5 families). That is too few families to say more.")
+    few = say([StepChange("gradients", 0.1, _gain(0.1, 0.0, 0.2, 5, 5))], -0.001, None)
+    assert few.endswith("with random examples like them. That is too few families to say more.")
     assert "[" not in few
-    one = say(changes, -0.001, lead, num_families=13, num_examples=1)
+    one = say(changes, -0.001, lead, num_examples=1)
     assert one.startswith("One training step on the first example changes the completion's")
-    alone = say(changes[:1], -0.001, None, num_families=13)
-    assert alone.endswith("Gradients against random examples: +0.125 [+0.021, +0.229].")
+    alone = say(changes[:1], -0.001, None)
+    assert alone.endswith("larger in 13 of 13 families (p < 0.001 by a sign test).")
+    six = say([StepChange("gradients", 0.1, _gain(0.1, -0.1, 0.3, 6, 6))], -0.001, None)
+    assert six.endswith("larger in 6 of 6 families (p = 0.031 by a sign test).")
+    smaller = say([StepChange("gradients", 0.1, _gain(-0.1, -0.3, 0.1, 0, 6))], -0.001, None)
+    assert smaller.endswith("larger in 0 of 6 families (p = 0.031 by a sign test).")
 
 
 def test_what_steps_do_for_one_behavior() -> None:

@@ -9,7 +9,7 @@ from whence.cli.console import Json, answer, printable, progress, table
 from whence.cli.hits import hits_json, hits_text, nothing
 from whence.errors import SettingsError
 from whence.evidence.relations import RELATIONS
-from whence.statistics import rounded
+from whence.report.sentences import change
 
 if TYPE_CHECKING:
     from whence.evidence import Tie
@@ -149,7 +149,7 @@ def _columns(found: "BehaviorHits") -> dict[str, "Callable[[Hit], str]"]:
 
 
 def _change(nats: float | None) -> str:
-    return "—" if nats is None else rounded(nats, 3, sign=True)
+    return "—" if nats is None else change(nats)
 
 
 def _relation_lines(found: "BehaviorHits") -> list[str]:

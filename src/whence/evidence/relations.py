@@ -141,7 +141,7 @@ _KINDS = (
         "unexplained",
         "no visible tie",
         "none",
-        "no visible tie, and above the null for a method that uses gradients; not checked causally",
+        "no visible tie, and above the null for a method that uses gradients; no effect confirmed",
     ),
     RelationKind("noise", "noise", "none", "no visible tie, and not above the null"),
 )

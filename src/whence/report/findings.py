@@ -8,7 +8,7 @@ from whence.evidence.gap import SAME_CONTENT, Gap
 from whence.evidence.record import LEVEL
 from whence.evidence.relations import RELATIONS, Relation, Tier, is_visible
 from whence.report.sentences import capitalized, change, in_words, listed
-from whence.statistics import MIN_FAMILIES, Estimate
+from whence.statistics import MIN_FAMILIES, Estimate, rounded
 
 NO_BEHAVIORS = "There are no behaviors in this run."
 NO_EVIDENCE = (
@@ -23,6 +23,7 @@ NOT_RETRAINED = (
     "That is what a step does now; whether training without these examples would have ended "
     "otherwise was not tested."
 )
+_P = 0.05
 _TIERS: Mapping[Tier | Literal["noise"], tuple[str, str]] = {
     "copy": ("is a copy", "are copies"),
     "claim": ("states it or shares part of it", "state it or share part of it"),
@@ -199,8 +200,15 @@ def strength_sentence(
     )
 
 
+class Gain(NamedTuple):
+    """A difference of two changes: its mean over families, and in how many it is above zero."""
+
+    estimate: Estimate
+    num_larger: int
+
+
 class StepChange(NamedTuple):
-    """What training steps on one method's first examples did, over some behaviors.
+    """What training steps on one method's first examples did, over families of behaviors.
 
     Attributes:
         label: The method.
@@ -210,46 +218,49 @@ class StepChange(NamedTuple):
 
     label: str
     change_nats: float
-    gain: Estimate
+    gain: Gain
 
 
 def effect_sentence(
     changes: Sequence[StepChange],
     random_nats: float,
-    lead: Estimate | None,
+    lead: Gain | None,
     *,
     num_examples: int,
-    num_families: int,
+    num_behaviors: int,
 ) -> str:
     """Says what one training step on a method's first examples does, beside search and chance.
 
+    Each family of behaviors counts once: changes differ by orders of magnitude between families,
+    and hardly within one.
+
     Args:
         changes: Of the method that the page is read by, and then of search; over the same
-            behaviors.
+            families.
         random_nats: The mean change by a step on a random example.
         lead: The first method's change minus that of search; None where there is no search.
         num_examples: How many of each method's first examples were stepped on, one by one: the
             most of any behavior.
-        num_families: Of behaviors of like content; intervals count these.
+        num_behaviors: In all families.
     """
     first = changes[0]
     parts = [f"{change(one.change_nats)} with {one.label}" for one in changes]
     parts.append(f"{change(random_nats)} with random examples like them")
+    num_families = first.gain.estimate.n
     families = "1 family" if num_families == 1 else f"{num_families:,} families"
     where = "the first example"
     if num_examples > 1:
         where = f"each of the first {in_words(num_examples)} examples"
     means = (
-        f"One training step on {where} changes the "
-        f"completion's log-probability, in nats and on average, by {listed(parts)} "
-        f"({_behaviors(first.gain.n)} of {families})."
+        f"One training step on {where} changes the completion's log-probability, in nats and "
+        f"averaged over {families} of {_behaviors(num_behaviors)}, by {listed(parts)}."
     )
     if num_families < MIN_FAMILIES:
         return f"{means} That is too few families to say more."
-    gains = [f"{capitalized(first.label)} against random examples: {_interval(first.gain)}"]
+    gains = [f"{capitalized(first.label)} against random examples: {_difference(first.gain)}"]
     if lead is not None and len(changes) > 1:
-        gains.append(f"against {changes[1].label}: {_interval(lead)}")
-    return f"{means} {', '.join(gains)}."
+        gains.append(f"against {changes[1].label}: {_difference(lead)}")
+    return f"{means} {'; '.join(gains)}."
 
 
 def no_effect_sentence(reason: str) -> str:
@@ -257,13 +268,24 @@ def no_effect_sentence(reason: str) -> str:
     return f"What a training step on these examples does could not be measured. {reason}"
 
 
-def _interval(estimate: Estimate) -> str:
-    """Writes a difference with its interval, and whether it is one."""
-    if estimate.value is None or estimate.interval is None:
+def _difference(gain: Gain) -> str:
+    """Writes a difference with its interval, and whether it is one.
+
+    That is decided by a sign test: of changes that differ by orders of magnitude, a mean is carried
+    by one or two.
+    """
+    from scipy.stats import binomtest
+
+    value, interval, num = gain.estimate
+    if value is None or interval is None:
         return "undefined"
-    low, high, _ = estimate.interval
-    text = f"{change(estimate.value)} [{change(low)}, {change(high)}]"
-    return text if low > 0 or high < 0 else f"{text}, no difference shown"
+    p = float(binomtest(gain.num_larger, num).pvalue)
+    told = "p < 0.001" if p < 0.001 else f"p = {rounded(p, 3)}"
+    return (
+        f"{change(value)} [{change(interval.low)}, {change(interval.high)}], larger in "
+        f"{gain.num_larger} of {num} families ({told} by a sign test"
+        f"{'' if p <= _P else ': no difference shown'})"
+    )
 
 
 def validation_sentence(sentences: Sequence[str] | None, label: str) -> str:

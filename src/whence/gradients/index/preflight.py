@@ -124,7 +124,7 @@ def choose(
             )
         return Choice("streamed", "The settings name this path.")
     if path == "stored":
-        return _stored(corpus, coverage, settings, why="The study sets this path")
+        return _stored(corpus, coverage, settings, why="The settings name this path")
     if settings.projection_dim is not None:
         return _stored(corpus, coverage, settings, why="The study sets a projection")
     if option is not None:

@@ -160,23 +160,33 @@ def _of_steps(page: Context) -> str | None:
     chosen = [i for i in known if all(i in of for of in means.values())]
     if not chosen or not means:
         return None
-    groups = [page.families[i] for i in chosen]
-    random = [fmean(effects.controls(i)) for i in chosen]
-    values = [[of[i] for i in chosen] for of in means.values()]
+    random = _by_family({i: fmean(effects.controls(i)) for i in chosen}, page)
+    own = {m: _by_family({i: of[i] for i in chosen}, page) for m, of in means.items()}
     changes = [
-        wording.StepChange(
-            method_label(method), fmean(own), paired_estimate(own, random, families=groups)
-        )
-        for method, own in zip(means, values, strict=True)
+        wording.StepChange(method_label(method), fmean(of), _gain(of, random))
+        for method, of in own.items()
     ]
-    lead = paired_estimate(values[0], values[1], families=groups) if len(values) > 1 else None
+    lead = _gain(*own.values()) if len(own) == 2 else None
     return wording.effect_sentence(
         changes,
         fmean(random),
         lead,
         num_examples=max(len(step_examples(m, i, page)) for m in means for i in chosen),
-        num_families=len(set(groups)),
+        num_behaviors=len(chosen),
     )
+
+
+def _by_family(values: Mapping[str, float], page: Context) -> list[float]:
+    """The mean of each family of behaviors, in the order of their first ones."""
+    families: dict[str, list[float]] = {}
+    for behavior_id, value in values.items():
+        families.setdefault(page.families[behavior_id], []).append(value)
+    return [fmean(of) for of in families.values()]
+
+
+def _gain(values: Sequence[float], others: Sequence[float]) -> wording.Gain:
+    num_larger = sum(a > b for a, b in zip(values, others, strict=True))
+    return wording.Gain(paired_estimate(values, others), num_larger)
 
 
 def _behaviors(method: str, page: Context) -> list[str]:
