@@ -23,7 +23,7 @@ from whence.report.run_record import RunRecord
 from whence.report.sums import sum_up
 from whence.report.svg import estimates
 from whence.statistics import Estimate, Interval
-from whence.validation import ExampleEffect, ExampleEffects
+from whence.validation import ExampleEffect, ExampleEffects, behavior_families
 
 
 @pytest.fixture(scope="module")
@@ -208,23 +208,28 @@ def test_effects_are_drawn_by_relation_beside_random_examples() -> None:
         record, lambda behavior, example: "near" if behavior == ids[0] else "exact"
     )
     assert found.evidence is not None
-    effects, expected = [], {}
+    names = behavior_families(record.behaviors)
+    effects, changes = [], {"near copy": {}, "exact copy": {}, "random examples": {}}
     for number, behavior_id in enumerate(ids):
         first = first_clusters(found.evidence, "gradient_cosine", behavior_id, k=2)
         for place, one in enumerate(first):
             change = float(number + 10 * place)
             effects.append(ExampleEffect(behavior_id, one.example_id, False, change))
-            expected.setdefault("near copy" if number == 0 else "exact copy", []).append(change)
+            of = changes["near copy" if number == 0 else "exact copy"]
+            of.setdefault(names[behavior_id], {}).setdefault(behavior_id, []).append(change)
         effects.append(ExampleEffect(behavior_id, "random", True, -float(number)))
+        of = changes["random examples"].setdefault(names[behavior_id], {})
+        of.setdefault(behavior_id, []).append(-float(number))
     stepped = ExampleEffects(("gradient_cosine",), 2, 1e-4, tuple(effects))
     found = replace(found, effects=stepped)
     picture = page_pictures(found)["effects"]
-    assert {row[0]: row[1] for row in picture.rows} == pytest.approx(
-        {
-            **{f"{name} ({len(of)})": np.mean(of) for name, of in expected.items()},
-            "random examples (7)": -np.mean(range(7)),
-        }
-    )
+    expected = {}
+    for name, of_families in changes.items():
+        num = sum(len(own) for of in of_families.values() for own in of.values())
+        means = [np.mean([np.mean(own) for own in of.values()]) for of in of_families.values()]
+        expected[f"{name} ({num})"] = np.mean(means)
+    assert len({names[i] for i in ids}) < len(ids)
+    assert {row[0]: row[1] for row in picture.rows} == pytest.approx(expected)
     without = replace(found, effects=replace(stepped, effects=(), undefined="No."))
     assert "effects" not in page_pictures(without)
 

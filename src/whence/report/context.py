@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from whence.behaviors.kinds import RULES, is_labeled_toxic
@@ -55,6 +56,13 @@ class Context:
     def families(self) -> Mapping[str, str]:
         """By behavior, its family: intervals count these, see `whence.validation.families`."""
         return behavior_families(self.record.behaviors)
+
+    def by_family(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The mean of a value of behaviors over each family, in the order of their first ones."""
+        families: dict[str, list[float]] = {}
+        for behavior_id, value in values.items():
+            families.setdefault(self.families[behavior_id], []).append(value)
+        return {name: fmean(of) for name, of in families.items()}
 
     @property
     def num_first(self) -> int:

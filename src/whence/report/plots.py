@@ -120,16 +120,16 @@ def _effects(ids: Sequence[str], page: Context) -> Picture | None:
         name="effects",
         title="What one training step on an example does, by its relation",
         caption="Mean change of the completion's log-probability by a step on one of the first "
-        f"{effects.num_examples} examples of {listed(who)}, over the behaviors that have such an "
-        f"example; in brackets how many examples. {_INTERVAL}",
+        f"{effects.num_examples} examples of {listed(who)}, over families of behaviors, each of "
+        f"which counts once; in brackets how many examples. {_INTERVAL}",
         unit="nats",
     )
 
 
 def _effect_dot(name: str, changes: Mapping[str, list[float]], page: Context) -> Dot:
-    """One relation: the mean over behaviors of the mean over a behavior's examples."""
-    means = [fmean(own) for own in changes.values()]
-    found = mean_over(means, [page.families[i] for i in changes])
+    """One relation: the mean over families of behaviors, each of which counts once."""
+    means = page.by_family({i: fmean(own) for i, own in changes.items()})
+    found = mean_over([*means.values()], [*means])
     low, high = (None, None) if found.interval is None else found.interval[:2]
     num = sum(len(own) for own in changes.values())
     return Dot(f"{name} ({num})", found.value, low, high)

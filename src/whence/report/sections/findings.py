@@ -160,8 +160,8 @@ def _of_steps(page: Context) -> str | None:
     chosen = [i for i in known if all(i in of for of in means.values())]
     if not chosen or not means:
         return None
-    random = _by_family({i: fmean(effects.controls(i)) for i in chosen}, page)
-    own = {m: _by_family({i: of[i] for i in chosen}, page) for m, of in means.items()}
+    random = [*page.by_family({i: fmean(effects.controls(i)) for i in chosen}).values()]
+    own = {m: [*page.by_family({i: of[i] for i in chosen}).values()] for m, of in means.items()}
     changes = [
         wording.StepChange(method_label(method), fmean(of), _gain(of, random))
         for method, of in own.items()
@@ -174,14 +174,6 @@ def _of_steps(page: Context) -> str | None:
         num_examples=max(len(step_examples(m, i, page)) for m in means for i in chosen),
         num_behaviors=len(chosen),
     )
-
-
-def _by_family(values: Mapping[str, float], page: Context) -> list[float]:
-    """The mean of each family of behaviors, in the order of their first ones."""
-    families: dict[str, list[float]] = {}
-    for behavior_id, value in values.items():
-        families.setdefault(page.families[behavior_id], []).append(value)
-    return [fmean(of) for of in families.values()]
 
 
 def _gain(values: Sequence[float], others: Sequence[float]) -> wording.Gain:
