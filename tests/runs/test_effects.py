@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from whence.cli.show import show
-from whence.errors import ModelError
+from whence.errors import CorpusError, ModelError
 from whence.progress import Silent
 from whence.report.data import page_data
 from whence.runs import effects
@@ -231,3 +231,19 @@ def test_a_model_whose_copies_do_not_fit_is_left_out_with_a_note(tiny, monkeypat
     monkeypatch.setattr(effects, "free_memory", lambda: 1000)
     run_study(study, tiny / "run", base=tiny)
     assert load_run(where).effects is not None
+
+
+def test_a_behavior_without_controls_takes_no_others_with_it(tiny, monkeypatch):
+    refused = []
+
+    def scarce(model, corpus, query, *args, **how):
+        if not refused or query.id == refused[0]:
+            refused.append(query.id)
+            raise CorpusError("3 random controls were requested.", "Search a larger corpus.")
+        return step_on_examples(model, corpus, query, *args, **how)
+
+    monkeypatch.setattr(effects, "step_on_examples", scarce)
+    found = load_run(run(tiny)).effects
+    assert found.undefined is None
+    assert found.effects
+    assert refused[0] not in {one.behavior_id for one in found.effects}

@@ -5,9 +5,12 @@ without such methods has no such stage.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from whence.artifacts import fingerprint, progress_directory, write_json
 from whence.artifacts.stage import Stage
@@ -101,8 +104,6 @@ def _firsts(
 
 def _alike(corpus: Corpus, duplicates: Duplicates, example_ids: Sequence[str]) -> list[int]:
     """Lists the rows of some examples and of their copies and near copies."""
-    import numpy as np
-
     rows, cluster = corpus.rows(example_ids), duplicates.cluster_80
     return np.flatnonzero(np.isin(cluster, cluster[rows])).tolist()
 
@@ -133,32 +134,53 @@ def _effects_stage(
     progress: Progress,
 ) -> Stage[ExampleEffects]:
     def make(place: Path) -> None:
-        undefined, found = _undefined(model.loaded), []
-        try:
-            if undefined is None:
-                found = _step_on_all(
-                    settings,
-                    {name: ids for name, ids in firsts.items() if ids},
-                    queries,
-                    model.loaded,
-                    corpus,
-                    no_controls,
-                    progress_directory(place),
-                    progress=progress,
-                )
-        except CorpusError as error:  # Too few examples for fair controls.
-            undefined = error.problem
-        except ModelError:  # It was finite when the behaviors were verified.
-            undefined = (
-                f"After a step at a rate of {settings.learning_rate:g} the model's logits are not "
-                "finite."
-            )
+        reason, found = _undefined(model.loaded), []
+        if reason is None:
+            work = progress_directory(place)
+            work.mkdir(parents=True, exist_ok=True)
+            for part in step_on_all(work):
+                found += [ExampleEffect(**one) for one in part["effects"]]
+                reason = reason or part["undefined"]
+        undefined = None if found else reason
         save_example_effects(
             ExampleEffects(
                 methods, settings.num_examples, settings.learning_rate, tuple(found), undefined
             ),
             place,
         )
+
+    def step_on_all(work: Path) -> Iterator[dict[str, Any]]:
+        """What is known of each behavior; what was done before the process ended is read back."""
+        stepped = [name for name, ids in firsts.items() if ids]
+        with progress.task("Steps on examples", total=len(stepped), unit="behaviors") as task:
+            for number, name in enumerate(stepped):
+                file = work / f"{number}.json"
+                if not file.is_file():
+                    rng = np.random.default_rng([settings.seed, number])
+                    write_json(file, step_on_one(name, rng))
+                yield json.loads(file.read_text(encoding="utf-8"))
+                task.advance()
+
+    def step_on_one(name: str, rng: np.random.Generator) -> dict[str, Any]:
+        """The effects of one behavior's examples; none where they cannot be measured, and why."""
+        try:
+            effects = step_on_examples(
+                model.loaded,
+                corpus,
+                queries[name],
+                firsts[name],
+                num_controls=settings.num_examples,
+                no_controls=no_controls[name],
+                learning_rate=settings.learning_rate,
+                rng=rng,
+            )
+        except CorpusError as error:  # Too few examples for fair controls.
+            return {"effects": [], "undefined": error.problem}
+        except ModelError:  # It was finite when the behaviors were verified.
+            rate = f"{settings.learning_rate:g}"
+            reason = f"After a step at a rate of {rate} the model's logits are not finite."
+            return {"effects": [], "undefined": reason}
+        return {"effects": [one._asdict() for one in effects], "undefined": None}
 
     return Stage(
         EFFECTS,
@@ -182,39 +204,3 @@ def _undefined(model: LoadedModel) -> str | None:
     if model.dtype == "float32":
         return None
     return f"The model was loaded in {model.dtype}, in which small steps are lost."
-
-
-def _step_on_all(
-    settings: EffectSettings,
-    firsts: Mapping[str, tuple[str, ...]],
-    queries: Mapping[str, Query],
-    model: LoadedModel,
-    corpus: Corpus,
-    no_controls: Mapping[str, Sequence[int]],
-    work: Path,
-    *,
-    progress: Progress,
-) -> list[ExampleEffect]:
-    """Steps on every behavior's examples; what was done before the process ended is read back."""
-    import numpy as np
-
-    work.mkdir(parents=True, exist_ok=True)
-    found: list[ExampleEffect] = []
-    with progress.task("Steps on examples", total=len(firsts), unit="behaviors") as task:
-        for number, (behavior_id, example_ids) in enumerate(firsts.items()):
-            file = work / f"{number}.json"
-            if not file.is_file():
-                effects = step_on_examples(
-                    model,
-                    corpus,
-                    queries[behavior_id],
-                    example_ids,
-                    num_controls=settings.num_examples,
-                    no_controls=no_controls[behavior_id],
-                    learning_rate=settings.learning_rate,
-                    rng=np.random.default_rng([settings.seed, number]),
-                )
-                write_json(file, [one._asdict() for one in effects])
-            found += [ExampleEffect(**one) for one in json.loads(file.read_text("utf-8"))]
-            task.advance()
-    return found
