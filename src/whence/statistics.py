@@ -239,7 +239,7 @@ def mean_spread(values: Sequence[float], *, families: Sequence[str] | None = Non
     if len(members) < 2:
         return Spread(center, math.nan, 0.0, len(own), len(members))
     changes, df = _without_each(members, own - center)
-    return Spread(center, math.sqrt(_jackknife(changes)), df, len(own), len(members))
+    return Spread(center, math.sqrt(jackknife_variance(changes)), df, len(own), len(members))
 
 
 def mean_estimate(
@@ -627,9 +627,9 @@ def two_way_spread(
     both, _ = _without_each(members, pseudo - columns)
     both = both - both.mean(axis=1, keepdims=True)
     changes, family_df = _without_each(members, values - values.mean())
-    over_families = _jackknife(changes)
+    over_families = jackknife_variance(changes)
     over_subsets = float(((columns - columns.mean()) ** 2).sum()) / pairs
-    over_both = _jackknife(both) / pairs
+    over_both = jackknife_variance(both) / pairs
     # Never less than the last, which both ways contain.
     variance = max(over_families + over_subsets - over_both, over_both)
     parts = (
@@ -697,8 +697,17 @@ def _without_each(
     return (members @ deviations) / rest.reshape(-1, *[1] * (deviations.ndim - 1)), float(df)
 
 
-def _jackknife(changes: "Float[np.ndarray, 'families ...']") -> float:
-    """The variance of a mean from how it changes without each family, summed over columns."""
+def jackknife_variance(changes: "Float[np.ndarray, 'families ...']") -> float:
+    """Computes the variance of an estimate from how it changes without each family.
+
+    Args:
+        changes: The estimate without a family minus that with all; variances of several estimates,
+            one per column, are added up.
+
+    Source:
+        MacKinnon, Nielsen and Webb, "Fast and reliable jackknife and bootstrap methods for
+        cluster-robust inference", Journal of Applied Econometrics 2023.
+    """
     return (len(changes) - 1) / len(changes) * float((changes**2).sum())
 
 

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from whence.statistics import MIN_FAMILIES, UNBOUNDED, Estimate, Interval, mean_estimate
+from whence.statistics import (
+    MIN_FAMILIES,
+    UNBOUNDED,
+    Estimate,
+    Spread,
+    estimate_of,
+    jackknife_variance,
+    mean_estimate,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -168,21 +176,18 @@ def _slope(
     2023. With 6 to 15 families of equal and unequal size the interval held the slope in 93 to 96 %
     of 1,000 simulations, that of plain clustered errors in 71 to 92 %.
     """
-    from scipy.stats import t as student
-
     groups = list(dict.fromkeys(names.tolist()))
     columns = [np.ones(len(values)), np.log2(np.maximum(steps, 1)), np.log2(1 + before)]
     design = np.stack(columns, axis=1)
-    if len(values) <= 3 or np.linalg.matrix_rank(design) < 3:
+    center = _onset_coefficient(design, values) if len(values) > 3 else None
+    if center is None:
         return Estimate(None, None, len(values))
-    center = _onset_coefficient(design, values)
     without = [_onset_coefficient(design[names != g], values[names != g]) for g in groups]
-    changes = [one - center for one in without if one is not None and center is not None]
-    if center is None or len(groups) < MIN_FAMILIES or len(changes) < len(groups):
+    changes = [one - center for one in without if one is not None]
+    if len(groups) < MIN_FAMILIES or len(changes) < len(groups):
         return Estimate(center, None, len(values))
-    error = math.sqrt((len(groups) - 1) / len(groups) * sum(change**2 for change in changes))
-    half = float(student.ppf(0.975, len(groups) - 1)) * error
-    return Estimate(center, Interval(center - half, center + half, len(values)), len(values))
+    error = math.sqrt(jackknife_variance(np.array(changes)))
+    return estimate_of(Spread(center, error, len(groups) - 1.0, len(values), len(groups)))
 
 
 def _onset_coefficient(design: np.ndarray, values: np.ndarray) -> float | None:

@@ -22,7 +22,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whence.errors import SettingsError
-from whence.statistics import MIN_FAMILIES, Estimate, Spread, estimate_of, mean_estimate
+from whence.statistics import (
+    MIN_FAMILIES,
+    Estimate,
+    Spread,
+    estimate_of,
+    jackknife_variance,
+    mean_estimate,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -192,8 +199,7 @@ def _average(cells: Sequence[_Cell], families: "Int[np.ndarray, ' windows']") ->
     found = [cell.without_each(families) for cell in cells]
     effects, left = (np.stack(of) for of in zip(*found, strict=True))
     without = (effects * left).sum(axis=0) / np.maximum(left.sum(axis=0), 1)
-    squares = float(((without[present] - value) ** 2).sum())
-    error = math.sqrt((len(present) - 1) / len(present) * squares)
+    error = math.sqrt(jackknife_variance(without[present] - value))
     return estimate_of(Spread(float(value), error, fewest - 1.0, fewest, fewest))
 
 
